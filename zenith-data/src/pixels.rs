@@ -1,0 +1,92 @@
+//! Decoded pixels on their way from a decoder to a transform: interleaved 8-bit, reused from sample to sample.
+
+/// A rectangle of whole pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Left edge.
+    pub x: u32,
+    /// Top edge.
+    pub y: u32,
+    /// Width, at least 1.
+    pub width: u32,
+    /// Height, at least 1.
+    pub height: u32,
+}
+
+impl Region {
+    /// The whole of a picture.
+    #[must_use]
+    pub const fn full(width: u32, height: u32) -> Self {
+        Self {
+            x: 0,
+            y: 0,
+            width,
+            height,
+        }
+    }
+}
+
+/// Interleaved 8-bit pixels (`height` rows of `width * channels` bytes, no padding). The memory is kept when the
+/// size changes, so that a worker's buffer stops growing after its largest sample.
+#[derive(Debug, Default)]
+pub struct PixelBuf {
+    data: Vec<u8>,
+    width: u32,
+    height: u32,
+    channels: u8,
+}
+
+impl PixelBuf {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the size; the contents are unspecified afterwards (old bytes, never uninitialised memory).
+    pub fn reset(&mut self, width: u32, height: u32, channels: u8) {
+        let len = width as usize * height as usize * channels as usize;
+        if self.data.len() < len {
+            self.data.resize(len, 0);
+        }
+        self.width = width;
+        self.height = height;
+        self.channels = channels;
+    }
+
+    /// Width in pixels.
+    #[must_use]
+    pub const fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels.
+    #[must_use]
+    pub const fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Channels per pixel: 1 (gray) or 3 (RGB).
+    #[must_use]
+    pub const fn channels(&self) -> u8 {
+        self.channels
+    }
+
+    /// Bytes of one row.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        self.width as usize * self.channels as usize
+    }
+
+    /// All pixels, row by row.
+    #[must_use]
+    pub fn pixels(&self) -> &[u8] {
+        &self.data[..self.stride() * self.height as usize]
+    }
+
+    /// All pixels, row by row, to be written.
+    pub fn pixels_mut(&mut self) -> &mut [u8] {
+        let len = self.stride() * self.height as usize;
+        &mut self.data[..len]
+    }
+}

@@ -1,0 +1,96 @@
+//! Where samples come from. A [`Source`] knows how many there are and what each becomes; its [`Filler`]s (one per
+//! worker) write samples straight into their slots of a batch slab.
+
+use crate::pipeline::slots::Slots;
+use crate::{Result, SampleError, Schema};
+
+/// A sample to be delivered: its index in the source and the key of its randomness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleKey {
+    /// Index in the source.
+    pub sample: u64,
+    /// The loader's seed.
+    pub seed: u64,
+    /// The epoch it is read in.
+    pub epoch: u64,
+}
+
+/// A set of samples, read by index from many threads.
+pub trait Source: Send + Sync {
+    /// How many samples there are.
+    fn len(&self) -> u64;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What one sample becomes.
+    fn schema(&self) -> &Schema;
+
+    /// A number that changes when the data changes; a saved position is refused on another one.
+    fn fingerprint(&self) -> u64;
+
+    /// A worker's own reader, with its scratch memory.
+    fn filler(&self) -> Result<Box<dyn Filler>>;
+
+    /// How many samples one unit of work should hold: 1 where a sample costs a millisecond (pictures), a batch where
+    /// it costs nanoseconds (rows).
+    fn grain(&self) -> Grain;
+
+    /// Runs of samples that are cheap to read together (row groups), as the ends of each run; `None` where every
+    /// sample is equally near.
+    fn blocks(&self) -> Option<&[u64]> {
+        None
+    }
+
+    /// Names of the label's classes, where there are any.
+    fn classes(&self) -> Option<&[String]> {
+        None
+    }
+
+    /// Facts for the report: (name, value), such as where bytes came from or how often a cache was hit.
+    fn facts(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// The size of a unit of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// One sample: decoding dominates.
+    Sample,
+    /// The whole batch: copying dominates.
+    Batch,
+}
+
+/// What one worker spent on one unit of work, in nanoseconds and bytes; the report adds these up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Waiting for or copying from storage.
+    pub read_ns: u64,
+    /// Decoding.
+    pub decode_ns: u64,
+    /// Transforming and writing into the slot.
+    pub transform_ns: u64,
+    /// Bytes read from the source.
+    pub bytes: u64,
+}
+
+/// One worker's way to fill slots. Not shared between threads.
+pub trait Filler: Send {
+    /// Writes `keys[i]` into slot `i` of `slots`, for every i. On a bad sample returns its position in `keys` and the
+    /// reason; the caller may go on behind it with a shorter run.
+    ///
+    /// # Errors
+    /// The position of the first sample that could not be delivered, and why.
+    fn fill(
+        &mut self,
+        keys: &[SampleKey],
+        slots: &mut Slots<'_>,
+        spent: &mut Spent,
+    ) -> Result<(), (usize, SampleError)>;
+
+    /// Says which samples this source will soon be asked for, so that their bytes can be on the way. A hint.
+    fn read_ahead(&mut self, _upcoming: &[SampleKey]) {}
+}

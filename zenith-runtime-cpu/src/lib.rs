@@ -1,0 +1,4 @@
+//! The machine under Zenith: topology, memory, threads, rings and I/O.
+//!
+//! This crate knows cores, nodes, pages, queues and files. It knows no sample, no Python, no tokio, no Arrow
+//! and no CUDA; whatever has to do with those lives above it.
