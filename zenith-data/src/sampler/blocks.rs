@@ -127,7 +127,7 @@ mod tests {
             let order = BlockOrder::new(&ends, window, key);
             prop_assert_eq!(order.len(), total);
             let samples: Vec<u64> = (0..total).map(|p| order.at(p)).collect();
-            let mut sorted = samples.clone();
+            let mut sorted = samples;
             sorted.sort_unstable();
             prop_assert_eq!(sorted, (0..total).collect::<Vec<_>>());
             let limit = window.max(*lens.iter().max().unwrap());
