@@ -1,4 +1,370 @@
-//! From (source, sampler) to ordered batches: workers fill slots of slabs, the consumer takes finished batches in
-//! order and helps while it waits.
+//! From (source, order) to ordered batches: workers fill slots of slabs, the consumer takes finished batches in order
+//! and helps while it would otherwise wait.
+//!
+//! All threads work on the same few batches, so memory does not grow with the number of workers. The order of the
+//! samples is decided before any thread runs; who fills a slot, and when, cannot change it. Workers go on into the
+//! next epoch while the consumer still has the end of this one, so there is no gap between epochs.
 
+mod batch;
+mod board;
+mod shared;
 pub mod slots;
+mod stats;
+mod stream;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
+use zenith_runtime_cpu::allocator::PagesWanted;
+use zenith_runtime_cpu::sync::Gate;
+use zenith_runtime_cpu::thread::{Thread, ThreadConfig};
+
+pub use batch::{ArrayView, Batch};
+pub use stats::{ConsumerStats, Snapshot};
+pub use stream::{EpochPlan, Place, StreamSpec};
+
+use crate::source::{Grain, Source};
+use crate::{Error, Result, SampleError, Schema};
+use board::{Board, Fault, Front, Work};
+use shared::Shared;
+use slots::SlotLayout;
+use stats::{Stats, nanos};
+use worker::{Hands, close_gaps};
+
+/// Small batches are prefetched in larger numbers, up to this many and ...
+const SMALL_BATCH_DEPTH: usize = 16;
+/// ... up to this many bytes, so that a worker that wakes up has a worthwhile run of work.
+const SMALL_BATCH_BYTES: usize = 4 << 20;
+
+/// What becomes of a sample that cannot be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// Its error is raised when its batch's turn comes; the rest of the batch follows.
+    Raise,
+    /// It is left out, counted and listed.
+    Skip,
+}
+
+/// How a pipeline runs. None of it changes which samples come in which order.
+#[derive(Clone, Debug)]
+pub struct PipelineConfig {
+    /// Samples of the largest batch.
+    pub batch_size: usize,
+    /// Worker threads; with 0 the consumer makes every batch itself.
+    pub workers: usize,
+    /// Batches made ahead of the consumer (at least 1 if there are workers).
+    pub prefetch: usize,
+    /// What becomes of bad samples.
+    pub on_error: OnError,
+    /// Pages of the batch slabs.
+    pub pages: PagesWanted,
+    /// NUMA node of the batch slabs and the workers.
+    pub node: Option<u32>,
+}
+
+/// A running pipeline with one consumer. Dropping it stops and joins the workers.
+#[derive(Debug)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    source: Arc<dyn Source>,
+    schema: Arc<Schema>,
+    config: PipelineConfig,
+    spec: StreamSpec,
+    /// The consumer's place: behind the last batch it took.
+    place: Place,
+    hands: Option<Hands>,
+    threads: Vec<Thread<()>>,
+    consumer: ConsumerStats,
+    last_return: Option<Instant>,
+    begun: Option<Instant>,
+    process: u32,
+}
+
+impl std::fmt::Debug for dyn Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Source({} samples)", self.len())
+    }
+}
+
+impl Pipeline {
+    /// A pipeline at the beginning of epoch 0. Threads start with the first [`Pipeline::begin`].
+    ///
+    /// # Errors
+    /// When the batch size is 0 or the batch's memory cannot be described.
+    pub fn new(source: Arc<dyn Source>, spec: StreamSpec, config: PipelineConfig) -> Result<Self> {
+        if config.batch_size == 0 {
+            return Err(Error::Config("batch_size must be at least 1".into()));
+        }
+        let schema = Arc::new(source.schema().clone());
+        let layout = Arc::new(SlotLayout::new(&schema, config.batch_size));
+        let depth = depth(&config, layout.bytes);
+        let pool = SlabPool::new(SlabPoolConfig {
+            slab_bytes: layout.bytes.max(1),
+            keep: depth + 2,
+            pages: config.pages,
+            node: config.node,
+        })
+        .map_err(|error| Error::Machine(error.to_string()))?;
+        let whole_batches = source.grain() == Grain::Batch;
+        let grain = if whole_batches { usize::MAX } else { 1 };
+        let shared = Shared {
+            board: Board::new(spec.clone(), Place::default(), depth, grain),
+            layout,
+            pool,
+            stats: Stats::default(),
+            whole_batches,
+            work: Gate::new(),
+            done: Gate::new(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            source,
+            schema,
+            config,
+            spec,
+            place: Place::default(),
+            hands: None,
+            threads: Vec::new(),
+            consumer: ConsumerStats::default(),
+            last_return: None,
+            begun: None,
+            process: std::process::id(),
+        })
+    }
+
+    /// Goes to `place`. Where the workers are already ahead on the way there, nothing made is thrown away.
+    ///
+    /// # Errors
+    /// When threads or their readers cannot be started, or in a child process that was forked from the owner.
+    pub fn begin(&mut self, place: Place) -> Result<()> {
+        self.check_process()?;
+        self.last_return = None;
+        if place != self.place {
+            self.place = place;
+            self.shared.board.restart(self.spec.clone(), place);
+        }
+        self.begun.get_or_insert_with(Instant::now);
+        self.start_threads()?;
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Goes to `place` of another sequence over the same source.
+    ///
+    /// # Errors
+    /// As [`Pipeline::begin`].
+    pub fn begin_with(&mut self, spec: StreamSpec, place: Place) -> Result<()> {
+        self.check_process()?;
+        self.shared.board.restart(spec.clone(), place);
+        self.spec = spec;
+        self.place = place;
+        self.begin(place)
+    }
+
+    fn start_threads(&mut self) -> Result<()> {
+        while self.threads.len() < self.config.workers {
+            let hands = Hands::new(self.source.filler()?);
+            let shared = Arc::clone(&self.shared);
+            let config = ThreadConfig { name: format!("zenith-{}", self.threads.len()), cpus: None };
+            let thread = Thread::spawn(config, move || shared.work(hands));
+            self.threads.push(thread.map_err(|error| Error::Machine(error.to_string()))?);
+        }
+        Ok(())
+    }
+
+    /// The next batch of the epoch; `None` once at its end.
+    ///
+    /// # Errors
+    /// A bad sample (the batch without it is what the next call gives), a panic of a worker, a refused allocation.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot give an error and go on")]
+    pub fn next(&mut self) -> Result<Option<Batch>> {
+        self.check_process()?;
+        let start = Instant::now();
+        if let Some(last) = self.last_return {
+            self.consumer.step_ns += nanos(start - last);
+        }
+        let outcome = self.advance();
+        let end = Instant::now();
+        self.consumer.wait_ns += nanos(end - start);
+        self.last_return = matches!(outcome, Ok(Some(_))).then_some(end);
+        if let (Ok(Some(batch)), Some(begun)) = (&outcome, self.begun)
+            && self.consumer.batches == 0
+        {
+            self.consumer.first_batch_ns = nanos(end - begun);
+            debug_assert!(!batch.is_empty());
+        }
+        if let Ok(Some(batch)) = &outcome {
+            self.consumer.batches += 1;
+            self.consumer.samples += batch.len as u64;
+        }
+        outcome
+    }
+
+    fn advance(&mut self) -> Result<Option<Batch>> {
+        loop {
+            match self.shared.board.front(self.place.epoch) {
+                Front::Ready(work) => {
+                    if let Some(batch) = self.hand_over(&work)? {
+                        return Ok(Some(batch));
+                    }
+                }
+                Front::Help(claim) => {
+                    let start = Instant::now();
+                    if self.hands.is_none() {
+                        self.hands = Some(Hands::new(self.source.filler()?));
+                    }
+                    if let Some(hands) = &mut self.hands {
+                        hands.make(&self.shared, &claim);
+                    }
+                    self.consumer.help_ns += nanos(start.elapsed());
+                }
+                Front::Wait => {
+                    let shared = &self.shared;
+                    shared.done.until(|| (!shared.board.is_waiting()).then_some(()));
+                }
+                Front::End => {
+                    self.place = Place { epoch: self.place.epoch + 1, cursor: 0 };
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Takes a finished batch off the board, or its error. `None` for a batch that is empty because all was skipped.
+    fn hand_over(&mut self, work: &Arc<Work>) -> Result<Option<Batch>> {
+        let mut bad = Vec::new();
+        let mut first_error = None;
+        {
+            let mut faults = work.faults();
+            if let Some(at) = faults.iter().position(|fault| matches!(fault, Fault::Batch(_))) {
+                let Fault::Batch(error) = faults.swap_remove(at) else { unreachable!("just matched") };
+                drop(faults);
+                self.take(work);
+                return Err(error);
+            }
+            faults.sort_by_key(|fault| if let Fault::Sample(slot, _) = fault { *slot } else { 0 });
+            for fault in faults.iter() {
+                let Fault::Sample(slot, error) = fault else { continue };
+                bad.push(*slot);
+                if !work.was_raised() {
+                    if self.config.on_error == OnError::Skip {
+                        self.shared.stats.skip(error.clone());
+                    } else {
+                        first_error.get_or_insert_with(|| error.clone());
+                    }
+                }
+            }
+        }
+        if let Some(error) = first_error {
+            work.raised();
+            return Err(error.into());
+        }
+        let Some(Ok(lease)) = work.slab.get().cloned() else {
+            self.take(work);
+            return Err(Error::Machine("a finished batch has no memory".into()));
+        };
+        let len = if bad.is_empty() { work.len() } else { close_gaps(&self.shared, &lease, work, &bad) };
+        self.take(work);
+        if len == 0 {
+            return if self.config.on_error == OnError::Skip {
+                Err(Error::Config(format!("all {} samples of a batch were skipped", work.len())))
+            } else {
+                Ok(None)
+            };
+        }
+        Ok(Some(Batch {
+            lease,
+            layout: Arc::clone(&self.shared.layout),
+            schema: Arc::clone(&self.schema),
+            len,
+            next: self.place,
+        }))
+    }
+
+    fn take(&mut self, work: &Work) {
+        self.place = work.making.next;
+        let queued = self.shared.board.take();
+        self.shared.room(queued);
+    }
+
+    fn check_process(&self) -> Result<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        Err(Error::Machine(format!(
+            "this loader was started in process {} and its threads did not survive the fork into process {}; \
+             build the loader after the fork",
+            self.process,
+            std::process::id()
+        )))
+    }
+
+    /// The consumer's place: behind the last batch it took.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Steps left in the epoch from `place`.
+    #[must_use]
+    pub fn steps_from(&self, place: Place) -> u64 {
+        EpochPlan::new(&self.spec, place.epoch).steps_from(place.cursor)
+    }
+
+    /// The sequence that is being read.
+    #[must_use]
+    pub const fn spec(&self) -> &StreamSpec {
+        &self.spec
+    }
+
+    /// The source that is being read.
+    #[must_use]
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    /// What has been spent so far.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.stats.snapshot(&self.consumer)
+    }
+
+    /// The samples skipped so far, in the order of the stream (the first 10,000 of them).
+    #[must_use]
+    pub fn skipped(&self) -> Vec<SampleError> {
+        self.shared.stats.skipped()
+    }
+
+    /// How the slabs of this pipeline are being used.
+    #[must_use]
+    pub fn pool(&self) -> &SlabPool {
+        &self.shared.pool
+    }
+
+    /// Worker threads and prefetched batches that are in use.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        (self.config.workers, self.shared.board.depth())
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // The threads belong to another process; joining them here would wait for ever.
+            for thread in self.threads.drain(..) {
+                std::mem::forget(thread);
+            }
+            return;
+        }
+        self.shared.board.stop();
+        self.shared.work.notify_all();
+    }
+}
+
+fn depth(config: &PipelineConfig, slab_bytes: usize) -> usize {
+    let small = (SMALL_BATCH_BYTES / slab_bytes.max(1)).min(SMALL_BATCH_DEPTH);
+    config.prefetch.max(if config.workers > 0 { small } else { 0 }).max(1)
+}
