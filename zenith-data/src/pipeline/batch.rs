@@ -71,7 +71,7 @@ impl Batch {
         shape.push(self.len);
         shape.extend_from_slice(&spec.shape);
         ArrayView {
-            pointer: self.lease.as_ptr().wrapping_add(self.layout.offsets[field]),
+            pointer: self.lease.as_mut_ptr().wrapping_add(self.layout.offsets[field]),
             dtype: spec.dtype,
             shape,
         }

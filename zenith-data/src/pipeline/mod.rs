@@ -14,12 +14,12 @@ mod stream;
 mod worker;
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
-use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
 use zenith_runtime_cpu::allocator::PagesWanted;
+use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
 use zenith_runtime_cpu::sync::Gate;
-use zenith_runtime_cpu::thread::{Thread, ThreadConfig};
 
 pub use batch::{ArrayView, Batch};
 pub use stats::{ConsumerStats, Snapshot};
@@ -75,7 +75,7 @@ pub struct Pipeline {
     /// The consumer's place: behind the last batch it took.
     place: Place,
     hands: Option<Hands>,
-    threads: Vec<Thread<()>>,
+    threads: Vec<JoinHandle<()>>,
     consumer: ConsumerStats,
     last_return: Option<Instant>,
     begun: Option<Instant>,
@@ -167,9 +167,12 @@ impl Pipeline {
         while self.threads.len() < self.config.workers {
             let hands = Hands::new(self.source.filler()?);
             let shared = Arc::clone(&self.shared);
-            let config = ThreadConfig { name: format!("zenith-{}", self.threads.len()), cpus: None };
-            let thread = Thread::spawn(config, move || shared.work(hands));
-            self.threads.push(thread.map_err(|error| Error::Machine(error.to_string()))?);
+            let name = format!("zenith-{}", self.threads.len());
+            let thread = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || shared.work(hands));
+            self.threads
+                .push(thread.map_err(|error| Error::Machine(error.to_string()))?);
         }
         Ok(())
     }
@@ -178,7 +181,10 @@ impl Pipeline {
     ///
     /// # Errors
     /// A bad sample (the batch without it is what the next call gives), a panic of a worker, a refused allocation.
-    #[expect(clippy::should_implement_trait, reason = "an iterator cannot give an error and go on")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator cannot give an error and go on"
+    )]
     pub fn next(&mut self) -> Result<Option<Batch>> {
         self.check_process()?;
         let start = Instant::now();
@@ -225,7 +231,10 @@ impl Pipeline {
                     shared.done.until(|| (!shared.board.is_waiting()).then_some(()));
                 }
                 Front::End => {
-                    self.place = Place { epoch: self.place.epoch + 1, cursor: 0 };
+                    self.place = Place {
+                        epoch: self.place.epoch + 1,
+                        cursor: 0,
+                    };
                     return Ok(None);
                 }
             }
@@ -239,14 +248,24 @@ impl Pipeline {
         {
             let mut faults = work.faults();
             if let Some(at) = faults.iter().position(|fault| matches!(fault, Fault::Batch(_))) {
-                let Fault::Batch(error) = faults.swap_remove(at) else { unreachable!("just matched") };
+                let Fault::Batch(error) = faults.swap_remove(at) else {
+                    unreachable!("just matched")
+                };
                 drop(faults);
                 self.take(work);
                 return Err(error);
             }
-            faults.sort_by_key(|fault| if let Fault::Sample(slot, _) = fault { *slot } else { 0 });
+            faults.sort_by_key(|fault| {
+                if let Fault::Sample(slot, _) = fault {
+                    *slot
+                } else {
+                    0
+                }
+            });
             for fault in faults.iter() {
-                let Fault::Sample(slot, error) = fault else { continue };
+                let Fault::Sample(slot, error) = fault else {
+                    continue;
+                };
                 bad.push(*slot);
                 if !work.was_raised() {
                     if self.config.on_error == OnError::Skip {
@@ -265,11 +284,18 @@ impl Pipeline {
             self.take(work);
             return Err(Error::Machine("a finished batch has no memory".into()));
         };
-        let len = if bad.is_empty() { work.len() } else { close_gaps(&self.shared, &lease, work, &bad) };
+        let len = if bad.is_empty() {
+            work.len()
+        } else {
+            close_gaps(&self.shared, &lease, work, &bad)
+        };
         self.take(work);
         if len == 0 {
             return if self.config.on_error == OnError::Skip {
-                Err(Error::Config(format!("all {} samples of a batch were skipped", work.len())))
+                Err(Error::Config(format!(
+                    "all {} samples of a batch were skipped",
+                    work.len()
+                )))
             } else {
                 Ok(None)
             };
@@ -361,10 +387,16 @@ impl Drop for Pipeline {
         }
         self.shared.board.stop();
         self.shared.work.notify_all();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
     }
 }
 
 fn depth(config: &PipelineConfig, slab_bytes: usize) -> usize {
     let small = (SMALL_BATCH_BYTES / slab_bytes.max(1)).min(SMALL_BATCH_DEPTH);
-    config.prefetch.max(if config.workers > 0 { small } else { 0 }).max(1)
+    config
+        .prefetch
+        .max(if config.workers > 0 { small } else { 0 })
+        .max(1)
 }

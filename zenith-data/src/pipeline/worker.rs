@@ -34,14 +34,18 @@ impl std::fmt::Debug for Hands {
 
 impl Hands {
     pub(super) fn new(filler: Box<dyn Filler>) -> Self {
-        Self { filler, keys: Vec::new() }
+        Self {
+            filler,
+            keys: Vec::new(),
+        }
     }
 
     fn collect_keys(&mut self, claim: &Claim) {
         let making = &claim.work.making;
         let start = making.positions.start + claim.first as u64;
         self.keys.clear();
-        self.keys.extend((start..start + claim.len as u64).map(|position| making.plan.key(position)));
+        self.keys
+            .extend((start..start + claim.len as u64).map(|position| making.plan.key(position)));
     }
 
     fn read_ahead(&mut self, claim: &Claim) {
@@ -62,7 +66,13 @@ impl Hands {
     }
 
     fn fill(&mut self, shared: &Shared, claim: &Claim) {
-        let lease = claim.work.slab.get_or_init(|| shared.pool.lease().map(Arc::new).map_err(|error| error.to_string()));
+        let lease = claim.work.slab.get_or_init(|| {
+            shared
+                .pool
+                .lease()
+                .map(Arc::new)
+                .map_err(|error| error.to_string())
+        });
         let lease = match lease {
             Ok(lease) => lease,
             Err(reason) => return claim.work.fault(Fault::Batch(Error::Machine(reason.clone()))),
@@ -83,7 +93,9 @@ impl Hands {
             }
         }
         shared.stats.add(&spent, claim.len);
-        shared.stats.batch_cost(start.elapsed(), claim.len, claim.work.len());
+        shared
+            .stats
+            .batch_cost(start.elapsed(), claim.len, claim.work.len());
     }
 }
 
@@ -94,7 +106,13 @@ impl Shared {
         // SAFETY: the slab has the layout's length and is initialised; the board gives every slot of a batch to
         // exactly one claim, and the consumer does not look before all claims are finished.
         unsafe {
-            Slots::new(lease.as_ptr(), &self.layout.offsets, &self.layout.sizes, claim.first, claim.len)
+            Slots::new(
+                lease.as_mut_ptr(),
+                &self.layout.offsets,
+                &self.layout.sizes,
+                claim.first,
+                claim.len,
+            )
         }
     }
 
@@ -158,7 +176,7 @@ pub(super) fn close_gaps(shared: &Shared, lease: &Lease, work: &Work, bad: &[usi
                 // SAFETY: the batch is finished and not handed out, so nobody else touches the slab; both slots lie in
                 // the field, and `good < slot` keeps them apart.
                 unsafe {
-                    let base = lease.as_ptr().add(*offset);
+                    let base = lease.as_mut_ptr().add(*offset);
                     std::ptr::copy_nonoverlapping(base.add(slot * size), base.add(good * size), *size);
                 }
             }
