@@ -34,6 +34,9 @@ pub enum Error {
     /// The machine layer refused (memory, threads).
     #[error("{0}")]
     Machine(String),
+    /// The consumer stopped waiting; the batch is still to come.
+    #[error("interrupted while waiting for a batch")]
+    Interrupted,
     /// A worker thread panicked; the message is the panic's.
     #[error("a worker panicked: {0}")]
     Panic(String),

@@ -30,6 +30,13 @@ pub struct ArrayView {
 }
 
 impl Batch {
+    /// The first `len` slots of a slab as a batch, for a reader without a pipeline.
+    #[must_use]
+    pub fn new(lease: Lease, layout: Arc<SlotLayout>, schema: Arc<Schema>, len: usize, next: Place) -> Self {
+        debug_assert!(len <= layout.batch_size);
+        Self { lease: Arc::new(lease), layout, schema, len, next }
+    }
+
     /// Number of samples.
     #[must_use]
     pub const fn len(&self) -> usize {

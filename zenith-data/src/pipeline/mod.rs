@@ -15,7 +15,7 @@ mod worker;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zenith_runtime_cpu::allocator::PagesWanted;
 use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
@@ -37,6 +37,9 @@ use worker::{Hands, close_gaps};
 const SMALL_BATCH_DEPTH: usize = 16;
 /// ... up to this many bytes, so that a worker that wakes up has a worthwhile run of work.
 const SMALL_BATCH_BYTES: usize = 4 << 20;
+
+/// How long a consumer waits before it is asked whether it still wants to.
+pub const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What becomes of a sample that cannot be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,12 +189,20 @@ impl Pipeline {
         reason = "an iterator cannot give an error and go on"
     )]
     pub fn next(&mut self) -> Result<Option<Batch>> {
+        self.next_while(&mut || true)
+    }
+
+    /// As [`Pipeline::next`], for a consumer that may lose patience: `patient` is asked every [`PATIENCE`] of waiting.
+    ///
+    /// # Errors
+    /// As [`Pipeline::next`], and [`Error::Interrupted`] when `patient` says no; nothing is lost by it.
+    pub fn next_while(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Batch>> {
         self.check_process()?;
         let start = Instant::now();
         if let Some(last) = self.last_return {
             self.consumer.step_ns += nanos(start - last);
         }
-        let outcome = self.advance();
+        let outcome = self.advance(patient);
         let end = Instant::now();
         self.consumer.wait_ns += nanos(end - start);
         self.last_return = matches!(outcome, Ok(Some(_))).then_some(end);
@@ -208,7 +219,7 @@ impl Pipeline {
         outcome
     }
 
-    fn advance(&mut self) -> Result<Option<Batch>> {
+    fn advance(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Batch>> {
         loop {
             match self.shared.board.front(self.place.epoch) {
                 Front::Ready(work) => {
@@ -224,11 +235,20 @@ impl Pipeline {
                     if let Some(hands) = &mut self.hands {
                         hands.make(&self.shared, &claim);
                     }
-                    self.consumer.help_ns += nanos(start.elapsed());
+                    let helped = start.elapsed();
+                    self.consumer.help_ns += nanos(helped);
+                    if helped > PATIENCE / 4 && !patient() {
+                        return Err(Error::Interrupted);
+                    }
                 }
                 Front::Wait => {
                     let shared = &self.shared;
-                    shared.done.until(|| (!shared.board.is_waiting()).then_some(()));
+                    let ready = || (!shared.board.is_waiting()).then_some(());
+                    while shared.done.until_deadline(ready, Instant::now() + PATIENCE).is_none() {
+                        if !patient() {
+                            return Err(Error::Interrupted);
+                        }
+                    }
                 }
                 Front::End => {
                     self.place = Place {

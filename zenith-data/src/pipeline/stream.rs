@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::sampler::{Cut, Order, OrderSpec, Steps};
+use crate::sampler::{Cut, Order, OrderSpec, Step, Steps};
 use crate::source::SampleKey;
 
 /// A place in the sequence. Rank-independent: taken on any rank, it is the place of every rank.
@@ -64,6 +64,12 @@ impl EpochPlan {
     #[must_use]
     pub fn steps_from(&self, cursor: u64) -> u64 {
         self.steps.count_from(cursor)
+    }
+
+    /// The step that begins at the global position `cursor`, or `None` at the end of the epoch.
+    #[must_use]
+    pub fn step(&self, cursor: u64) -> Option<Step> {
+        self.steps.at(cursor)
     }
 
     /// The sample at `position`, with the key of its randomness.

@@ -11,4 +11,4 @@ pub mod steps;
 pub mod weighted;
 
 pub use order::{Order, OrderSpec};
-pub use steps::{Cut, Steps};
+pub use steps::{Cut, Step, Steps};

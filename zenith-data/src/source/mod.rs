@@ -38,9 +38,9 @@ pub trait Source: Send + Sync {
     /// it costs nanoseconds (rows).
     fn grain(&self) -> Grain;
 
-    /// Runs of samples that are cheap to read together (row groups), as the ends of each run; `None` where every
-    /// sample is equally near.
-    fn blocks(&self) -> Option<&[u64]> {
+    /// Runs of samples that are cheap to read together (row groups), as the ends of each run, and how many samples a
+    /// reader's window may hold; `None` where every sample is equally near.
+    fn blocks(&self) -> Option<(&[u64], u64)> {
         None
     }
 

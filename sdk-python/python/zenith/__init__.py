@@ -1,0 +1,39 @@
+"""Zenith: a performance layer under PyTorch. ``zenith.torch.DataLoader`` for torch, ``zenith.DataLoader`` for NumPy."""
+
+from __future__ import annotations
+
+from ._core import __version__
+from ._errors import (
+    ConfigError,
+    DecodeError,
+    MachineError,
+    ReadError,
+    ResumeError,
+    SourceError,
+    WorkerError,
+    ZenithError,
+)
+from ._machine import Device, devices, is_available, topology
+from ._numpy import DataLoader
+from ._report import Report, Stage
+from ._sampling import WeightedSampler
+
+__all__ = [
+    "ConfigError",
+    "DataLoader",
+    "DecodeError",
+    "Device",
+    "MachineError",
+    "ReadError",
+    "Report",
+    "ResumeError",
+    "SourceError",
+    "Stage",
+    "WeightedSampler",
+    "WorkerError",
+    "ZenithError",
+    "__version__",
+    "devices",
+    "is_available",
+    "topology",
+]

@@ -1,0 +1,75 @@
+"""Exceptions of Zenith, by cause. Each has ``.path`` where there is one."""
+
+from __future__ import annotations
+
+
+class ZenithError(Exception):
+    """Base of everything Zenith raises on its own behalf.
+
+    Attributes:
+        path: the file or folder concerned, or None.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class SourceError(ZenithError):
+    """The source cannot be read as data: missing, empty, of an unknown kind, or contradictory."""
+
+
+class ReadError(ZenithError, OSError):
+    """The operating system refused to give a file or folder."""
+
+
+class DecodeError(ZenithError):
+    """One sample cannot be delivered.
+
+    Attributes:
+        sample: index of the sample in the source.
+        offset: byte (or row) in the file where the trouble was found, or None.
+        reason: what was wrong, without the place.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        sample: int = -1,
+        offset: int | None = None,
+        reason: str = "",
+    ) -> None:
+        super().__init__(message, path=path)
+        self.sample = sample
+        self.offset = offset
+        self.reason = reason or message
+
+
+class ConfigError(ZenithError, ValueError):
+    """An argument, or a combination of arguments, makes no sense."""
+
+
+class ResumeError(ZenithError):
+    """A saved state does not belong to this loader; the message says what differs."""
+
+
+class WorkerError(ZenithError, RuntimeError):
+    """A worker broke; the message carries its own."""
+
+
+class MachineError(ZenithError, RuntimeError):
+    """The machine refused memory or threads, or the loader was used in a forked process."""
+
+
+__all__ = [
+    "ConfigError",
+    "DecodeError",
+    "MachineError",
+    "ReadError",
+    "ResumeError",
+    "SourceError",
+    "WorkerError",
+    "ZenithError",
+]

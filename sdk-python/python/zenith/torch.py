@@ -1,0 +1,36 @@
+"""``zenith.torch.DataLoader``: batches as torch tensors over Zenith's own memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.dlpack import from_dlpack
+
+from . import _core
+from ._loader import Loader
+from ._sampling import WeightedSampler
+
+
+class DataLoader(Loader):
+    """Stands in for ``torch.utils.data.DataLoader``. Arguments: see :class:`zenith._loader.Loader`."""
+
+    _module = "torch"
+
+    def _batches(self, native: _core.Loader) -> Any:
+        batches = native.tensors(from_dlpack)
+        return map(_pin, batches) if self._pin else batches
+
+    def _can_pin(self) -> bool:
+        return torch.cuda.is_available()
+
+
+def _pin(batch: Any) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.pin_memory()
+    if isinstance(batch, dict):
+        return {name: _pin(value) for name, value in batch.items()}
+    return tuple(_pin(value) for value in batch)
+
+
+__all__ = ["DataLoader", "WeightedSampler"]

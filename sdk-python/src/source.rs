@@ -1,0 +1,192 @@
+//! `Source`: something to read samples from, with the loaders and single samples it gives.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use serde::Deserialize;
+use zenith_data::pipeline::slots::{SlotLayout, Slots};
+use zenith_data::pipeline::{Batch, OnError, Pipeline, PipelineConfig, Place, StreamSpec};
+use zenith_data::sampler::weighted::Weights;
+use zenith_data::sampler::{Cut, OrderSpec};
+use zenith_data::source::{Filler, SampleKey, Source as Samples, Spent};
+use zenith_data::{Error, Schema};
+use zenith_runtime_cpu::allocator::PagesWanted;
+use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
+
+use crate::array::Array;
+use crate::errors::IntoPython;
+use crate::loader::{Loader, config_error};
+
+/// How samples become batches, as Python says it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OrderArguments {
+    batch_size: u64,
+    shuffle: bool,
+    seed: u64,
+    rank: u64,
+    world_size: u64,
+    drop_last: bool,
+    /// Draws per epoch, for weighted sampling.
+    draws: Option<u64>,
+}
+
+impl OrderArguments {
+    /// Reads the JSON that `zenith._order` writes.
+    pub(crate) fn parse(py: Python<'_>, json: &str) -> PyResult<Self> {
+        let this: Self = serde_json::from_str(json).map_err(|error| config_error(py, error.to_string()))?;
+        if this.batch_size == 0 || this.world_size == 0 {
+            return Err(config_error(py, "batch_size and world_size must be at least 1"));
+        }
+        Ok(this)
+    }
+
+    /// The stream over `samples` samples; `blocks` are runs with the samples a window may hold.
+    pub(crate) fn spec(
+        &self,
+        samples: u64,
+        blocks: Option<(&[u64], u64)>,
+        weights: Option<&[f64]>,
+    ) -> zenith_data::Result<StreamSpec> {
+        let order = match (weights, self.shuffle, blocks) {
+            (Some(weights), _, _) if weights.len() as u64 != samples => {
+                let reason = format!("{} weights for {samples} samples", weights.len());
+                return Err(Error::Config(reason));
+            }
+            (Some(weights), _, _) => OrderSpec::Weighted {
+                weights: Arc::new(Weights::new(weights)?),
+                draws: self.draws.unwrap_or(samples),
+            },
+            (None, true, Some((ends, window))) => OrderSpec::Blocks { ends: Arc::from(ends), window },
+            (None, true, None) => OrderSpec::Shuffled,
+            (None, false, _) => OrderSpec::Sequential,
+        };
+        let cut = Cut::Even {
+            batch_size: self.batch_size,
+            rank: self.rank,
+            world: self.world_size,
+            drop_last: self.drop_last,
+        };
+        Ok(StreamSpec { order, cut, samples, seed: self.seed })
+    }
+}
+
+/// How a loader runs, as Python says it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunArguments {
+    workers: usize,
+    prefetch: usize,
+    skip: bool,
+    /// Samples of the largest batch, where the user gives batches of his own.
+    largest_batch: Option<usize>,
+}
+
+/// Something to read samples from.
+#[pyclass(module = "zenith._core", frozen)]
+pub(crate) struct Source {
+    samples: Arc<dyn Samples>,
+    single: Single,
+}
+
+/// What reading one sample at a time needs.
+struct Single {
+    schema: Arc<Schema>,
+    layout: Arc<SlotLayout>,
+    pool: SlabPool,
+    /// Readers that are not in use just now.
+    fillers: Mutex<Vec<Box<dyn Filler>>>,
+}
+
+impl Source {
+    pub(crate) fn new(samples: Arc<dyn Samples>) -> zenith_data::Result<Self> {
+        let schema = Arc::new(samples.schema().clone());
+        let layout = Arc::new(SlotLayout::new(&schema, 1));
+        let pool = SlabPool::new(SlabPoolConfig {
+            slab_bytes: layout.bytes.max(1),
+            keep: 4,
+            pages: PagesWanted::Auto,
+            node: None,
+        })
+        .map_err(|error| Error::Machine(error.to_string()))?;
+        Ok(Self { samples, single: Single { schema, layout, pool, fillers: Mutex::new(Vec::new()) } })
+    }
+
+    fn read(&self, key: SampleKey) -> zenith_data::Result<Batch> {
+        let single = &self.single;
+        let pop = || single.fillers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut filler = match pop() {
+            Some(filler) => filler,
+            None => self.samples.filler()?,
+        };
+        let mut lease = single.pool.lease().map_err(|error| Error::Machine(error.to_string()))?;
+        let mut slots = Slots::of(lease.as_mut_slice(), &single.layout, 1);
+        let outcome = filler.fill(&[key], &mut slots, &mut Spent::default());
+        single.fillers.lock().unwrap_or_else(PoisonError::into_inner).push(filler);
+        outcome.map_err(|(_, error)| Error::Sample(error))?;
+        let place = Place { epoch: key.epoch, cursor: 0 };
+        Ok(Batch::new(lease, Arc::clone(&single.layout), Arc::clone(&single.schema), 1, place))
+    }
+}
+
+#[pymethods]
+impl Source {
+    /// A loader over the source.
+    #[pyo3(signature = (order, run, weights=None))]
+    fn loader(&self, py: Python<'_>, order: &str, run: &str, weights: Option<Vec<f64>>) -> PyResult<Loader> {
+        let order = OrderArguments::parse(py, order)?;
+        let run: RunArguments = serde_json::from_str(run).map_err(|error| config_error(py, error.to_string()))?;
+        let blocks = self.samples.blocks();
+        let spec = order.spec(self.samples.len(), blocks, weights.as_deref()).into_python(py)?;
+        let config = PipelineConfig {
+            batch_size: run.largest_batch.unwrap_or(order.batch_size as usize),
+            workers: run.workers,
+            prefetch: run.prefetch,
+            on_error: if run.skip { OnError::Skip } else { OnError::Raise },
+            pages: PagesWanted::Auto,
+            node: None,
+        };
+        let samples = Arc::clone(&self.samples);
+        let pipeline = py.detach(|| Pipeline::new(samples, spec, config)).into_python(py)?;
+        Ok(Loader::new(pipeline))
+    }
+
+    /// The arrays of one sample, each with a batch dimension of 1, augmented as in `epoch`.
+    fn sample(&self, py: Python<'_>, index: u64, seed: u64, epoch: u64) -> PyResult<Vec<Array>> {
+        if index >= self.samples.len() {
+            let text = format!("sample {index} of {}", self.samples.len());
+            return Err(pyo3::exceptions::PyIndexError::new_err(text));
+        }
+        let batch = py.detach(|| self.read(SampleKey { sample: index, seed, epoch })).into_python(py)?;
+        Ok((0..batch.schema().fields.len()).map(|field| Array::of(&batch, field)).collect())
+    }
+
+    fn __len__(&self) -> usize {
+        self.samples.len() as usize
+    }
+
+    /// A number that changes when the data changes.
+    #[getter]
+    fn fingerprint(&self) -> u64 {
+        self.samples.fingerprint()
+    }
+
+    /// Names of the label's classes, or `None`.
+    #[getter]
+    fn classes(&self) -> Option<Vec<String>> {
+        self.samples.classes().map(<[String]>::to_vec)
+    }
+
+    /// The fields of a sample: [(name, dtype, shape)].
+    #[getter]
+    fn fields(&self) -> Vec<(String, &'static str, Vec<usize>)> {
+        let fields = &self.samples.schema().fields;
+        fields.iter().map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone())).collect()
+    }
+
+    /// Facts about the source: [(name, value)].
+    #[getter]
+    fn facts(&self) -> Vec<(String, String)> {
+        self.samples.facts()
+    }
+}
