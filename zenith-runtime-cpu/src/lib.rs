@@ -5,4 +5,6 @@
 
 pub mod allocator;
 pub mod buffer;
+pub mod numa;
 pub mod sync;
+pub mod thread;
