@@ -1,1 +1,5 @@
 //! Decoders of file formats. They turn bytes into values; where the bytes come from is [`crate::source`]'s matter.
+
+pub(crate) mod arrow_columns;
+pub(crate) mod identity;
+pub(crate) mod parquet;
