@@ -2,6 +2,9 @@
 //! worker) write samples straight into their slots of a batch slab.
 
 pub mod table;
+pub mod blobs;
+pub mod cache_dir;
+pub mod folder;
 
 use crate::pipeline::slots::Slots;
 use crate::{Result, SampleError, Schema};
