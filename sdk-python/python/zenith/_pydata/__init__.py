@@ -1,0 +1,30 @@
+"""Zenith's way for data that only Python can read: any map-style dataset, any Python callable.
+
+The native data plane does not need this package, and this package does not need it: it imports neither torch nor the
+extension module.
+"""
+
+from .errors import (
+    LoaderClosedError,
+    LoaderForkedError,
+    LoaderTimeoutError,
+    PythonLoaderError,
+    UnsupportedDatasetError,
+    WorkerDiedError,
+    WorkerExceptionError,
+    WorkerTraceback,
+)
+from .loader import PythonIterator, PythonLoader
+
+__all__ = [
+    "LoaderClosedError",
+    "LoaderForkedError",
+    "LoaderTimeoutError",
+    "PythonIterator",
+    "PythonLoader",
+    "PythonLoaderError",
+    "UnsupportedDatasetError",
+    "WorkerDiedError",
+    "WorkerExceptionError",
+    "WorkerTraceback",
+]

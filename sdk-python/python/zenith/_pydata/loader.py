@@ -1,0 +1,529 @@
+"""The loader over a Python dataset: order of batches, choice of engine, errors, epochs.
+
+What a batch holds is decided elsewhere (``batches``); here it is only made sure that batches come in that order,
+whoever makes them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import sys
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from . import pinning, slab
+from .batch import EMPTY, Batch, Engine, Totals
+from .collate import note
+from .errors import LoaderClosedError, WorkerTraceback
+from .fetch import SampleFailure, check_dataset
+from .local_engines import InlineEngine, ThreadEngine
+from .process_pool import ProcessPool
+from .worker import WorkerSpec
+
+Batches = Callable[[int], Iterator[Sequence[Any]]] | Iterable[Sequence[Any]]
+
+# Below this much work in a batch, workers cost the caller about as much time as they take off it.
+INLINE_BATCH_NS = 250_000
+# A single sample above this is never taken for trivial.
+INLINE_SAMPLE_NS = 20_000
+
+_FORKED_CUDA = "Cannot re-initialize CUDA in forked subprocess"
+
+
+class _Core:
+    """What loader and iterators share; the loader's end closes it."""
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        num_workers: int,
+        prefetch_factor: int,
+        collate_fn: Callable[[list[Any]], Any] | None,
+        pin_memory: bool,
+        on_error: str,
+        worker: str,
+        seed: int,
+        timeout: float | None,
+        worker_init_fn: Callable[[int], Any] | None,
+        array_module: str,
+        start_method: str | None,
+        read_ahead: bool,
+    ) -> None:
+        self.dataset = dataset
+        self.num_workers = num_workers
+        self.prefetch_factor = prefetch_factor
+        self.collate_fn = collate_fn
+        self.skip = on_error == "skip"
+        self.seed = seed
+        self.timeout = timeout
+        self.worker_init_fn = worker_init_fn
+        self.array_module = array_module
+        self.read_ahead = read_ahead
+        self.notes: list[str] = []
+        self.pin = self._can_pin(pin_memory)
+        self.mode, self.why = self._choose(worker)
+        self.may_inline = worker == "auto" and self.mode == "process" and worker_init_fn is None
+        self.start_method = start_method or ("fork" if sys.platform == "linux" else "spawn")
+        self.runs = itertools.count(1)
+        self.engine: Engine | None = None
+        self.retired: list[Engine] = []
+        self.past = Totals()
+        self.live: dict[int, int] = {}
+        self.skipped: list[tuple[Any, str]] = []
+        self.first_batch_s: float | None = None
+        self.ahead: PythonIterator | None = None
+        self.closed = False
+
+    def _can_pin(self, wanted: bool) -> bool:
+        if not wanted:
+            return False
+        if self.array_module != "torch":
+            self.notes.append("pin_memory has no meaning for NumPy batches")
+            return False
+        if not pinning.cuda_ready():
+            self.notes.append("pin_memory was asked for, but torch finds no CUDA device: batches are pageable")
+            return False
+        return True
+
+    def _choose(self, worker: str) -> tuple[str, str]:
+        if self.num_workers == 0 or worker == "inline":
+            return "inline", "num_workers=0" if self.num_workers == 0 else 'worker="inline"'
+        if worker != "auto":
+            return worker, f'worker="{worker}"'
+        if not slab.available():
+            return "thread", "this system has no memfd, which the worker processes need"
+        if multiprocessing.current_process().daemon:
+            return "thread", "a daemonic process may not have children"
+        return "process", "Python code in the dataset holds the GIL"
+
+    def current(self) -> Engine:
+        """The engine for new batches; started here."""
+        if self.closed:
+            raise LoaderClosedError("the loader is closed")
+        if self.engine is None:
+            self.engine = self._build()
+        return self.engine
+
+    def _build(self) -> Engine:
+        common: Any = {
+            "collate_fn": self.collate_fn,
+            "array_module": self.array_module,
+            "seed": self.seed,
+            "skip": self.skip,
+            "pin": self.pin,
+        }
+        if self.mode == "inline":
+            return InlineEngine(self.dataset, **common)
+        if self.mode == "thread":
+            if "randomness" not in "".join(self.notes):
+                self.notes.append("threads share the random generators: randomness is not a function of the sample")
+            return ThreadEngine(
+                self.dataset, num_workers=self.num_workers, worker_init_fn=self.worker_init_fn, **common
+            )
+        spec = WorkerSpec(
+            self.dataset,
+            self.collate_fn,
+            self.worker_init_fn,
+            self.array_module,
+            self.seed,
+            self.skip,
+            self.num_workers,
+        )
+        return ProcessPool(spec, method=self.start_method, pin=self.pin, prefetch_factor=self.prefetch_factor)
+
+    def switch(self, mode: str, why: str) -> None:
+        """Make new batches by another engine; the present one ends when its last batch is delivered."""
+        if self.engine is not None:
+            self.retired.append(self.engine)
+            self.engine = None
+        self.mode, self.why = mode, why
+        self.may_inline = False
+        self.sweep()
+
+    def reconsider(self, engine: Engine, batch_len: int) -> None:
+        """After a batch: are the samples so cheap that workers are not worth their cost?"""
+        if not self.may_inline or not isinstance(engine, ProcessPool) or engine is not self.engine:
+            return
+        each = engine.fastest_sample_ns
+        if each is None:
+            return
+        if each <= INLINE_SAMPLE_NS and each * batch_len <= INLINE_BATCH_NS:
+            self.switch("inline", f"a sample takes {each / 1000:.1f} us, less than workers cost")
+
+    def count(self, engine: Engine, change: int) -> None:
+        self.live[id(engine)] = self.live.get(id(engine), 0) + change
+
+    def sweep(self) -> None:
+        """Close retired engines that owe nothing any more."""
+        for engine in list(self.retired):
+            if self.live.get(id(engine), 0) == 0:
+                self.retired.remove(engine)
+                self._close(engine)
+
+    def _close(self, engine: Engine) -> None:
+        self.live.pop(id(engine), None)
+        engine.close()
+        _add(self.past, engine.totals)
+
+    def totals(self) -> Totals:
+        total = Totals()
+        _add(total, self.past)
+        for engine in [*self.retired, *([self.engine] if self.engine is not None else [])]:
+            _add(total, engine.totals)
+        return total
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self.ahead is not None:
+            self.ahead.close()
+            self.ahead = None
+        engines = [*self.retired, *([self.engine] if self.engine is not None else [])]
+        self.retired.clear()
+        self.engine = None
+        for engine in engines:
+            self._close(engine)
+
+
+def _add(into: Totals, more: Totals) -> None:
+    for name in ("batches", "samples", "bytes", "fetch_ns", "write_ns", "wait_ns", "assemble_ns", "general"):
+        setattr(into, name, getattr(into, name) + getattr(more, name))
+    if more.draws is not None:
+        into.draws = more.draws or bool(into.draws)
+
+
+class PythonLoader:
+    """Collated batches of a map-style dataset, made by worker processes, threads or inline.
+
+    Workers start with the first batch and stay until `close` (also: ``with``, garbage collection, end of the
+    interpreter).
+
+    Args:
+        dataset: anything with ``__getitem__``; ``__getitems__`` is used where there is one.
+        batches: called with the epoch, gives the index lists of that epoch; or an iterable of index lists, the same
+            for every epoch. What the indices are is the dataset's affair.
+        num_workers: processes or threads; 0 works inline.
+        prefetch_factor: batches made ahead; per worker where a batch is one worker's work (``collate_fn``,
+            ``__getitems__``, cheap samples), in all where a batch is shared among the workers.
+        collate_fn: makes a batch of a list of samples, in the worker. None: as torch's ``default_collate``.
+        pin_memory: page-lock the batches where CUDA is there; `stats` says so where it is not.
+        on_error: "raise", or "skip" a sample whose ``__getitem__`` raises, and list it.
+        worker: "auto", "process", "thread" or "inline". "auto" takes processes, and goes on inline where samples turn
+            out to be trivial.
+        seed: with epoch and index, decides what ``random``, ``numpy.random`` and torch's CPU generator give within a
+            sample, whoever makes it (not with threads, which share them).
+        epoch: the first to be iterated.
+        timeout: seconds to wait for a batch; None or 0: for ever. Has no effect inline.
+        worker_init_fn: called with the worker's number when it starts.
+        array_module: "torch" or "numpy".
+        start_method: "fork" (default on Linux), "forkserver" or "spawn"; the latter two need everything picklable.
+        read_ahead: at the end of an epoch begin the next one's first batches (needs ``batches`` to be a function).
+
+    Raises:
+        UnsupportedDatasetError: the dataset is not map-style.
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batches: Batches,
+        *,
+        num_workers: int = 0,
+        prefetch_factor: int = 2,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        pin_memory: bool = False,
+        on_error: str = "raise",
+        worker: str = "auto",
+        seed: int = 0,
+        epoch: int = 0,
+        timeout: float | None = None,
+        worker_init_fn: Callable[[int], Any] | None = None,
+        array_module: str = "torch",
+        start_method: str | None = None,
+        read_ahead: bool = True,
+    ) -> None:
+        check_dataset(dataset)
+        if num_workers < 0:
+            raise ValueError(f"num_workers must be 0 or more, not {num_workers}")
+        if prefetch_factor < 1:
+            raise ValueError(f"prefetch_factor must be 1 or more, not {prefetch_factor}")
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f'on_error must be "raise" or "skip", not {on_error!r}')
+        if worker not in ("auto", "process", "thread", "inline"):
+            raise ValueError(f'worker must be "auto", "process", "thread" or "inline", not {worker!r}')
+        if array_module not in ("torch", "numpy"):
+            raise ValueError(f'array_module must be "torch" or "numpy", not {array_module!r}')
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"timeout must be 0 or more seconds, not {timeout}")
+        self.epoch = epoch
+        self._batches = batches
+        self._core = _Core(
+            dataset,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor,
+            collate_fn=collate_fn,
+            pin_memory=pin_memory,
+            on_error=on_error,
+            worker=worker,
+            seed=seed,
+            timeout=timeout or None,
+            worker_init_fn=worker_init_fn,
+            array_module=array_module,
+            start_method=start_method,
+            read_ahead=read_ahead and callable(batches),
+        )
+        self._finalizer = weakref.finalize(self, self._core.close)
+
+    def iter(
+        self, epoch: int | None = None, batches: Iterable[Sequence[Any]] | None = None
+    ) -> PythonIterator:
+        """The batches of one epoch, in order.
+
+        Args:
+            epoch: None takes `epoch`, which then moves on by one.
+            batches: index lists to use for this epoch in place of the loader's own (for a resume in mid-epoch).
+
+        Raises:
+            LoaderClosedError: after `close`.
+        """
+        core = self._core
+        if core.closed:
+            raise LoaderClosedError("the loader is closed")
+        if epoch is None:
+            epoch = self.epoch
+        self.epoch = epoch + 1
+        ahead, core.ahead = core.ahead, None
+        if ahead is not None:
+            if batches is None and ahead.epoch == epoch:
+                ahead.adopt(self)
+                return ahead
+            ahead.close()
+        source = self._source(epoch) if batches is None else iter(batches)
+        follow = self._source if core.read_ahead and batches is None else None
+        iterator = PythonIterator(core, epoch, source, follow)
+        iterator.adopt(self)
+        return iterator
+
+    def _source(self, epoch: int) -> Iterator[Sequence[Any]]:
+        return iter(self._batches(epoch)) if callable(self._batches) else iter(self._batches)
+
+    def __iter__(self) -> PythonIterator:
+        return self.iter()
+
+    def stats(self) -> dict[str, Any]:
+        """What happened so far.
+
+        Returns:
+            ``worker``: "process", "thread" or "inline"; ``why``: its reason; ``num_workers``; ``batches``, ``samples``,
+            ``bytes`` (through shared memory); ``general_batches`` (of those, how many went the general, pickled way);
+            ``fetch_s`` and ``collate_s`` (summed over workers), ``wait_s`` (the caller, blocked), ``assemble_s``
+            (the caller, making arrays of a slab); ``first_batch_s``; ``uses_random`` (None: unknown);
+            ``skipped``: [(index, reason)]; ``notes``: what the user should know.
+        """
+        core = self._core
+        totals = core.totals()
+        return {
+            "worker": core.mode,
+            "why": core.why,
+            "num_workers": core.num_workers,
+            "batches": totals.batches,
+            "samples": totals.samples,
+            "bytes": totals.bytes,
+            "general_batches": totals.general,
+            "fetch_s": totals.fetch_ns / 1e9,
+            "collate_s": totals.write_ns / 1e9,
+            "wait_s": totals.wait_ns / 1e9,
+            "assemble_s": totals.assemble_ns / 1e9,
+            "first_batch_s": core.first_batch_s,
+            "uses_random": totals.draws,
+            "skipped": list(core.skipped),
+            "notes": list(core.notes),
+        }
+
+    def close(self) -> None:
+        """End the workers and free what the user does not hold. Batches already given out stay valid."""
+        self._finalizer()
+
+    def __enter__(self) -> PythonLoader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class PythonIterator:
+    """One pass over one epoch. After an exception from a sample, ``next`` goes on with the batch after it.
+
+    Attributes:
+        epoch: of this pass.
+        position: how many index lists are dealt with, those that became no batch included.
+    """
+
+    def __init__(
+        self,
+        core: _Core,
+        epoch: int,
+        source: Iterator[Sequence[Any]],
+        follow: Callable[[int], Iterator[Sequence[Any]]] | None,
+    ) -> None:
+        self.epoch = epoch
+        self.position = 0
+        self._core = core
+        self._run = next(core.runs)
+        self._source: Iterator[Sequence[Any]] | None = source
+        self._source_error: BaseException | None = None
+        self._follow = follow
+        self._queue: deque[Batch] = deque()
+        self._next_number = 0
+        self._closed = False
+        self._loader: PythonLoader | None = None
+
+    def adopt(self, loader: PythonLoader) -> None:
+        """Keep ``loader`` alive as long as this pass."""
+        self._loader = loader
+
+    def __iter__(self) -> PythonIterator:
+        return self
+
+    def __next__(self) -> Any:
+        if self._closed:
+            raise StopIteration
+        core = self._core
+        start = time.perf_counter()
+        deadline = None if core.timeout is None else time.monotonic() + core.timeout
+        while True:
+            self._fill()
+            if not self._queue:
+                error, self._source_error = self._source_error, None
+                self._finish_pass()
+                if error is not None:
+                    raise error
+                raise StopIteration
+            batch = self._queue[0]
+            engine = batch.engine
+            assert engine is not None
+            engine.wait(batch, deadline)
+            if batch.failure is not None and self._move_off_processes(batch.failure):
+                continue
+            self._queue.popleft()
+            core.count(engine, -1)
+            self.position += 1
+            core.reconsider(engine, len(batch.indices))
+            if batch.failure is None:
+                self._fill()  # the workers go on while this batch is put together and used
+            made = engine.finish(batch)
+            core.sweep()
+            if batch.skipped:
+                core.skipped.extend((s.sample, s.reason) for s in batch.skipped)
+            if batch.failure is not None:
+                _raise(batch.failure, batch.epoch)
+            if made is EMPTY:
+                continue
+            if core.first_batch_s is None:
+                core.first_batch_s = time.perf_counter() - start
+            return made
+
+    def _fill(self) -> None:
+        core = self._core
+        engine = core.current()
+        depth = engine.depth(core.prefetch_factor)
+        while self._source is not None and len(self._queue) < depth:
+            self._pull(engine)
+        if self._source is None and self._follow is not None and engine.mode != "inline":
+            self._begin_next(engine, depth)
+
+    def _pull(self, engine: Engine) -> None:
+        assert self._source is not None
+        try:
+            indices = next(self._source)
+        except StopIteration:
+            self._source = None
+            return
+        except Exception as error:
+            # Told in its place: after the batches before it.
+            self._source, self._source_error = None, error
+            self._follow = None
+            return
+        batch = Batch(self._run, self.epoch, self._next_number, indices, engine)
+        self._next_number += 1
+        engine.submit(batch)
+        self._core.count(engine, 1)
+        self._queue.append(batch)
+
+    def _begin_next(self, engine: Engine, depth: int) -> None:
+        core, follow = self._core, self._follow
+        if follow is None:
+            return
+        if core.ahead is None:
+            if self._loader is None:
+                return
+            core.ahead = PythonIterator(core, self.epoch + 1, follow(self.epoch + 1), follow)
+        if core.ahead.epoch == self.epoch + 1:
+            while core.ahead._source is not None and len(self._queue) + len(core.ahead._queue) < depth:
+                core.ahead._pull(engine)
+
+    def _move_off_processes(self, failure: SampleFailure) -> bool:
+        """A dataset that wants CUDA cannot be had in a fork: if the choice was ours, go on with threads."""
+        core = self._core
+        if core.mode != "process" or not core.may_inline or _FORKED_CUDA not in str(failure.error):
+            return False
+        old = self._queue[0].engine
+        assert old is not None
+        waiting = [*self._queue, *(core.ahead._queue if core.ahead is not None else ())]
+        old.give_up(self._run, [b for b in waiting if b.engine is old])
+        core.live[id(old)] = 0
+        core.switch("thread", "the dataset uses CUDA, which a forked worker cannot")
+        engine = core.current()
+        for queue in (self._queue, core.ahead._queue if core.ahead is not None else ()):
+            for at, batch in enumerate(queue):
+                again = Batch(batch.run, batch.epoch, batch.number, batch.indices, engine)
+                engine.submit(again)
+                core.count(engine, 1)
+                queue[at] = again  # type: ignore[index]
+        return True
+
+    def _finish_pass(self) -> None:
+        self._closed = True
+        self._loader = None
+
+    def close(self) -> None:
+        """Give up what is under way; the workers stay for the next pass."""
+        if self._closed:
+            return
+        self._closed = True
+        self._source = None
+        queue, self._queue = self._queue, deque()
+        by_engine: dict[int, list[Batch]] = {}
+        for batch in queue:
+            by_engine.setdefault(id(batch.engine), []).append(batch)
+        for batches in by_engine.values():
+            engine = batches[0].engine
+            assert engine is not None
+            engine.give_up(self._run, batches)
+            self._core.count(engine, -len(batches))
+        self._core.sweep()
+        self._loader = None
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+
+def _raise(failure: SampleFailure, epoch: int) -> None:
+    error = failure.error
+    if failure.sample is not None:
+        note(error, f"raised by sample {failure.sample!r} of the dataset, epoch {epoch}")
+        try:
+            error.zenith_sample = failure.sample  # type: ignore[attr-defined]
+        except AttributeError:
+            pass
+    if failure.text and error.__traceback__ is None:
+        raise error from WorkerTraceback(failure.text)
+    raise error
