@@ -13,15 +13,9 @@ from harness import environments
 def main() -> int:
     """Make what was named; go on after a failure and say at the end which failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"all, or of: {' '.join(environments.ENVIRONMENTS)}"
-    )
-    parser.add_argument(
-        "--env-root", type=Path, default=environments.default_root(), help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--zenith", metavar="PATH", help="wheel, or sdk-python folder, for the zenith environment"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, or of: {' '.join(environments.ENVIRONMENTS)}")
+    parser.add_argument("--env-root", type=Path, default=environments.default_root(), help="default: %(default)s")
+    parser.add_argument("--zenith", metavar="PATH", help="wheel, or sdk-python folder, for the zenith environment")
     parser.add_argument("--again", action="store_true", help="remove what is there first")
     parser.add_argument("--list", action="store_true", help="say which are ready, make nothing")
     options = parser.parse_args()

@@ -29,16 +29,12 @@ def main() -> int:
     facts = machine.facts()
     scenario = SCENARIOS[options.scenario].plan(context)
     scenario, absent = _choose(scenario, context)
-    conversions, failed = rounds.prepare(
-        scenario, lambda case: context.command(case.environment), options.timeout
-    )
+    conversions, failed = rounds.prepare(scenario, lambda case: context.command(case.environment), options.timeout)
     scenario = replace(scenario, cases=[case for case in scenario.cases if case.name not in failed])
     absent |= failed
     if not scenario.cases:
         raise SystemExit("nothing to measure: " + "; ".join(f"{k}: {v}" for k, v in absent.items()))
-    runs = rounds.measure(
-        scenario, options.rounds, lambda case: context.command(case.environment), options.timeout
-    )
+    runs = rounds.measure(scenario, options.rounds, lambda case: context.command(case.environment), options.timeout)
     made = record.assemble(
         scenario=scenario.name,
         started=started.isoformat(timespec="seconds"),
@@ -108,9 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="environments (default: %(default)s)",
     )
     add("--data-root", type=Path, default=datasets.data_root(), help="data sets (default: %(default)s)")
-    add(
-        "--python", action="append", default=[], metavar="ENV=PATH", help="use this Python for an environment"
-    )
+    add("--python", action="append", default=[], metavar="ENV=PATH", help="use this Python for an environment")
     commands = parser.add_subparsers(dest="scenario", required=True, metavar="SCENARIO")
     for name, module in SCENARIOS.items():
         summary = (module.__doc__ or "").splitlines()[0]

@@ -22,7 +22,7 @@ def data_root() -> Path:
 
 
 def pictures(root: Path, count: int, classes: int, source: Path | None, python: str | None) -> dict[str, Any]:
-    """Class folders with `count` JPEG files, real copies of `source`'s pictures or of generated ones."""
+    """Make class folders with `count` JPEG files, real copies of `source`'s pictures or of generated ones."""
     if source is None:
         source = _generated(root, python)
     found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -49,20 +49,18 @@ def pictures(root: Path, count: int, classes: int, source: Path | None, python: 
 
 
 def table(root: Path, rows: int, features: int, python: str) -> dict[str, Any]:
-    """A Parquet file of float32 features whose first column is the row's number, and a label made from it."""
+    """Make a Parquet file of float32 features whose first column is the row's number, and a label made from it."""
     wanted = {"kind": "table", "rows": rows, "features": features}
 
     def fill(folder: Path) -> dict[str, Any]:
-        return _make(
-            python, "table", {"path": str(folder / "table.parquet"), "rows": rows, "features": features}
-        )
+        return _make(python, "table", {"path": str(folder / "table.parquet"), "rows": rows, "features": features})
 
     manifest = _once(root / f"table-{rows}x{features}", wanted, fill)
     return {**manifest, "path": str(Path(manifest["folder"]) / "table.parquet")}
 
 
 def learnable(root: Path, per_class: int, python: str) -> dict[str, Any]:
-    """Class folders for training and validation: which photograph does this crop come from."""
+    """Make class folders for training and validation: which photograph does this crop come from."""
     wanted = {"kind": "learnable", "per_class": per_class}
 
     def fill(folder: Path) -> dict[str, Any]:
@@ -83,9 +81,7 @@ def warm(path: Path) -> None:
 
 def _generated(root: Path, python: str | None) -> Path:
     if python is None:
-        raise SystemExit(
-            "making pictures needs the torch environment (envs.py torch); or give --pictures FOLDER"
-        )
+        raise SystemExit("making pictures needs the torch environment (envs.py torch); or give --pictures FOLDER")
     wanted = {"kind": "photographs", "count": 400}
 
     def fill(folder: Path) -> dict[str, Any]:

@@ -178,9 +178,7 @@ def _base_python(environment: Environment) -> str:
     for version in environment.pythons:
         if version in ours:
             return ours[version]
-    raise EnvironmentProblem(
-        f"{environment.name} needs one of Python {', '.join(environment.pythons)} on PATH"
-    )
+    raise EnvironmentProblem(f"{environment.name} needs one of Python {', '.join(environment.pythons)} on PATH")
 
 
 def _stamp(environment: Environment) -> str:

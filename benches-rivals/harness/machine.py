@@ -11,9 +11,7 @@ from typing import Any
 
 def facts() -> dict[str, Any]:
     """Processor, cores allowed to us, memory, kernel, load at the start, and the commit measured."""
-    memory = dict(
-        line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line
-    )
+    memory = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
     cpu = next(
         (
             line.split(":", 1)[1].strip()

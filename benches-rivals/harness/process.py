@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -63,9 +64,7 @@ def run_rival(command: Sequence[str], config: dict[str, Any], timeout: float) ->
     return {**result, "memory": watcher.facts()}
 
 
-def _converse(
-    child: subprocess.Popen[str], config: dict[str, Any], watcher: Watcher
-) -> dict[str, Any] | None:
+def _converse(child: subprocess.Popen[str], config: dict[str, Any], watcher: Watcher) -> dict[str, Any] | None:
     assert child.stdin is not None
     assert child.stdout is not None
     try:
@@ -85,10 +84,8 @@ def _converse(
 
 
 def _kill_group(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _environment() -> dict[str, str]:

@@ -23,9 +23,7 @@ def render(record: dict[str, Any]) -> str:
             row.append("-" if found is None else _cell(found, ratio, metric))
         rows.append(row)
         if entry["failed"]:
-            notes.append(
-                f"{titles[case]}: {entry['failed']} of {entry['rounds']} rounds failed: {entry['reason']}"
-            )
+            notes.append(f"{titles[case]}: {entry['failed']} of {entry['rounds']} rounds failed: {entry['reason']}")
     for name, reason in record["absent"].items():
         notes.append(f"{name}: not measured: {reason}")
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,6 +91,12 @@ class Watch:
         self.imported_pss_bytes = meter.pss_bytes()
         channel.mark("construct")
         self._start = time.perf_counter()
+
+    @staticmethod
+    def since_process_start() -> float:
+        """Seconds since this process was started, imports and all; in clock ticks."""
+        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
     def elapsed(self) -> float:
         """Seconds since the loader's construction began."""

@@ -13,6 +13,7 @@ def measure(config: Config, rival: ModuleType, channel: Channel) -> dict[str, An
     """Time the start, then whole epochs; look at the pixels afterwards."""
     classes = int(config.options["classes"])
     watch = Watch(channel)
+    before = watch.since_process_start()
     loader = rival.open_loader(config)
     construct = watch.elapsed()
     epochs = [timed_epoch(loader, n, classes, config.max_seconds) for n in range(config.epochs)]
@@ -24,6 +25,7 @@ def measure(config: Config, rival: ModuleType, channel: Channel) -> dict[str, An
         "versions": rival.VERSIONS,
         "construct_seconds": construct,
         "first_batch_seconds": construct + epochs[0]["first_batch_seconds"],
+        "before_construct_seconds": before,
         "imported_pss_bytes": watch.imported_pss_bytes,
         "epochs": epochs,
         "sanity": sanity,
