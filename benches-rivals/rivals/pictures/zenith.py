@@ -1,0 +1,39 @@
+"""Zenith, given the same torchvision transform as its rivals."""
+
+from typing import Any
+
+import zenith
+import zenith.torch as zt
+
+from rivals.loader import TorchLoader, torch_transform, versions
+from rivals.protocol import Config
+
+VERSIONS = {"zenith": zenith.__version__, **versions("torch", "torchvision")}
+
+
+class _Reported(TorchLoader):
+    def __init__(self, loader: Any) -> None:
+        super().__init__(loader)
+        self._loader = loader
+
+    def extra(self) -> dict[str, Any]:
+        """Zenith's own report, for the reader of the record."""
+        return {"report": self._loader.report().to_dict()}
+
+    def close(self) -> None:
+        super().close()
+        self._loader = None
+
+
+def open_loader(config: Config) -> TorchLoader:
+    """Construct it as a user of torch's DataLoader would."""
+    return _Reported(
+        zt.DataLoader(
+            config.dataset,
+            batch_size=config.batch_size,
+            shuffle=True,
+            num_workers=config.workers,
+            seed=config.seed,
+            transform=torch_transform(config.size, decoded=False),
+        )
+    )
