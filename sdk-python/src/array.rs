@@ -27,7 +27,10 @@ unsafe impl Sync for Array {}
 
 impl Array {
     pub(crate) fn of(batch: &Batch, field: usize) -> Self {
-        Self { view: batch.array(field), lease: Arc::clone(batch.lease()) }
+        Self {
+            view: batch.array(field),
+            lease: Arc::clone(batch.lease()),
+        }
     }
 }
 
@@ -72,7 +75,9 @@ impl Array {
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = (stream, max_version);
         if dl_device.is_some_and(|device| device != (1, 0)) || copy == Some(true) {
-            return Err(pyo3::exceptions::PyBufferError::new_err("the batch lies in host memory and is not copied"));
+            return Err(pyo3::exceptions::PyBufferError::new_err(
+                "the batch lies in host memory and is not copied",
+            ));
         }
         dlpack::capsule(py, &self.view, Arc::clone(&self.lease))
     }

@@ -28,7 +28,11 @@ impl Loader {
         let schema = pipeline.source().schema();
         let names = schema.fields.iter().map(|field| field.name.clone()).collect();
         let shape = schema.shape;
-        Self { pipeline: Mutex::new(Some(pipeline)), names, shape }
+        Self {
+            pipeline: Mutex::new(Some(pipeline)),
+            names,
+            shape,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Pipeline>> {
@@ -50,13 +54,15 @@ impl Loader {
         let outcome = py.detach(|| {
             let mut guard = self.lock();
             let pipeline = guard.as_mut()?;
-            Some(pipeline.next_while(&mut || match Python::attach(|py| py.check_signals()) {
-                Ok(()) => true,
-                Err(raised) => {
-                    signal = Some(raised);
-                    false
-                }
-            }))
+            Some(
+                pipeline.next_while(&mut || match Python::attach(|py| py.check_signals()) {
+                    Ok(()) => true,
+                    Err(raised) => {
+                        signal = Some(raised);
+                        false
+                    }
+                }),
+            )
         });
         match (outcome.ok_or_else(closed)?, signal) {
             (Err(Error::Interrupted), Some(raised)) => Err(raised),
@@ -115,26 +121,45 @@ impl Loader {
         self.with(py, |pipeline| {
             let samples = pipeline.source().len();
             if let Some((at, sample)) = order.iter().enumerate().find(|(_, sample)| **sample >= samples) {
-                let reason = format!("the sampler gave index {sample} at place {at}; the source has {samples} samples");
+                let reason = format!(
+                    "the sampler gave index {sample} at place {at}; the source has {samples} samples"
+                );
                 return Err(Error::Config(reason));
             }
             let old = pipeline.spec();
             let cut = match (ends, &old.cut) {
                 (Some(ends), _) => Cut::Listed(Arc::from(ends)),
-                (None, Cut::Even { batch_size, drop_last, .. }) => {
-                    Cut::Even { batch_size: *batch_size, rank: 0, world: 1, drop_last: *drop_last }
-                }
+                (
+                    None,
+                    Cut::Even {
+                        batch_size,
+                        drop_last,
+                        ..
+                    },
+                ) => Cut::Even {
+                    batch_size: *batch_size,
+                    rank: 0,
+                    world: 1,
+                    drop_last: *drop_last,
+                },
                 (None, cut) => cut.clone(),
             };
             let order = OrderSpec::Listed(Arc::from(order));
-            let spec = StreamSpec { order, cut, samples, seed: old.seed };
+            let spec = StreamSpec {
+                order,
+                cut,
+                samples,
+                seed: old.seed,
+            };
             pipeline.begin_with(spec, place_of(place))
         })
     }
 
     /// The place behind the last batch taken: (epoch, cursor).
     fn place(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
-        self.with(py, |pipeline| Ok((pipeline.place().epoch, pipeline.place().cursor)))
+        self.with(py, |pipeline| {
+            Ok((pipeline.place().epoch, pipeline.place().cursor))
+        })
     }
 
     /// Batches from a place to the end of its epoch, on this rank.
@@ -144,36 +169,56 @@ impl Loader {
 
     /// Iterates over the epoch as torch tensors; `from_dlpack` takes a capsule.
     fn tensors(slf: &Bound<'_, Self>, from_dlpack: Py<PyAny>) -> Batches {
-        Batches { loader: slf.clone().unbind(), convert: Convert::Capsule(from_dlpack), done: Mutex::new(false) }
+        Batches {
+            loader: slf.clone().unbind(),
+            convert: Convert::Capsule(from_dlpack),
+            done: Mutex::new(false),
+        }
     }
 
     /// Iterates over the epoch as whatever `convert` makes of an [`Array`].
     fn arrays(slf: &Bound<'_, Self>, convert: Py<PyAny>) -> Batches {
-        Batches { loader: slf.clone().unbind(), convert: Convert::Array(convert), done: Mutex::new(false) }
+        Batches {
+            loader: slf.clone().unbind(),
+            convert: Convert::Array(convert),
+            done: Mutex::new(false),
+        }
     }
 
     /// Names of the label's classes, or `None`.
     fn classes(&self, py: Python<'_>) -> PyResult<Option<Vec<String>>> {
-        self.with(py, |pipeline| Ok(pipeline.source().classes().map(<[String]>::to_vec)))
+        self.with(py, |pipeline| {
+            Ok(pipeline.source().classes().map(<[String]>::to_vec))
+        })
     }
 
     /// (samples, fingerprint) of the source.
     fn identity(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
-        self.with(py, |pipeline| Ok((pipeline.source().len(), pipeline.source().fingerprint())))
+        self.with(py, |pipeline| {
+            Ok((pipeline.source().len(), pipeline.source().fingerprint()))
+        })
     }
 
     /// The fields of a batch: [(name, dtype, shape of one sample)].
     fn fields(&self, py: Python<'_>) -> PyResult<Vec<(String, &'static str, Vec<usize>)>> {
         self.with(py, |pipeline| {
             let fields = &pipeline.source().schema().fields;
-            Ok(fields.iter().map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone())).collect())
+            Ok(fields
+                .iter()
+                .map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone()))
+                .collect())
         })
     }
 
     /// The counters, as a dict of numbers.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (counters, pool, (workers, depth), facts) = self.with(py, |pipeline| {
-            Ok((pipeline.snapshot(), pipeline.pool().stats(), pipeline.size(), pipeline.source().facts()))
+            Ok((
+                pipeline.snapshot(),
+                pipeline.pool().stats(),
+                pipeline.size(),
+                pipeline.source().facts(),
+            ))
         })?;
         let dict = PyDict::new(py);
         for (name, value) in [
@@ -203,9 +248,15 @@ impl Loader {
     /// Skipped samples in the order of the stream: [(sample, path or None, reason)].
     fn skipped(&self, py: Python<'_>) -> PyResult<Vec<(u64, Option<String>, String)>> {
         let row = |error: SampleError| {
-            (error.sample, error.path.map(|path| path.to_string_lossy().into_owned()), error.reason)
+            (
+                error.sample,
+                error.path.map(|path| path.to_string_lossy().into_owned()),
+                error.reason,
+            )
         };
-        self.with(py, |pipeline| Ok(pipeline.skipped().into_iter().map(row).collect()))
+        self.with(py, |pipeline| {
+            Ok(pipeline.skipped().into_iter().map(row).collect())
+        })
     }
 
     /// Stops and joins the workers. Batches that were handed out stay valid.
@@ -248,8 +299,11 @@ impl Batches {
                 let capsule = dlpack::capsule(py, &batch.array(field), Arc::clone(batch.lease()))?;
                 convert.bind(py).call1((capsule,))
             }),
-            Convert::Array(convert) => loader
-                .assemble(py, fields, |field| convert.bind(py).call1((Bound::new(py, Array::of(&batch, field))?,))),
+            Convert::Array(convert) => loader.assemble(py, fields, |field| {
+                convert
+                    .bind(py)
+                    .call1((Bound::new(py, Array::of(&batch, field))?,))
+            }),
         };
         assembled.map(Some)
     }

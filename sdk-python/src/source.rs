@@ -57,7 +57,10 @@ impl OrderArguments {
                 weights: Arc::new(Weights::new(weights)?),
                 draws: self.draws.unwrap_or(samples),
             },
-            (None, true, Some((ends, window))) => OrderSpec::Blocks { ends: Arc::from(ends), window },
+            (None, true, Some((ends, window))) => OrderSpec::Blocks {
+                ends: Arc::from(ends),
+                window,
+            },
             (None, true, None) => OrderSpec::Shuffled,
             (None, false, _) => OrderSpec::Sequential,
         };
@@ -67,7 +70,12 @@ impl OrderArguments {
             world: self.world_size,
             drop_last: self.drop_last,
         };
-        Ok(StreamSpec { order, cut, samples, seed: self.seed })
+        Ok(StreamSpec {
+            order,
+            cut,
+            samples,
+            seed: self.seed,
+        })
     }
 }
 
@@ -109,23 +117,53 @@ impl Source {
             node: None,
         })
         .map_err(|error| Error::Machine(error.to_string()))?;
-        Ok(Self { samples, single: Single { schema, layout, pool, fillers: Mutex::new(Vec::new()) } })
+        Ok(Self {
+            samples,
+            single: Single {
+                schema,
+                layout,
+                pool,
+                fillers: Mutex::new(Vec::new()),
+            },
+        })
     }
 
     fn read(&self, key: SampleKey) -> zenith_data::Result<Batch> {
         let single = &self.single;
-        let pop = || single.fillers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let pop = || {
+            single
+                .fillers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop()
+        };
         let mut filler = match pop() {
             Some(filler) => filler,
             None => self.samples.filler()?,
         };
-        let mut lease = single.pool.lease().map_err(|error| Error::Machine(error.to_string()))?;
+        let mut lease = single
+            .pool
+            .lease()
+            .map_err(|error| Error::Machine(error.to_string()))?;
         let mut slots = Slots::of(lease.as_mut_slice(), &single.layout, 1);
         let outcome = filler.fill(&[key], &mut slots, &mut Spent::default());
-        single.fillers.lock().unwrap_or_else(PoisonError::into_inner).push(filler);
+        single
+            .fillers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(filler);
         outcome.map_err(|(_, error)| Error::Sample(error))?;
-        let place = Place { epoch: key.epoch, cursor: 0 };
-        Ok(Batch::new(lease, Arc::clone(&single.layout), Arc::clone(&single.schema), 1, place))
+        let place = Place {
+            epoch: key.epoch,
+            cursor: 0,
+        };
+        Ok(Batch::new(
+            lease,
+            Arc::clone(&single.layout),
+            Arc::clone(&single.schema),
+            1,
+            place,
+        ))
     }
 }
 
@@ -135,9 +173,12 @@ impl Source {
     #[pyo3(signature = (order, run, weights=None))]
     fn loader(&self, py: Python<'_>, order: &str, run: &str, weights: Option<Vec<f64>>) -> PyResult<Loader> {
         let order = OrderArguments::parse(py, order)?;
-        let run: RunArguments = serde_json::from_str(run).map_err(|error| config_error(py, error.to_string()))?;
+        let run: RunArguments =
+            serde_json::from_str(run).map_err(|error| config_error(py, error.to_string()))?;
         let blocks = self.samples.blocks();
-        let spec = order.spec(self.samples.len(), blocks, weights.as_deref()).into_python(py)?;
+        let spec = order
+            .spec(self.samples.len(), blocks, weights.as_deref())
+            .into_python(py)?;
         let config = PipelineConfig {
             batch_size: run.largest_batch.unwrap_or(order.batch_size as usize),
             workers: run.workers,
@@ -147,7 +188,9 @@ impl Source {
             node: None,
         };
         let samples = Arc::clone(&self.samples);
-        let pipeline = py.detach(|| Pipeline::new(samples, spec, config)).into_python(py)?;
+        let pipeline = py
+            .detach(|| Pipeline::new(samples, spec, config))
+            .into_python(py)?;
         Ok(Loader::new(pipeline))
     }
 
@@ -157,8 +200,18 @@ impl Source {
             let text = format!("sample {index} of {}", self.samples.len());
             return Err(pyo3::exceptions::PyIndexError::new_err(text));
         }
-        let batch = py.detach(|| self.read(SampleKey { sample: index, seed, epoch })).into_python(py)?;
-        Ok((0..batch.schema().fields.len()).map(|field| Array::of(&batch, field)).collect())
+        let batch = py
+            .detach(|| {
+                self.read(SampleKey {
+                    sample: index,
+                    seed,
+                    epoch,
+                })
+            })
+            .into_python(py)?;
+        Ok((0..batch.schema().fields.len())
+            .map(|field| Array::of(&batch, field))
+            .collect())
     }
 
     fn __len__(&self) -> usize {
@@ -181,7 +234,10 @@ impl Source {
     #[getter]
     fn fields(&self) -> Vec<(String, &'static str, Vec<usize>)> {
         let fields = &self.samples.schema().fields;
-        fields.iter().map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone())).collect()
+        fields
+            .iter()
+            .map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone()))
+            .collect()
     }
 
     /// Facts about the source: [(name, value)].

@@ -14,12 +14,12 @@ mod stream;
 mod worker;
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use zenith_runtime_cpu::allocator::PagesWanted;
 use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
 use zenith_runtime_cpu::sync::Gate;
+use zenith_runtime_cpu::thread::{Thread, ThreadConfig};
 
 pub use batch::{ArrayView, Batch};
 pub use stats::{ConsumerStats, Snapshot};
@@ -78,7 +78,7 @@ pub struct Pipeline {
     /// The consumer's place: behind the last batch it took.
     place: Place,
     hands: Option<Hands>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread<()>>,
     consumer: ConsumerStats,
     last_return: Option<Instant>,
     begun: Option<Instant>,
@@ -170,10 +170,8 @@ impl Pipeline {
         while self.threads.len() < self.config.workers {
             let hands = Hands::new(self.source.filler()?);
             let shared = Arc::clone(&self.shared);
-            let name = format!("zenith-{}", self.threads.len());
-            let thread = std::thread::Builder::new()
-                .name(name)
-                .spawn(move || shared.work(hands));
+            let config = ThreadConfig::named(format!("zenith-{}", self.threads.len()));
+            let thread = Thread::spawn(config, move || shared.work(hands));
             self.threads
                 .push(thread.map_err(|error| Error::Machine(error.to_string()))?);
         }
@@ -244,7 +242,11 @@ impl Pipeline {
                 Front::Wait => {
                     let shared = &self.shared;
                     let ready = || (!shared.board.is_waiting()).then_some(());
-                    while shared.done.until_deadline(ready, Instant::now() + PATIENCE).is_none() {
+                    while shared
+                        .done
+                        .until_deadline(ready, Instant::now() + PATIENCE)
+                        .is_none()
+                    {
                         if !patient() {
                             return Err(Error::Interrupted);
                         }
@@ -399,17 +401,12 @@ impl Pipeline {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         if self.process != std::process::id() {
-            // The threads belong to another process; joining them here would wait for ever.
-            for thread in self.threads.drain(..) {
-                std::mem::forget(thread);
-            }
+            // The threads stayed in the other process, and the board's lock may have been theirs at the fork.
             return;
         }
         self.shared.board.stop();
         self.shared.work.notify_all();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.threads.clear();
     }
 }
 

@@ -1,12 +1,12 @@
 //! Making a part of a batch: what a worker thread does all day, and the consumer while it would otherwise wait.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use zenith_runtime_cpu::buffer::Lease;
+use zenith_runtime_cpu::thread::panic_message;
 
 use super::board::{Claim, Fault, Work};
 use super::shared::Shared;
@@ -57,7 +57,9 @@ impl Hands {
     pub(super) fn make(&mut self, shared: &Shared, claim: &Claim) {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.fill(shared, claim)));
         if let Err(panic) = outcome {
-            claim.work.fault(Fault::Batch(Error::Panic(message(&*panic))));
+            claim
+                .work
+                .fault(Fault::Batch(Error::Panic(panic_message(&*panic))));
         }
         if claim.work.finished(claim.len) {
             claim.work.publish();
@@ -184,14 +186,4 @@ pub(super) fn close_gaps(shared: &Shared, lease: &Lease, work: &Work, bad: &[usi
         good += 1;
     }
     good
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a message".to_owned()
-    }
 }

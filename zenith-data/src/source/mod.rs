@@ -1,10 +1,10 @@
 //! Where samples come from. A [`Source`] knows how many there are and what each becomes; its [`Filler`]s (one per
 //! worker) write samples straight into their slots of a batch slab.
 
-pub mod table;
 pub mod blobs;
 pub mod cache_dir;
 pub mod folder;
+pub mod table;
 
 use crate::pipeline::slots::Slots;
 use crate::{Result, SampleError, Schema};

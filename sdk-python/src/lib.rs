@@ -1,0 +1,36 @@
+//! The extension module `zenith._core`: thin classes over the data plane. What users type lives in the Python package.
+
+mod array;
+mod dlpack;
+mod errors;
+mod loader;
+mod machine;
+mod open;
+mod order;
+mod source;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use crate::array::Array;
+    #[pymodule_export]
+    use crate::loader::{Batches, Loader};
+    #[pymodule_export]
+    use crate::machine::topology;
+    #[pymodule_export]
+    use crate::open::open_paths;
+    #[pymodule_export]
+    use crate::order::Order;
+    #[pymodule_export]
+    use crate::source::Source;
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::machine::subscribe();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
