@@ -23,7 +23,7 @@ pub struct ParseCpuSetError {
 
 impl CpuSet {
     /// Larger numbers are taken for a mistake, not for a machine.
-    const LIMIT: u32 = 1 << 20;
+    pub(super) const LIMIT: u32 = 1 << 20;
 
     /// The empty set.
     #[must_use]
