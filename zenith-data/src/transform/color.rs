@@ -116,27 +116,40 @@ fn hue([r, g, b]: [f32; 3], most: f32, range: f32) -> f32 {
     (sector / 6.0 + 1.0) % 1.0
 }
 
-fn pil_rgb_to_hsv(rgb: [u8; 3]) -> [u8; 3] {
-    let most = rgb[0].max(rgb[1]).max(rgb[2]);
-    let least = rgb[0].min(rgb[1]).min(rgb[2]);
+// Pillow stores these steps as f32 but computes between them in f64; the truncations make the difference visible.
+fn pil_rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
+    let most = r.max(g).max(b);
+    let least = r.min(g).min(b);
     if most == least {
         return [0, 0, most];
     }
     let range = f32::from(most - least);
     let saturation = range / f32::from(most);
-    let hue = hue(rgb.map(f32::from), f32::from(most), range);
-    [(hue * 255.0) as u8, (saturation * 255.0) as u8, most]
+    let [rc, gc, bc] = [r, g, b].map(|value| f32::from(most - value) / range);
+    let sector = if r == most {
+        bc - gc
+    } else if g == most {
+        (2.0 + f64::from(rc) - f64::from(bc)) as f32
+    } else {
+        (4.0 + f64::from(gc) - f64::from(rc)) as f32
+    };
+    let hue = ((f64::from(sector) / 6.0 + 1.0) % 1.0) as f32;
+    [
+        (f64::from(hue) * 255.0) as u8,
+        (f64::from(saturation) * 255.0) as u8,
+        most,
+    ]
 }
 
 fn pil_hsv_to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
     if s == 0 {
         return [v; 3];
     }
-    let turn = f32::from(h) * 6.0 / 255.0;
+    let turn = f64::from(h) * 6.0 / 255.0;
     let sector = turn.floor();
-    let f = turn - sector;
-    let s = f32::from(s) / 255.0;
-    let value = f32::from(v);
+    let f = f64::from((turn - sector) as f32);
+    let s = f64::from((f64::from(s) / 255.0) as f32);
+    let value = f64::from(v);
     let p = (value * (1.0 - s)).round() as u8;
     let q = (value * (1.0 - s * f)).round() as u8;
     let t = (value * (1.0 - s * (1.0 - f))).round() as u8;

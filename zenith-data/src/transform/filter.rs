@@ -8,6 +8,8 @@ use super::ops::Interpolation;
 pub(super) struct Filter {
     pub(super) shape: Interpolation,
     pub(super) antialias: bool,
+    /// Pillow's rules for pictures, rather than torch's for tensors, where the two differ.
+    pub(super) pillow: bool,
 }
 
 impl Filter {
@@ -20,6 +22,11 @@ impl Filter {
             Interpolation::Bicubic => 2.0,
             Interpolation::Lanczos => 3.0,
         }
+    }
+
+    /// Whether results may lie outside the range of the pixels they come from.
+    pub(super) const fn overshoots(self) -> bool {
+        matches!(self.shape, Interpolation::Bicubic | Interpolation::Lanczos)
     }
 
     /// Whether mirroring the input mirrors the output.
@@ -57,8 +64,17 @@ impl Axis {
         let last = self.input - 1;
         match filter.shape {
             Interpolation::Nearest | Interpolation::NearestExact => {
-                let phase = if filter.antialias { 0.5 } else { 0.0 };
-                let at = ((f64::from(x) + phase) * scale + self.from) as u32;
+                let at = if filter.pillow {
+                    // Pillow adds the step up, and the sum's rounding decides where a centre lies between two pixels.
+                    (0..x).fold(self.from + 0.5 * scale, |at, _| at + scale) as u32
+                } else {
+                    let phase = if filter.shape == Interpolation::Nearest {
+                        0.0
+                    } else {
+                        0.5
+                    };
+                    ((x as f32 + phase) * scale as f32 + self.from as f32) as u32
+                };
                 (at.min(last), at.min(last) + 1)
             }
             _ => {

@@ -427,7 +427,9 @@ impl State {
     fn add(&mut self, op: &Op) -> Result<Option<Step>, String> {
         self.stages += match op {
             Op::ColorJitter { .. } => 5,
-            Op::Grayscale { .. } | Op::RandomGrayscale { .. } | Op::RandomResizedCrop { .. } => 2,
+            Op::Grayscale { .. } | Op::RandomGrayscale { .. } => 2,
+            Op::Resize { .. } => 2,
+            Op::RandomResizedCrop { .. } => 3,
             _ => 1,
         };
         match op {
@@ -660,6 +662,7 @@ impl State {
             return Ok(Filter {
                 shape,
                 antialias: true,
+                pillow: true,
             });
         }
         match shape {
@@ -680,13 +683,11 @@ impl State {
             }
             _ => {}
         }
-        // For the nearest pixel the flag says where a pixel is measured: at its centre, or at its corner.
-        let antialias = match shape {
-            Interpolation::Nearest => false,
-            Interpolation::NearestExact => true,
-            _ => antialias,
-        };
-        Ok(Filter { shape, antialias })
+        Ok(Filter {
+            shape,
+            antialias,
+            pillow: false,
+        })
     }
 
     fn size_of(&self, size: &[u32]) -> Result<(u32, u32), String> {

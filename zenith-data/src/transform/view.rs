@@ -178,6 +178,17 @@ impl View {
         filter: Filter,
     ) -> Result<(), TransformError> {
         let [width, height] = self.check(op, width, height)?;
+        let (from_width, from_height) = self.canvas();
+        // Where the height shrinks far more than the width, Pillow (from 13) works vertically first. Since each pass is
+        // clipped to 8 bits, the order shows with filters that overshoot.
+        let shrinks_by = |from: u32, to: u32| i64::from(from) - i64::from(to);
+        if filter.pillow
+            && filter.overshoots()
+            && shrinks_by(from_height, height) > (2 * shrinks_by(from_width, width)).max(0)
+            && !self.pass().resize(from_width, height, filter)
+        {
+            self.new_pass().resize(from_width, height, filter);
+        }
         if !self.pass().resize(width, height, filter) {
             self.new_pass().resize(width, height, filter);
         }
