@@ -1,0 +1,1 @@
+//! Every set of inner loops gives the bytes of the portable one.
