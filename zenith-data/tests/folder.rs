@@ -1,6 +1,8 @@
 //! Class folders as `torchvision.datasets.ImageFolder` sees them: order, numbers, errors; the kept index; and folders
 //! that change. What is in the files does not matter here.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;

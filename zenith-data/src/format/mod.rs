@@ -4,3 +4,4 @@ pub(crate) mod arrow_columns;
 pub(crate) mod identity;
 pub(crate) mod parquet;
 pub mod jpeg;
+pub mod image;

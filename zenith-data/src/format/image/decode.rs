@@ -1,0 +1,151 @@
+//! One decoder for every kind of picture: opens it once, then decodes a region of it. What the formats have in common
+//! lives here (limits, orientation, panics of libraries); what sets them apart does not.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::png::PngScratch;
+use super::probe::probe;
+use super::{ImageError, ImageInfo, ImageKind, MAX_PIXELS, Orientation};
+use super::{png, webp};
+use crate::pixels::{PixelBuf, Region};
+
+/// How pictures are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// Most pixels a picture may have.
+    pub max_pixels: u64,
+    /// Whether to turn pictures as their EXIF data asks. PIL and torchvision do not.
+    pub apply_orientation: bool,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        Self {
+            max_pixels: MAX_PIXELS,
+            apply_orientation: false,
+        }
+    }
+}
+
+/// A picture whose header has been read.
+#[derive(Clone, Debug)]
+pub struct Picture<'a> {
+    bytes: &'a [u8],
+    info: ImageInfo,
+    turn: Orientation,
+}
+
+impl Picture<'_> {
+    /// What the header says.
+    #[must_use]
+    pub const fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    /// Width and height in pixels, turned if that was asked for; regions are given in these.
+    #[must_use]
+    pub const fn size(&self) -> (u32, u32) {
+        self.turn.size(self.info.width, self.info.height)
+    }
+}
+
+/// Decodes pictures one after another and keeps its memory between them.
+#[derive(Debug, Default)]
+pub struct ImageDecoder {
+    options: ImageOptions,
+    png: PngScratch,
+    webp: Vec<u8>,
+    unturned: PixelBuf,
+}
+
+impl ImageDecoder {
+    /// A decoder with `options`.
+    #[must_use]
+    pub fn new(options: ImageOptions) -> Self {
+        Self {
+            options,
+            ..Self::default()
+        }
+    }
+
+    /// Reads the header of the picture in `bytes`.
+    ///
+    /// # Errors
+    /// When it is no picture of a supported kind, ends or goes wrong in its header, or has too many pixels.
+    pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<Picture<'a>, ImageError> {
+        let info = probe(bytes)?;
+        let (width, height) = (info.width, info.height);
+        if u64::from(width) * u64::from(height) > self.options.max_pixels {
+            return Err(ImageError::TooLarge {
+                width,
+                height,
+                limit: self.options.max_pixels,
+            });
+        }
+        let turn = match self.options.apply_orientation {
+            true => info.orientation,
+            false => Orientation::UPRIGHT,
+        };
+        Ok(Picture { bytes, info, turn })
+    }
+
+    /// Decodes `region` of a picture into `out`: one channel for gray, three for the rest.
+    ///
+    /// # Errors
+    /// When the region is empty or does not lie in the picture, or the data ends or goes wrong. Data behind the region
+    /// is not looked at where the format allows it.
+    pub fn decode(
+        &mut self,
+        picture: &Picture<'_>,
+        region: Region,
+        out: &mut PixelBuf,
+    ) -> Result<(), ImageError> {
+        let (width, height) = picture.size();
+        let inside = |at: u32, length: u32, end: u32| {
+            length > 0 && at.checked_add(length).is_some_and(|behind| behind <= end)
+        };
+        if !inside(region.x, region.width, width) || !inside(region.y, region.height, height) {
+            return Err(ImageError::Region {
+                region,
+                width,
+                height,
+            });
+        }
+        if picture.turn == Orientation::UPRIGHT {
+            return self.stored(picture, region, out);
+        }
+        let stored = picture
+            .turn
+            .stored_region(region, picture.info.width, picture.info.height);
+        let mut unturned = std::mem::take(&mut self.unturned);
+        let result = self.stored(picture, stored, &mut unturned);
+        if result.is_ok() {
+            picture.turn.apply(&unturned, out);
+        }
+        self.unturned = unturned;
+        result
+    }
+
+    /// Decodes a region as it is stored.
+    fn stored(
+        &mut self,
+        picture: &Picture<'_>,
+        region: Region,
+        out: &mut PixelBuf,
+    ) -> Result<(), ImageError> {
+        let kind = picture.info.kind;
+        let (png_scratch, webp_scratch) = (&mut self.png, &mut self.webp);
+        // Libraries that meet bytes nobody has thought of may panic; that costs the sample, not the run.
+        catch_unwind(AssertUnwindSafe(|| match kind {
+            ImageKind::Png => png::decode(picture.bytes, region, png_scratch, out),
+            ImageKind::WebP => webp::decode(picture.bytes, region, webp_scratch, out),
+        }))
+        .unwrap_or_else(|_| {
+            Err(ImageError::Corrupt {
+                kind,
+                reason: "the decoder gave up".into(),
+                offset: None,
+            })
+        })
+    }
+}
