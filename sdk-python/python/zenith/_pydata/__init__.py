@@ -15,16 +15,20 @@ from .errors import (
     WorkerTraceback,
 )
 from .loader import PythonIterator, PythonLoader
+from .recognise import Images, Tensors, recognise
 
 __all__ = [
+    "Images",
     "LoaderClosedError",
     "LoaderForkedError",
     "LoaderTimeoutError",
     "PythonIterator",
     "PythonLoader",
     "PythonLoaderError",
+    "Tensors",
     "UnsupportedDatasetError",
     "WorkerDiedError",
     "WorkerExceptionError",
     "WorkerTraceback",
+    "recognise",
 ]

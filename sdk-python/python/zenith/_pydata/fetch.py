@@ -5,6 +5,8 @@ Shared by the worker processes, the threads and the inline way, so that all of t
 
 from __future__ import annotations
 
+import functools
+import operator
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -58,7 +60,7 @@ def check_dataset(dataset: Any) -> None:
             f"{type(dataset).__name__} is an IterableDataset: it has no samples by index, so order, sharding and resume "
             "cannot be given; use a map-style Dataset (__getitem__ and __len__)"
         )
-    if not hasattr(dataset, "__getitem__"):
+    if not hasattr(type(dataset), "__getitem__"):
         raise UnsupportedDatasetError(
             f"{type(dataset).__name__} has no __getitem__; a map-style Dataset (__getitem__ and __len__) would work"
         )
@@ -91,7 +93,7 @@ class Fetcher:
             caller: the generators are the user's own here and are put back after each call.
         """
         self._dataset = dataset
-        self._get = dataset.__getitem__
+        self._get = functools.partial(operator.getitem, dataset)
         self._batched = batched_fetch(dataset)
         self._seed = seed
         self._skip = skip

@@ -1,0 +1,286 @@
+"""torchvision transforms, compiled to the native plan's vocabulary.
+
+An operation is taken only by its exact type, with nothing of its own attached; the first one that has no native twin,
+and everything behind it, stays Python. torchvision is never imported here: a transform that uses it has done so.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Op = dict[str, Any]
+
+_V1 = "torchvision.transforms.transforms"
+_V2 = "torchvision.transforms.v2"
+
+
+class _NotNativeError(Exception):
+    """Why an operation stays Python."""
+
+
+@dataclass
+class Compiled:
+    """A transform in two parts, to be run one after the other.
+
+    native: operations as the native plan reads them (JSON-able, ``{"op": "resize", ...}``).
+    python: the rest, or None.
+    python_takes: what ``python`` expects: "image" (a PIL image, RGB: no native operation has made a tensor yet),
+        "tensor" (uint8 or float, CHW), or None where there is no rest.
+    notes: for the report: which operations stay Python, and why.
+    """
+
+    native: list[Op] = field(default_factory=list)
+    python: Callable[[Any], Any] | None = None
+    python_takes: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class PythonTail:
+    """The operations that stay Python, one after the other; pickles if they do."""
+
+    def __init__(self, operations: Sequence[Callable[[Any], Any]]) -> None:
+        self.operations = tuple(operations)
+
+    def __call__(self, sample: Any) -> Any:
+        for operation in self.operations:
+            sample = operation(sample)
+        return sample
+
+    def __repr__(self) -> str:
+        return f"PythonTail({', '.join(_name(operation) for operation in self.operations)})"
+
+
+def compile_transform(transform: Callable[[Any], Any] | None) -> Compiled:
+    """Split ``transform`` into what the native plan does and what stays Python.
+
+    Args:
+        transform: a ``Compose`` of torchvision's (v1 or v2), an ``nn.Sequential``, one operation, any callable, or
+            None.
+
+    Returns:
+        Native operations and Python tail; together they mean what ``transform`` means on a PIL image.
+    """
+    out = Compiled()
+    if transform is None:
+        return out
+    operations = list(_flatten(transform))
+    for at, operation in enumerate(operations):
+        try:
+            native = _compile(operation)
+        except _NotNativeError as reason:
+            tail = operations[at:]
+            out.python = tail[0] if len(tail) == 1 else PythonTail(tail)
+            made_tensor = any(op["op"] in ("to_image", "to_tensor") for op in out.native)
+            out.python_takes = "tensor" if made_tensor else "image"
+            out.notes.append(f"{_name(operation)} runs in Python: {reason}")
+            behind = ", ".join(_name(rest) for rest in tail[1:])
+            if behind:
+                out.notes.append(f"so do the operations after it: {behind}")
+            return out
+        if native is not None:
+            out.native.append(native)
+    return out
+
+
+def _name(operation: Any) -> str:
+    return getattr(operation, "__name__", None) or type(operation).__name__
+
+
+def _is(operation: Any, *places: tuple[str, str]) -> bool:
+    """Whether the type is exactly one of (module, class)."""
+    kind = type(operation)
+    return any(kind is getattr(sys.modules.get(module), name, ()) for module, name in places)
+
+
+def _either(name: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (_V1, name), (_V2, name)
+
+
+def _flatten(transform: Any) -> Iterable[Any]:
+    if _is(transform, *_either("Compose")) and not _altered(transform):
+        for inner in transform.transforms:
+            yield from _flatten(inner)
+    elif _is(transform, ("torch.nn", "Sequential")) and not _altered(transform):
+        for inner in transform:
+            yield from _flatten(inner)
+    else:
+        yield transform
+
+
+def _altered(operation: Any) -> str | None:
+    """What the instance has that its class has not: then its meaning is not the class's."""
+    own = vars(operation)
+    for method in ("forward", "transform", "make_params", "get_params", "_call_kernel", "__call__"):
+        if method in own:
+            return f"its {method} was replaced"
+    if any(value for name, value in own.items() if name.endswith("_hooks") and isinstance(value, dict)):
+        return "it has hooks"
+    return None
+
+
+def _compile(operation: Any) -> Op | None:
+    """The native twin; None for an operation that does nothing here."""
+    for names, build in _TABLE:
+        if _is(operation, *names):
+            reason = _altered(operation)
+            if reason is not None:
+                raise _NotNativeError(reason)
+            return build(operation)
+    raise _NotNativeError("it has no native twin")
+
+
+# ---- parameters
+
+
+def _size(value: Any) -> list[int]:
+    sizes = [value] if isinstance(value, int) else list(value) if isinstance(value, (list, tuple)) else []
+    if len(sizes) not in (1, 2) or not all(type(edge) is int and edge > 0 for edge in sizes):
+        raise _NotNativeError(f"size={value!r} is neither an edge nor (height, width)")
+    return sizes
+
+
+def _interpolation(value: Any) -> str:
+    name = getattr(value, "value", None)
+    if name not in ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"):
+        raise _NotNativeError(f"interpolation={value!r} is not known")
+    return name
+
+
+def _antialias(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _NotNativeError(f"antialias={value!r} is neither True nor False")
+    return value
+
+
+def _bounds(value: Any, name: str) -> list[float] | None:
+    if value is None:
+        return None
+    pair = [float(bound) for bound in value]
+    if len(pair) != 2:
+        raise _NotNativeError(f"{name}={value!r} is not a pair")
+    return pair
+
+
+def _dtype(value: Any) -> str:
+    torch: Any = sys.modules["torch"]
+    names = {torch.uint8: "uint8", torch.float16: "float16", torch.float32: "float32"}
+    if not isinstance(value, torch.dtype) or value not in names:
+        raise _NotNativeError(f"dtype={value!r} has no native conversion")
+    return names[value]
+
+
+def _floats(value: Any, name: str) -> list[float]:
+    try:
+        return [float(part) for part in value]
+    except TypeError:
+        raise _NotNativeError(f"{name}={value!r} is not a list of numbers") from None
+
+
+# ---- operations
+
+
+def _resize(op: Any) -> Op:
+    max_size = op.max_size
+    if max_size is not None and type(max_size) is not int:
+        raise _NotNativeError(f"max_size={max_size!r} is not a number of pixels")
+    return {
+        "op": "resize",
+        "size": _size(op.size),
+        "interpolation": _interpolation(op.interpolation),
+        "max_size": max_size,
+        "antialias": _antialias(op.antialias),
+    }
+
+
+def _random_crop(op: Any) -> Op:
+    if op.padding_mode != "constant":
+        raise _NotNativeError(f"padding_mode={op.padding_mode!r} is not native")
+    padding = op.padding
+    if padding is not None:
+        padding = [padding] if isinstance(padding, int) else list(padding)
+        if _is(op, (_V2, "RandomCrop")):
+            left, right, top, bottom = padding
+            padding = [left, top, right, bottom]
+        if len(padding) not in (1, 2, 4) or not all(type(edge) is int and edge >= 0 for edge in padding):
+            raise _NotNativeError(f"padding={op.padding!r} is not native")
+    fill = op.fill
+    if padding is None and not op.pad_if_needed:
+        fill = 0
+    if type(fill) is not int or not 0 <= fill <= 255:
+        raise _NotNativeError(f"fill={fill!r} is not a whole number from 0 to 255")
+    return {
+        "op": "random_crop",
+        "size": _size(op.size),
+        "padding": padding,
+        "pad_if_needed": bool(op.pad_if_needed),
+        "fill": fill,
+    }
+
+
+def _random_resized_crop(op: Any) -> Op:
+    return {
+        "op": "random_resized_crop",
+        "size": _size(op.size),
+        "scale": _bounds(op.scale, "scale"),
+        "ratio": _bounds(op.ratio, "ratio"),
+        "interpolation": _interpolation(op.interpolation),
+        "antialias": _antialias(op.antialias),
+    }
+
+
+def _color_jitter(op: Any) -> Op:
+    names = ("brightness", "contrast", "saturation", "hue")
+    return {"op": "color_jitter", **{name: _bounds(getattr(op, name), name) for name in names}}
+
+
+def _grayscale(op: Any) -> Op:
+    if op.num_output_channels not in (1, 3):
+        raise _NotNativeError(f"num_output_channels={op.num_output_channels!r} is neither 1 nor 3")
+    return {"op": "grayscale", "num_output_channels": op.num_output_channels}
+
+
+def _normalize(op: Any) -> Op:
+    return {"op": "normalize", "mean": _floats(op.mean, "mean"), "std": _floats(op.std, "std")}
+
+
+def _to_dtype(op: Any) -> Op:
+    return {"op": "to_dtype", "dtype": _dtype(op.dtype), "scale": bool(op.scale)}
+
+
+def _convert(op: Any) -> Op:
+    return {"op": "to_dtype", "dtype": _dtype(op.dtype), "scale": True}
+
+
+def _with_p(name: str) -> Callable[[Any], Op]:
+    return lambda op: {"op": name, "p": float(op.p)}
+
+
+def _bare(name: str) -> Callable[[Any], Op]:
+    return lambda op: {"op": name}
+
+
+def _nothing(op: Any) -> None:
+    del op
+
+
+_TABLE: list[tuple[tuple[tuple[str, str], ...], Callable[[Any], Op | None]]] = [
+    (_either("Resize"), _resize),
+    (_either("CenterCrop"), lambda op: {"op": "center_crop", "size": _size(op.size)}),
+    (_either("RandomCrop"), _random_crop),
+    (_either("RandomResizedCrop"), _random_resized_crop),
+    (_either("RandomHorizontalFlip"), _with_p("random_horizontal_flip")),
+    (_either("RandomVerticalFlip"), _with_p("random_vertical_flip")),
+    (_either("ColorJitter"), _color_jitter),
+    (_either("Grayscale"), _grayscale),
+    (_either("RandomGrayscale"), _with_p("random_grayscale")),
+    (_either("Normalize"), _normalize),
+    (_either("ToTensor"), _bare("to_tensor")),
+    (_either("PILToTensor"), _bare("to_image")),
+    (((_V2, "ToImage"),), _bare("to_image")),
+    (((_V2, "ToDtype"),), _to_dtype),
+    (_either("ConvertImageDtype"), _convert),
+    (((_V2, "Identity"), (_V2, "ToPureTensor"), ("torch.nn", "Identity")), _nothing),
+]
