@@ -185,31 +185,6 @@ impl Loader {
         }
     }
 
-    /// Names of the label's classes, or `None`.
-    fn classes(&self, py: Python<'_>) -> PyResult<Option<Vec<String>>> {
-        self.with(py, |pipeline| {
-            Ok(pipeline.source().classes().map(<[String]>::to_vec))
-        })
-    }
-
-    /// (samples, fingerprint) of the source.
-    fn identity(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
-        self.with(py, |pipeline| {
-            Ok((pipeline.source().len(), pipeline.source().fingerprint()))
-        })
-    }
-
-    /// The fields of a batch: [(name, dtype, shape of one sample)].
-    fn fields(&self, py: Python<'_>) -> PyResult<Vec<(String, &'static str, Vec<usize>)>> {
-        self.with(py, |pipeline| {
-            let fields = &pipeline.source().schema().fields;
-            Ok(fields
-                .iter()
-                .map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone()))
-                .collect())
-        })
-    }
-
     /// The counters, as a dict of numbers.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (counters, pool, (workers, depth), facts) = self.with(py, |pipeline| {

@@ -8,6 +8,7 @@ use zenith_data::pipeline::slots::{SlotLayout, Slots};
 use zenith_data::pipeline::{Batch, OnError, Pipeline, PipelineConfig, Place, StreamSpec};
 use zenith_data::sampler::weighted::Weights;
 use zenith_data::sampler::{Cut, OrderSpec};
+use zenith_data::source::subset::Subset;
 use zenith_data::source::{Filler, SampleKey, Source as Samples, Spent};
 use zenith_data::{Error, Schema};
 use zenith_runtime_cpu::allocator::PagesWanted;
@@ -212,6 +213,12 @@ impl Source {
         Ok((0..batch.schema().fields.len())
             .map(|field| Array::of(&batch, field))
             .collect())
+    }
+
+    /// The samples at `indices`, in that order.
+    fn subset(&self, py: Python<'_>, indices: Vec<u64>) -> PyResult<Self> {
+        let subset = Subset::new(Arc::clone(&self.samples), indices).into_python(py)?;
+        Self::new(Arc::new(subset)).into_python(py)
     }
 
     fn __len__(&self) -> usize {

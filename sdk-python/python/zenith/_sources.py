@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from . import _core
-from ._errors import ConfigError
+from ._errors import ConfigError, SourceError
 from ._native import SourceOptions, open_source, open_tensors
-from ._pydata.recognise import recognise
-from ._transforms import compile_transform
+from ._pydata.recognise import Images, Tensors, recognise
+from ._transforms import Compiled, compile_transform
 
 
 @dataclass
@@ -119,13 +119,132 @@ def plan_source(
         threads=threads,
     )
     known = recognise(source)
-    if known is not None and known.kind == "tensors" and transform is None and target_transform is None:
-        native = open_tensors(known.tensors, options)
-        return _finish(native, known.indices, compiled.notes, None, collate_fn, None, seed, False)
+    if isinstance(known, Tensors) and not (compiled.native or compiled.python or target_transform or collate_fn):
+        native = open_tensors(list(known.tensors), options)
+        native = native if known.indices is None else native.subset(list(known.indices))
+        return _native_plan(native, ["TensorDataset is read natively"])
+    if isinstance(known, Images):
+        plan = _images_plan(known, options, transform, target_transform, collate_fn, seed)
+        return plan or _python_plan(source, transform, target_transform, collate_fn)
     native = open_source(source, options)
     if native is None:
         return _python_plan(source, transform, target_transform, collate_fn)
-    as_picture = compiled.python is not None and not compiled.tensor
-    return _finish(
-        native, None, compiled.notes, compiled.python, collate_fn, target_transform, seed, as_picture
+    return _mixed_plan(native, compiled, target_transform, collate_fn, seed)
+
+
+def _images_plan(
+    known: Images,
+    options: SourceOptions,
+    transform: Any,
+    target_transform: Callable[[Any], Any] | None,
+    collate_fn: Callable[[list[Any]], Any] | None,
+    seed: int,
+) -> Plan | None:
+    """The plan of an ImageFolder, where its folder is read natively as the same samples; else None."""
+    if transform is not None and known.transform is not None:
+        return None
+    compiled = compile_transform(transform if known.transform is None else known.transform)
+    if not compiled.native and compiled.python is None:
+        return None  # without a transform its samples are PIL pictures, which only Python can hand on
+    options = replace(options, transform=compiled.native)
+    native = open_source(known.root, options)
+    if native is None or len(native) != len(known.samples) or native.classes != list(known.classes):
+        return None
+    native = native if known.indices is None else native.subset(list(known.indices))
+    plan = _mixed_plan(native, compiled, target_transform or known.target_transform, collate_fn, seed)
+    plan.notes.insert(0, "ImageFolder is read natively")
+    return plan
+
+
+def _mixed_plan(
+    native: _core.Source,
+    compiled: Compiled,
+    target_transform: Callable[[Any], Any] | None,
+    collate_fn: Callable[[list[Any]], Any] | None,
+    seed: int,
+) -> Plan:
+    """The plan of a native source with whatever Python stands behind it."""
+    if compiled.python is None and target_transform is None and collate_fn is None:
+        return _native_plan(native, compiled.notes)
+    samples = NativeSamples(
+        native,
+        seed=seed,
+        tail=compiled.python,
+        as_picture=compiled.python_takes == "image",
+        target_transform=target_transform,
     )
+    plan = _native_plan(native, compiled.notes)
+    return replace(plan, native=None, dataset=samples, collate_fn=collate_fn)
+
+
+def _native_plan(native: _core.Source, notes: list[str]) -> Plan:
+    return Plan(
+        native=native,
+        dataset=None,
+        samples=len(native),
+        fingerprint=native.fingerprint,
+        classes=native.classes,
+        notes=list(notes),
+    )
+
+
+def _python_plan(
+    source: Any,
+    transform: Callable[[Any], Any] | None,
+    target_transform: Callable[[Any], Any] | None,
+    collate_fn: Callable[[list[Any]], Any] | None,
+) -> Plan:
+    """The plan of a map-style dataset that only Python can read."""
+    if not hasattr(source, "__getitem__") or not hasattr(source, "__len__"):
+        raise SourceError(
+            f"a source of type {type(source).__name__} cannot be read; paths, dictionaries of arrays, Arrow tables and "
+            "map-style datasets (with __getitem__ and __len__) work"
+        )
+    dataset = source
+    if transform is not None or target_transform is not None:
+        dataset = Transformed(source, transform, target_transform)
+    return Plan(
+        native=None,
+        dataset=dataset,
+        samples=len(source),
+        fingerprint=0,
+        classes=list(source.classes) if hasattr(source, "classes") else None,
+        collate_fn=collate_fn,
+    )
+
+
+class Transformed:
+    """A dataset of (inputs, label) with further callables behind it."""
+
+    def __init__(
+        self,
+        dataset: Any,
+        transform: Callable[[Any], Any] | None,
+        target_transform: Callable[[Any], Any] | None,
+    ) -> None:
+        self._dataset = dataset
+        self._transform = transform
+        self._target_transform = target_transform
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        sample = self._dataset[index]
+        if not isinstance(sample, tuple):
+            return sample if self._transform is None else self._transform(sample)
+        inputs, *rest = sample
+        if self._transform is not None:
+            inputs = self._transform(inputs)
+        if self._target_transform is not None and rest:
+            rest[-1] = self._target_transform(rest[-1])
+        return (inputs, *rest)
+
+
+def _dtype_name(dtype: Any) -> str:
+    """NumPy's name of a dtype given as text, NumPy's or torch's."""
+    text = str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype
+    try:
+        return np.dtype(text).name
+    except TypeError:
+        raise ConfigError(f"dtype {dtype!r} is not known") from None

@@ -2,6 +2,6 @@
 
 pub(crate) mod arrow_columns;
 pub(crate) mod identity;
-pub(crate) mod parquet;
-pub mod jpeg;
 pub mod image;
+pub mod jpeg;
+pub(crate) mod parquet;

@@ -25,6 +25,7 @@ pub use batch::{ArrayView, Batch};
 pub use stats::{ConsumerStats, Snapshot};
 pub use stream::{EpochPlan, Place, StreamSpec};
 
+use crate::sampler::Cut;
 use crate::source::{Grain, Source};
 use crate::{Error, Result, SampleError, Schema};
 use board::{Board, Fault, Front, Work};
@@ -157,9 +158,23 @@ impl Pipeline {
     /// Goes to `place` of another sequence over the same source.
     ///
     /// # Errors
-    /// As [`Pipeline::begin`].
+    /// As [`Pipeline::begin`]; also when a batch is longer than the largest this pipeline was built for.
     pub fn begin_with(&mut self, spec: StreamSpec, place: Place) -> Result<()> {
         self.check_process()?;
+        if let Cut::Listed(ends) = &spec.cut {
+            let starts = std::iter::once(&0).chain(ends.iter());
+            let longest = starts
+                .zip(ends.iter())
+                .map(|(start, end)| end.saturating_sub(*start))
+                .max();
+            if let Some(longest) = longest.filter(|longest| *longest > self.config.batch_size as u64) {
+                let reason = format!(
+                    "a batch of {longest} samples in a loader for {}",
+                    self.config.batch_size
+                );
+                return Err(Error::Config(reason));
+            }
+        }
         self.shared.board.restart(spec.clone(), place);
         self.spec = spec;
         self.place = place;

@@ -4,6 +4,7 @@
 pub mod blobs;
 pub mod cache_dir;
 pub mod folder;
+pub mod subset;
 pub mod table;
 
 use crate::pipeline::slots::Slots;

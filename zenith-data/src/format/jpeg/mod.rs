@@ -100,7 +100,12 @@ impl Decoder {
     /// # Errors
     /// The bytes are no JPEG, are damaged where the region needs them, are of an unsupported kind or above the pixel
     /// limit; or the region is not inside the picture. The contents of `out` are then unspecified.
-    pub fn decode(&mut self, bytes: &[u8], options: &DecodeOptions, out: &mut PixelBuf) -> Result<(), JpegError> {
+    pub fn decode(
+        &mut self,
+        bytes: &[u8],
+        options: &DecodeOptions,
+        out: &mut PixelBuf,
+    ) -> Result<(), JpegError> {
         self.decode_parsed(&parse(bytes)?, options, out)
     }
 
@@ -141,23 +146,40 @@ impl Decoder {
             flat: transforms.map(|(_, flat)| flat),
         };
         if frame.progressive || parsed.scan.count < frame.count {
-            progressive::gather(parsed, &plan, &mut self.slots, &mut stage, &mut self.store, &mut self.bytes)?;
+            progressive::gather(
+                parsed,
+                &plan,
+                &mut self.slots,
+                &mut stage,
+                &mut self.store,
+                &mut self.bytes,
+            )?;
             progressive::render(parsed, &stage, &mut self.store, &mut self.bands, &kernels, out);
             return Ok(());
         }
         for component in 0..frame.count {
             stage.steps[component] = steps(&parsed.tables, frame, component, parsed.scan.at)?;
         }
-        self.slots.load(&parsed.tables, &parsed.scan, Wanted { dc: true, ac: true })?;
+        self.slots
+            .load(&parsed.tables, &parsed.scan, Wanted { dc: true, ac: true })?;
         for component in &parsed.scan.components[..frame.count] {
             self.slots.ac[component.ac].prepare_ac();
             self.slots.ac[component.ac].prepare_skip();
         }
         let blocks = mcu_blocks(frame, &parsed.scan, &self.slots);
-        let mut cursor =
-            Cursor::new(parsed.bytes, parsed.scan.data, parsed.tables.restart_interval, &mut self.bytes);
+        let mut cursor = Cursor::new(
+            parsed.bytes,
+            parsed.scan.data,
+            parsed.tables.restart_interval,
+            &mut self.bytes,
+        );
         for row in plan.rows.clone() {
-            sequential::skip_to(&mut cursor, &blocks, row * plan.mcus_x + plan.columns.start, &kernels)?;
+            sequential::skip_to(
+                &mut cursor,
+                &blocks,
+                row * plan.mcus_x + plan.columns.start,
+                &kernels,
+            )?;
             sequential::decode_row(&mut cursor, &blocks, &stage, row, &mut self.bands, &kernels)?;
             self.bands.finish_row(&plan, parsed.model, row, &kernels, out);
         }

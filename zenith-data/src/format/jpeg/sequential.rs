@@ -85,7 +85,9 @@ pub(super) fn skip_run(
     count: usize,
 ) -> Result<Result<(), BlockError>, JpegError> {
     for _ in 0..count {
-        cursor.feed.provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
+        cursor
+            .feed
+            .provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
         let mut bits = cursor.bits;
         for block in blocks {
             let outcome = dc_difference(&mut bits, cursor.feed.bytes(), block.dc).and_then(|difference| {
@@ -115,7 +117,9 @@ pub(super) fn decode_run(
 ) -> Result<Result<(), BlockError>, JpegError> {
     let mut coefficients: Block = [0; 128];
     for column in first..first + count {
-        cursor.feed.provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
+        cursor
+            .feed
+            .provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
         let mut bits = cursor.bits;
         let buf = cursor.feed.bytes();
         for block in blocks {
@@ -142,7 +146,11 @@ pub(super) fn decode_run(
             };
             if needed {
                 let (out, stride) = bands.band(component).block(bx, by, c.block);
-                let idct = if used == 1 { stage.flat[component] } else { stage.idct[component] };
+                let idct = if used == 1 {
+                    stage.flat[component]
+                } else {
+                    stage.idct[component]
+                };
                 idct(&mut coefficients, &stage.steps[component], out, stride);
             }
         }
