@@ -18,7 +18,7 @@ mod _core {
     #[pymodule_export]
     use crate::loader::{Batches, Loader};
     #[pymodule_export]
-    use crate::machine::topology;
+    use crate::machine::{command, topology};
     #[pymodule_export]
     use crate::open::open_paths;
     #[pymodule_export]

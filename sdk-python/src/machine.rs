@@ -1,35 +1,32 @@
-//! The machine as Python asks for it, and the process's log subscriber.
+//! The machine as Python asks for it, the `zenith` command, and the process's log subscriber.
+
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
+use zenith_data::Error;
+use zenith_runtime_cpu::numa::Topology;
 
-/// Lets `RUST_LOG=zenith=debug` speak to stderr; says nothing by default and respects another subscriber.
+use crate::errors::{IntoPython, to_python};
+
+/// Lets `RUST_LOG=zenith=debug` speak to stderr; says nothing without it and respects another subscriber.
 pub(crate) fn subscribe() {
-    let Ok(filter) = std::env::var("RUST_LOG") else {
-        return;
-    };
-    // Crates are called zenith_data and so on; a user means all of them by `zenith`.
-    let filter = filter
-        .split(',')
-        .flat_map(|part| match part.strip_prefix("zenith=") {
-            Some(level) => vec![
-                format!("zenith_data={level}"),
-                format!("zenith_runtime_cpu={level}"),
-            ],
-            None => vec![part.to_owned()],
-        })
-        .collect::<Vec<_>>()
-        .join(",");
-    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(filter);
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .try_init();
+    zenith_cli::log::subscribe();
 }
 
 /// The topology of this machine, or of the one whose `sys` lies in `root`, as JSON.
 #[pyfunction]
 #[pyo3(signature = (root=None))]
-pub(crate) fn topology(py: Python<'_>, root: Option<std::path::PathBuf>) -> PyResult<String> {
-    let _ = (py, root);
-    Ok("{\"cpus\": [0]}".to_owned())
+pub(crate) fn topology(py: Python<'_>, root: Option<PathBuf>) -> PyResult<String> {
+    let read = || match &root {
+        Some(root) => Topology::read(root),
+        None => Topology::host(),
+    };
+    let topology = py.detach(read).map_err(|error| Error::Machine(error.to_string())).into_python(py)?;
+    serde_json::to_string(&topology).map_err(|error| to_python(py, &Error::Machine(error.to_string())))
+}
+
+/// Runs the `zenith` command; its exit status.
+#[pyfunction]
+pub(crate) fn command(py: Python<'_>, arguments: Vec<String>) -> u8 {
+    py.detach(|| zenith_cli::run(arguments))
 }

@@ -1,0 +1,49 @@
+# `make demo` and `make test` do all of their set-up themselves, in .venv and target/.
+#
+#   ZENITH_VENV         where the private Python environment lies (default .venv)
+#   ZENITH_TORCH_SETUP  a program that puts torch and torchvision into the environment whose folder it is given
+#                       (default: pip install torch torchvision)
+#   PYTHON              the Python to build the environment with (default python3)
+
+export ZENITH_VENV ?= $(CURDIR)/.venv
+export PYTHON ?= python3
+BIN = $(ZENITH_VENV)/bin
+
+.PHONY: help demo test lint rust-test python-test env wheel bench tidy clean
+
+help:
+	@echo "make demo    build Zenith, make a small dataset, train on it with Zenith and with torch, compare"
+	@echo "make test    lints, Rust tests, Python tests, code blocks of the documents"
+	@echo "make bench   the benchmark program (cargo run -p zenith-bench --release -- full)"
+
+env:
+	@sh scripts/environment
+
+wheel: env
+	@sh scripts/wheel release
+
+demo: wheel
+	@$(BIN)/python demo/demo.py --out out/demo
+
+test: lint rust-test python-test
+
+lint: env
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff check --quiet sdk-python demo benches-rivals
+	$(BIN)/ruff format --quiet --check sdk-python demo benches-rivals
+
+rust-test:
+	@sh scripts/rust-tests
+
+python-test: env
+	@sh scripts/wheel dev
+	$(BIN)/python -m mypy.stubtest zenith._core
+	$(BIN)/basedpyright --level error -p sdk-python
+	$(BIN)/python -m pytest sdk-python/tests docs/tests
+
+bench:
+	cargo run -p zenith-bench --release -- full
+
+clean:
+	rm -rf target out .venv

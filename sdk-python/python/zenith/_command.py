@@ -1,0 +1,16 @@
+"""The ``zenith`` command of the Python package: the same program as the native one."""
+
+from __future__ import annotations
+
+import sys
+
+from . import _core
+
+
+def main() -> None:
+    """Runs ``zenith`` with this process's arguments and ends the process with its status."""
+    sys.exit(_core.command(["zenith", *sys.argv[1:]]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+//! The structure of the repository as checks: who may depend on whom, how a file begins, how long it may be.
+//!
+//! What rustc and clippy can check is theirs; this is about the house, not about the code in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines a source file may have.
+const LONGEST: usize = 600;
+
+/// The dependencies between crates that are allowed; any other edge is a fault. Only leaves compose.
+const EDGES: [(&str, &[&str]); 6] = [
+    ("zenith-runtime-cpu", &[]),
+    ("zenith-data", &["zenith-runtime-cpu"]),
+    ("zenith-cli", &["zenith-runtime-cpu", "zenith-data"]),
+    ("zenith-bench", &["zenith-runtime-cpu", "zenith-data"]),
+    ("sdk-python", &["zenith-runtime-cpu", "zenith-data", "zenith-cli"]),
+    ("xtask", &[]),
+];
+
+/// Names that a crate must not depend on, with the reason.
+const ABSENT: [(&str, &[&str], &str); 2] = [
+    (
+        "zenith-runtime-cpu",
+        &["pyo3", "tokio", "arrow-array", "parquet", "cudarc"],
+        "the machine knows no Python, tokio, Arrow or CUDA",
+    ),
+    ("zenith-data", &["pyo3", "tokio", "cudarc"], "the data plane knows no Python, tokio or CUDA"),
+];
+
+/// Names that say nothing about what is inside.
+const DRAWERS: [&str; 6] = ["utils.rs", "util.rs", "common.rs", "helpers.rs", "helper.rs", "misc.rs"];
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Every fault, a line each.
+pub(crate) fn all(root: &Path) -> Vec<String> {
+    [dependencies(root), heads(root), sizes(root), lints(root), drawers(root)].concat()
+}
+
+fn manifest(path: &Path) -> toml::Table {
+    fs::read_to_string(path).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn members(root: &Path) -> Vec<String> {
+    let workspace = manifest(&root.join("Cargo.toml"));
+    let members = workspace.get("workspace").and_then(|w| w.get("members")).and_then(|m| m.as_array());
+    members.into_iter().flatten().filter_map(|m| m.as_str().map(str::to_owned)).collect()
+}
+
+fn dependencies(root: &Path) -> Vec<String> {
+    let mut faults = Vec::new();
+    for member in members(root) {
+        let table = manifest(&root.join(&member).join("Cargo.toml"));
+        let names = table.get("dependencies").and_then(|d| d.as_table());
+        let names: Vec<&str> = names.into_iter().flat_map(|d| d.keys()).map(String::as_str).collect();
+        let Some((_, allowed)) = EDGES.iter().find(|(from, _)| *from == member) else {
+            faults.push(format!("{member}: say in xtask/src/tidy.rs what it may depend on"));
+            continue;
+        };
+        for name in names.iter().filter(|name| name.starts_with("zenith-")) {
+            if !allowed.contains(name) {
+                faults.push(format!("{member}: must not depend on {name}"));
+            }
+        }
+        for (_, absent, reason) in ABSENT.iter().filter(|(from, _, _)| *from == member) {
+            for name in names.iter().filter(|name| absent.contains(name)) {
+                faults.push(format!("{member}: must not depend on {name}: {reason}"));
+            }
+        }
+    }
+    faults
+}
+
+fn heads(root: &Path) -> Vec<String> {
+    let headless = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        !text.trim_start().starts_with("//!")
+    };
+    let fault = |path: &PathBuf| format!("{}: begin with `//!` and what the file is for", shown(root, path));
+    sources(root, "rs").iter().filter(|path| headless(path)).map(fault).collect()
+}
+
+fn sizes(root: &Path) -> Vec<String> {
+    let mut faults = Vec::new();
+    for path in [sources(root, "rs"), sources(root, "py")].concat() {
+        let lines = fs::read_to_string(&path).unwrap_or_default().lines().count();
+        let is_test = path.components().any(|part| part.as_os_str() == "tests");
+        if lines > LONGEST && !is_test {
+            faults.push(format!("{}: {lines} lines; split it by meaning below {LONGEST}", shown(root, &path)));
+        }
+    }
+    faults
+}
+
+fn lints(root: &Path) -> Vec<String> {
+    let inherits = |member: &String| {
+        let table = manifest(&root.join(member).join("Cargo.toml"));
+        table.get("lints").and_then(|l| l.get("workspace")).and_then(toml::Value::as_bool) == Some(true)
+    };
+    let fault = |member: &String| format!("{member}: inherit the lints ([lints] workspace = true)");
+    members(root).iter().filter(|member| !inherits(member)).map(fault).collect()
+}
+
+fn drawers(root: &Path) -> Vec<String> {
+    let is_drawer = |path: &&PathBuf| path.file_name().is_some_and(|name| DRAWERS.iter().any(|d| name == *d));
+    let fault = |path: &PathBuf| format!("{}: name it by what is inside", shown(root, path));
+    sources(root, "rs").iter().filter(is_drawer).map(fault).collect()
+}
+
+fn shown(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
+}
+
+/// Every file with an ending, outside build folders and environments.
+fn sources(root: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            if path.is_dir() {
+                if !name.starts_with('.') && name != "target" && name != "out" {
+                    open.push(path);
+                }
+            } else if path.extension().is_some_and(|e| e == ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_house_is_tidy() {
+        let faults = all(&root());
+        assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    }
+
+    #[test]
+    fn faults_are_found() {
+        let dir = tempfile();
+        let crate_dir = dir.join("zenith-data");
+        fs::create_dir_all(crate_dir.join("src")).unwrap();
+        fs::write(dir.join("Cargo.toml"), "[workspace]\nmembers = [\"zenith-data\"]\n").unwrap();
+        fs::write(
+            crate_dir.join("Cargo.toml"),
+            "[package]\nname = \"zenith-data\"\n[dependencies]\nzenith-cli = \"1\"\npyo3 = \"1\"\n",
+        )
+        .unwrap();
+        fs::write(crate_dir.join("src/utils.rs"), "fn f() {}\n".repeat(LONGEST + 1)).unwrap();
+        let faults = all(&dir).join("\n");
+        for part in ["zenith-cli", "pyo3", "//!", "601 lines", "inherit the lints", "by what is inside"] {
+            assert!(faults.contains(part), "{part:?} is not among:\n{faults}");
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    fn tempfile() -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("zenith-tidy-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+}
