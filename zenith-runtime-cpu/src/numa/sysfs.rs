@@ -173,10 +173,14 @@ fn fit_distances(
 /// The processors nearest to a memory-only node: those that the firmware names as its initiators, else those of the
 /// nodes at the smallest distance; none when these are all nodes alike.
 fn nearest_cpus(root: Root<'_>, nodes: &[NumaNode], index: usize) -> Result<CpuSet, TopologyError> {
-    let initiators = root.numbered(
-        &format!("{NODE}/node{}/access0/initiators", nodes[index].id),
-        "node",
-    )?;
+    // Class 1 names the processors that reach the memory best; class 0 may name devices instead.
+    let mut initiators = Vec::new();
+    for class in ["access1", "access0"] {
+        if initiators.is_empty() {
+            let directory = format!("{NODE}/node{}/{class}/initiators", nodes[index].id);
+            initiators = root.numbered(&directory, "node")?;
+        }
+    }
     let with_cpus = || nodes.iter().enumerate().filter(|(_, node)| !node.cpus.is_empty());
     let of = |near: &dyn Fn(usize, &NumaNode) -> bool| {
         with_cpus()
@@ -215,8 +219,11 @@ fn caches(root: Root<'_>, cpus: &CpuSet) -> Result<Vec<Cache>, TopologyError> {
                 )?
                 .unwrap_or_default()
                 .intersection(cpus);
-            // Some kernels leave a processor out of its own cache.
-            shared.insert(cpu);
+            if !shared.contains(cpu) {
+                // Itanium's firmware leaves the maps of its outer caches empty; a core shares them at least.
+                shared = core_of(root, cpu)?.intersection(cpus);
+                shared.insert(cpu);
+            }
             let first = shared.first().unwrap_or(cpu);
             caches
                 .entry((level, kind.clone(), first))
@@ -232,6 +239,16 @@ fn caches(root: Root<'_>, cpus: &CpuSet) -> Result<Vec<Cache>, TopologyError> {
         }
     }
     Ok(caches.into_values().collect())
+}
+
+/// The processors of the same core.
+fn core_of(root: Root<'_>, cpu: u32) -> Result<CpuSet, TopologyError> {
+    let directory = format!("{CPU}/cpu{cpu}/topology");
+    let core = root.mask_or_list(
+        &format!("{directory}/thread_siblings"),
+        &format!("{directory}/thread_siblings_list"),
+    )?;
+    Ok(core.unwrap_or_default())
 }
 
 /// Reads `32768`, `512K`, `8M`.
