@@ -4,6 +4,7 @@
 pub mod blobs;
 pub mod cache_dir;
 pub mod folder;
+pub mod image;
 
 use crate::pipeline::slots::Slots;
 use crate::{Result, SampleError, Schema};

@@ -47,6 +47,14 @@ impl Picture<'_> {
     pub const fn size(&self) -> (u32, u32) {
         self.turn.size(self.info.width, self.info.height)
     }
+
+    /// Whether it can be decoded at a half, a quarter or an eighth of its size.
+    #[must_use]
+    pub const fn scales(&self) -> bool {
+        match self.info.kind {
+            ImageKind::Png | ImageKind::WebP => false,
+        }
+    }
 }
 
 /// Decodes pictures one after another and keeps its memory between them.
@@ -89,18 +97,29 @@ impl ImageDecoder {
         Ok(Picture { bytes, info, turn })
     }
 
-    /// Decodes `region` of a picture into `out`: one channel for gray, three for the rest.
+    /// Decodes `region` of a picture into `out`: one channel for gray, three for the rest. `denom` is 1, or 2, 4 or 8
+    /// for a picture that [`scales`](Picture::scales); the region is then given in pixels of the picture at that
+    /// fraction of its size, rounded up.
     ///
     /// # Errors
-    /// When the region is empty or does not lie in the picture, or the data ends or goes wrong. Data behind the region
-    /// is not looked at where the format allows it.
+    /// When the region is empty or does not lie in the picture, the scale is not to be had, or the data ends or goes
+    /// wrong. Data behind the region is not looked at where the format allows it.
     pub fn decode(
         &mut self,
         picture: &Picture<'_>,
         region: Region,
+        denom: u8,
         out: &mut PixelBuf,
     ) -> Result<(), ImageError> {
+        if !matches!(denom, 1 | 2 | 4 | 8) || (denom > 1 && !picture.scales()) {
+            return Err(ImageError::Scale {
+                kind: picture.info.kind,
+                denom,
+            });
+        }
+        let scaled = |edge: u32| edge.div_ceil(u32::from(denom));
         let (width, height) = picture.size();
+        let (width, height) = (scaled(width), scaled(height));
         let inside = |at: u32, length: u32, end: u32| {
             length > 0 && at.checked_add(length).is_some_and(|behind| behind <= end)
         };

@@ -99,6 +99,14 @@ pub enum ImageError {
         /// The limit in pixels.
         limit: u64,
     },
+    /// A fraction of the size was asked for that the kind does not give.
+    #[error("{kind} pictures cannot be decoded at 1/{denom} of their size")]
+    Scale {
+        /// Which kind the picture is.
+        kind: ImageKind,
+        /// What was asked for.
+        denom: u8,
+    },
     /// The region asked for does not lie in the picture.
     #[error("the region {region:?} does not lie in a picture of {width} x {height} pixels")]
     Region {
