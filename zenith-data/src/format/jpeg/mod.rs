@@ -1,0 +1,188 @@
+//! JPEG, decoded for a data loader: bit-exact with the reference library's default settings, hardened against any
+//! bytes, and only as much work as the wanted rectangle needs.
+//!
+//! The walk of a picture: `header` reads the marker segments, `plan` finds out which blocks the region needs, then either
+//! `sequential` streams them out of the bits, or `progressive` gathers the coefficients of several scans first; `idct`
+//! makes samples of blocks, `bands` keeps a few rows of them and makes pixel rows with `upsample` and `color`.
+//! `kernels` says which twin of a kernel runs. No file is opened and no orientation applied here.
+
+mod bands;
+mod bits;
+mod block;
+mod color;
+mod error;
+mod exif;
+mod header;
+mod huffman;
+mod idct;
+mod kernels;
+mod plan;
+mod progressive;
+mod scan;
+mod sequential;
+mod upsample;
+
+pub use error::JpegError;
+pub use header::{Header, Parsed, parse, read_header};
+pub use plan::Scale;
+
+use crate::pixels::{PixelBuf, Region};
+use bands::Bands;
+use header::ColorModel;
+use kernels::Kernels;
+use plan::Plan;
+use progressive::Store;
+use scan::{Cursor, Slots, Wanted, mcu_blocks, steps};
+use sequential::Stage;
+
+/// What to decode of a picture.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeOptions {
+    /// The rectangle wanted, in pixels of the scaled picture; all of it where `None`.
+    pub region: Option<Region>,
+    /// The size of the result relative to the picture.
+    pub scale: Scale,
+    /// Most pixels (before scaling) that a picture may have.
+    pub max_pixels: u64,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self {
+            region: None,
+            scale: Scale::Full,
+            max_pixels: 1 << 28,
+        }
+    }
+}
+
+/// A decoder with its scratch memory: one a worker, reused from picture to picture.
+pub struct Decoder {
+    kernels: Kernels,
+    slots: Box<Slots>,
+    bands: Bands,
+    store: Store,
+    /// Unstuffed entropy-coded bytes.
+    bytes: Vec<u8>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder that runs the best code for this machine.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_kernels(Kernels::detect())
+    }
+
+    /// A decoder that runs the portable code on any machine; the pixels are the same.
+    #[must_use]
+    pub fn portable() -> Self {
+        Self::with_kernels(Kernels::PORTABLE)
+    }
+
+    fn with_kernels(kernels: Kernels) -> Self {
+        Self {
+            kernels,
+            slots: Box::default(),
+            bands: Bands::default(),
+            store: Store::default(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Decodes `bytes`: gray pictures to one channel, others to RGB. `out` is set to the region's size.
+    ///
+    /// # Errors
+    /// The bytes are no JPEG, are damaged where the region needs them, are of an unsupported kind or above the pixel
+    /// limit; or the region is not inside the picture. The contents of `out` are then unspecified.
+    pub fn decode(
+        &mut self,
+        bytes: &[u8],
+        options: &DecodeOptions,
+        out: &mut PixelBuf,
+    ) -> Result<(), JpegError> {
+        self.decode_parsed(&parse(bytes)?, options, out)
+    }
+
+    /// Decodes a picture whose header has been read by [`parse`].
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_parsed(
+        &mut self,
+        parsed: &Parsed<'_>,
+        options: &DecodeOptions,
+        out: &mut PixelBuf,
+    ) -> Result<(), JpegError> {
+        let frame = &parsed.frame;
+        let (width, height) = (parsed.header.width, parsed.header.height);
+        if u64::from(width) * u64::from(height) > options.max_pixels {
+            return Err(JpegError::TooLarge {
+                width,
+                height,
+                limit: options.max_pixels,
+            });
+        }
+        let plan = Plan::new(frame, options.region, options.scale)?;
+        let channels = if parsed.model == ColorModel::Gray { 1 } else { 3 };
+        out.reset(plan.width as u32, plan.height as u32, channels);
+        self.bands.reset(&plan);
+        let kernels = self.kernels;
+        let transforms = plan.components.map(|c| match c.block {
+            8 => (kernels.idct, kernels.flat),
+            4 => (idct::half as idct::Idct, idct::half as idct::Idct),
+            2 => (idct::quarter as idct::Idct, idct::quarter as idct::Idct),
+            _ => (idct::eighth as idct::Idct, idct::eighth as idct::Idct),
+        });
+        let mut stage = Stage {
+            plan: &plan,
+            steps: [[0; 64]; 4],
+            idct: transforms.map(|(full, _)| full),
+            flat: transforms.map(|(_, flat)| flat),
+        };
+        if frame.progressive || parsed.scan.count < frame.count {
+            progressive::gather(
+                parsed,
+                &plan,
+                &mut self.slots,
+                &mut stage,
+                &mut self.store,
+                &mut self.bytes,
+            )?;
+            progressive::render(parsed, &stage, &mut self.store, &mut self.bands, &kernels, out);
+            return Ok(());
+        }
+        for component in 0..frame.count {
+            stage.steps[component] = steps(&parsed.tables, frame, component, parsed.scan.at)?;
+        }
+        self.slots
+            .load(&parsed.tables, &parsed.scan, Wanted { dc: true, ac: true })?;
+        for component in &parsed.scan.components[..frame.count] {
+            self.slots.ac[component.ac].prepare_ac();
+            self.slots.ac[component.ac].prepare_skip();
+        }
+        let blocks = mcu_blocks(frame, &parsed.scan, &self.slots);
+        let mut cursor = Cursor::new(
+            parsed.bytes,
+            parsed.scan.data,
+            parsed.tables.restart_interval,
+            &mut self.bytes,
+        );
+        for row in plan.rows.clone() {
+            sequential::skip_to(
+                &mut cursor,
+                &blocks,
+                row * plan.mcus_x + plan.columns.start,
+                &kernels,
+            )?;
+            sequential::decode_row(&mut cursor, &blocks, &stage, row, &mut self.bands, &kernels)?;
+            self.bands.finish_row(&plan, parsed.model, row, &kernels, out);
+        }
+        Ok(())
+    }
+}
