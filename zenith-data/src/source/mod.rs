@@ -6,6 +6,7 @@ pub mod cache_dir;
 pub mod folder;
 pub mod subset;
 pub mod table;
+pub mod image;
 
 use crate::pipeline::slots::Slots;
 use crate::{Result, SampleError, Schema};

@@ -4,9 +4,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::png::PngScratch;
-use super::probe::probe;
 use super::{ImageError, ImageInfo, ImageKind, MAX_PIXELS, Orientation};
-use super::{png, webp};
+use super::{jpeg, png, probe, webp};
+use crate::format::jpeg::{Decoder, Parsed};
 use crate::pixels::{PixelBuf, Region};
 
 /// How pictures are read.
@@ -33,6 +33,7 @@ pub struct Picture<'a> {
     bytes: &'a [u8],
     info: ImageInfo,
     turn: Orientation,
+    jpeg: Option<Parsed<'a>>,
 }
 
 impl Picture<'_> {
@@ -47,12 +48,19 @@ impl Picture<'_> {
     pub const fn size(&self) -> (u32, u32) {
         self.turn.size(self.info.width, self.info.height)
     }
+
+    /// Whether it can be decoded at a half, a quarter or an eighth of its size.
+    #[must_use]
+    pub const fn scales(&self) -> bool {
+        matches!(self.info.kind, ImageKind::Jpeg)
+    }
 }
 
 /// Decodes pictures one after another and keeps its memory between them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ImageDecoder {
     options: ImageOptions,
+    jpeg: Decoder,
     png: PngScratch,
     webp: Vec<u8>,
     unturned: PixelBuf,
@@ -73,7 +81,7 @@ impl ImageDecoder {
     /// # Errors
     /// When it is no picture of a supported kind, ends or goes wrong in its header, or has too many pixels.
     pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<Picture<'a>, ImageError> {
-        let info = probe(bytes)?;
+        let (info, jpeg) = probe::open(bytes)?;
         let (width, height) = (info.width, info.height);
         if u64::from(width) * u64::from(height) > self.options.max_pixels {
             return Err(ImageError::TooLarge {
@@ -86,21 +94,37 @@ impl ImageDecoder {
             true => info.orientation,
             false => Orientation::UPRIGHT,
         };
-        Ok(Picture { bytes, info, turn })
+        Ok(Picture {
+            bytes,
+            info,
+            turn,
+            jpeg,
+        })
     }
 
-    /// Decodes `region` of a picture into `out`: one channel for gray, three for the rest.
+    /// Decodes `region` of a picture into `out`: one channel for gray, three for the rest. `denom` is 1, or 2, 4 or 8
+    /// for a picture that [`scales`](Picture::scales); the region is then given in pixels of the picture at that
+    /// fraction of its size, rounded up.
     ///
     /// # Errors
-    /// When the region is empty or does not lie in the picture, or the data ends or goes wrong. Data behind the region
-    /// is not looked at where the format allows it.
+    /// When the region is empty or does not lie in the picture, the scale is not to be had, or the data ends or goes
+    /// wrong. Data behind the region is not looked at where the format allows it.
     pub fn decode(
         &mut self,
         picture: &Picture<'_>,
         region: Region,
+        denom: u8,
         out: &mut PixelBuf,
     ) -> Result<(), ImageError> {
+        if !matches!(denom, 1 | 2 | 4 | 8) || (denom > 1 && !picture.scales()) {
+            return Err(ImageError::Scale {
+                kind: picture.info.kind,
+                denom,
+            });
+        }
+        let scaled = |edge: u32| edge.div_ceil(u32::from(denom));
         let (width, height) = picture.size();
+        let (width, height) = (scaled(width), scaled(height));
         let inside = |at: u32, length: u32, end: u32| {
             length > 0 && at.checked_add(length).is_some_and(|behind| behind <= end)
         };
@@ -112,13 +136,12 @@ impl ImageDecoder {
             });
         }
         if picture.turn == Orientation::UPRIGHT {
-            return self.stored(picture, region, out);
+            return self.stored(picture, region, denom, out);
         }
-        let stored = picture
-            .turn
-            .stored_region(region, picture.info.width, picture.info.height);
+        let (width, height) = picture.turn.size(width, height);
+        let stored = picture.turn.stored_region(region, width, height);
         let mut unturned = std::mem::take(&mut self.unturned);
-        let result = self.stored(picture, stored, &mut unturned);
+        let result = self.stored(picture, stored, denom, &mut unturned);
         if result.is_ok() {
             picture.turn.apply(&unturned, out);
         }
@@ -131,14 +154,15 @@ impl ImageDecoder {
         &mut self,
         picture: &Picture<'_>,
         region: Region,
+        denom: u8,
         out: &mut PixelBuf,
     ) -> Result<(), ImageError> {
         let kind = picture.info.kind;
-        let (png_scratch, webp_scratch) = (&mut self.png, &mut self.webp);
         // Libraries that meet bytes nobody has thought of may panic; that costs the sample, not the run.
-        catch_unwind(AssertUnwindSafe(|| match kind {
-            ImageKind::Png => png::decode(picture.bytes, region, png_scratch, out),
-            ImageKind::WebP => webp::decode(picture.bytes, region, webp_scratch, out),
+        catch_unwind(AssertUnwindSafe(|| match &picture.jpeg {
+            Some(parsed) => jpeg::decode(&mut self.jpeg, parsed, region, denom, out),
+            None if kind == ImageKind::Png => png::decode(picture.bytes, region, &mut self.png, out),
+            None => webp::decode(picture.bytes, region, &mut self.webp, out),
         }))
         .unwrap_or_else(|_| {
             Err(ImageError::Corrupt {

@@ -4,6 +4,7 @@
 
 mod decode;
 mod exif;
+mod jpeg;
 mod orient;
 mod png;
 mod probe;
@@ -20,6 +21,8 @@ pub const MAX_PIXELS: u64 = 2 * 89_478_485;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ImageKind {
+    /// JPEG, of any kind that [`crate::format::jpeg`] reads.
+    Jpeg,
     /// PNG, of any depth and color type, interlaced or not.
     Png,
     /// WebP, lossy or lossless; of an animation the first frame.
@@ -31,6 +34,7 @@ impl ImageKind {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            ImageKind::Jpeg => "JPEG",
             ImageKind::Png => "PNG",
             ImageKind::WebP => "WebP",
         }
@@ -87,6 +91,16 @@ pub enum ImageError {
         /// Where, if known.
         offset: Option<u64>,
     },
+    /// A legal picture of a sort that is not read.
+    #[error("unsupported {kind} data: {what}")]
+    Variant {
+        /// Which kind the picture is.
+        kind: ImageKind,
+        /// The sort, by name.
+        what: &'static str,
+        /// Where it is declared.
+        offset: u64,
+    },
     /// The picture has more pixels than allowed.
     #[error(
         "a picture of {width} x {height} pixels is over the limit of {limit} pixels (a decompression bomb?)"
@@ -98,6 +112,14 @@ pub enum ImageError {
         height: u32,
         /// The limit in pixels.
         limit: u64,
+    },
+    /// A fraction of the size was asked for that the kind does not give.
+    #[error("{kind} pictures cannot be decoded at 1/{denom} of their size")]
+    Scale {
+        /// Which kind the picture is.
+        kind: ImageKind,
+        /// What was asked for.
+        denom: u8,
     },
     /// The region asked for does not lie in the picture.
     #[error("the region {region:?} does not lie in a picture of {width} x {height} pixels")]
@@ -117,7 +139,7 @@ impl ImageError {
     pub const fn offset(&self) -> Option<u64> {
         match self {
             ImageError::Empty => Some(0),
-            ImageError::Truncated { offset, .. } => Some(*offset),
+            ImageError::Truncated { offset, .. } | ImageError::Variant { offset, .. } => Some(*offset),
             ImageError::Corrupt { offset, .. } => *offset,
             _ => None,
         }

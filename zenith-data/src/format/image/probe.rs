@@ -1,30 +1,43 @@
 //! What a file is and how large the picture in it is, from its first bytes; names play no part. Nothing is decoded.
 
-use super::exif;
 use super::{ImageError, ImageInfo, ImageKind, Orientation};
+use super::{exif, jpeg};
+use crate::format::jpeg::Parsed;
 
 /// Kind, size and orientation of the picture in `bytes`.
 ///
 /// # Errors
 /// When the bytes are no picture of a supported kind, or end or go wrong before they have said its size.
 pub fn probe(bytes: &[u8]) -> Result<ImageInfo, ImageError> {
+    open(bytes).map(|(info, _)| info)
+}
+
+/// As [`probe`], with what was found before the pixels of a JPEG.
+pub(super) fn open(bytes: &[u8]) -> Result<(ImageInfo, Option<Parsed<'_>>), ImageError> {
     let kind = sniff(bytes)?;
     let (width, height) = match kind {
+        ImageKind::Jpeg => {
+            let (info, parsed) = jpeg::open(bytes)?;
+            return Ok((info, Some(parsed)));
+        }
         ImageKind::Png => png_size(bytes)?,
         ImageKind::WebP => webp_size(bytes)?,
     };
-    Ok(ImageInfo {
+    let info = ImageInfo {
         kind,
         width,
         height,
         orientation: orientation(kind, bytes),
-    })
+    };
+    Ok((info, None))
 }
 
 /// The kind of picture by its signature.
 pub(super) fn sniff(bytes: &[u8]) -> Result<ImageKind, ImageError> {
     if bytes.is_empty() {
         Err(ImageError::Empty)
+    } else if bytes.starts_with(b"\xff\xd8") {
+        Ok(ImageKind::Jpeg)
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         Ok(ImageKind::Png)
     } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
@@ -181,7 +194,7 @@ fn orientation(kind: ImageKind, bytes: &[u8]) -> Orientation {
     let exif = match kind {
         ImageKind::Png => png_chunk(bytes, b"eXIf"),
         ImageKind::WebP if bytes.get(WEBP_CHUNKS..16) == Some(b"VP8X") => webp_chunk(bytes, b"EXIF"),
-        ImageKind::WebP => None,
+        ImageKind::WebP | ImageKind::Jpeg => None,
     };
     exif.and_then(exif::orientation).unwrap_or_default()
 }

@@ -1,0 +1,55 @@
+//! Between [`crate::format::jpeg`] and the other kinds of pictures: its header and its errors in their terms.
+
+use super::{ImageError, ImageInfo, ImageKind, Orientation};
+use crate::format::jpeg::{DecodeOptions, Decoder, JpegError, Parsed, Scale, parse};
+use crate::pixels::{PixelBuf, Region};
+
+/// Reads everything before the pixels.
+pub(super) fn open(bytes: &[u8]) -> Result<(ImageInfo, Parsed<'_>), ImageError> {
+    let parsed = parse(bytes).map_err(translate)?;
+    let header = parsed.header();
+    let info = ImageInfo {
+        kind: ImageKind::Jpeg,
+        width: header.width,
+        height: header.height,
+        orientation: Orientation::from_exif(header.orientation).unwrap_or_default(),
+    };
+    Ok((info, parsed))
+}
+
+/// Decodes `region` of the picture at 1/`denom` of its size.
+pub(super) fn decode(
+    decoder: &mut Decoder,
+    parsed: &Parsed<'_>,
+    region: Region,
+    denom: u8,
+    out: &mut PixelBuf,
+) -> Result<(), ImageError> {
+    let scale = match denom {
+        2 => Scale::Half,
+        4 => Scale::Quarter,
+        8 => Scale::Eighth,
+        _ => Scale::Full,
+    };
+    let options = DecodeOptions {
+        region: Some(region),
+        scale,
+        // Checked when the picture was opened.
+        max_pixels: u64::MAX,
+    };
+    decoder.decode_parsed(parsed, &options, out).map_err(translate)
+}
+
+fn translate(error: JpegError) -> ImageError {
+    let kind = ImageKind::Jpeg;
+    match error {
+        JpegError::Truncated { offset, .. } => ImageError::Truncated { kind, offset },
+        JpegError::Corrupt { offset, reason } => ImageError::corrupt(kind, reason, offset),
+        JpegError::Unsupported { offset, what } => ImageError::Variant { kind, what, offset },
+        error => ImageError::Corrupt {
+            kind,
+            reason: error.to_string(),
+            offset: error.offset(),
+        },
+    }
+}
