@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod buffer;
+pub mod io;
 pub mod numa;
 pub mod sync;
 pub mod thread;
