@@ -138,6 +138,14 @@ class Fetcher:
         out = Fetched()
         if self._batched is not None and self._run_batched(self._batched, indices, key, out):
             return out
+        if key is None and on_sample is None:
+            try:
+                out.samples = list(map(self._get, indices))
+            except Exception:
+                out.samples = []  # again, one by one, to see which
+            else:
+                out.kept = list(indices)
+                return out
         get, samples, watch = self._get, out.samples, self._watch
         learning = key is not None and self._draws is None
         moved = False

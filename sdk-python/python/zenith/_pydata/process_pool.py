@@ -26,6 +26,8 @@ from .worker import WorkerSpec, main
 
 # A piece should keep a worker busy for about this long: messages then cost below 1 %.
 _PIECE_NS = 10_000_000
+# Work that should lie ready for each worker, within prefetch_factor batches a worker.
+_RESERVE_NS = 100_000_000
 # Parts of a batch up to this size are copied out, so that a kept label does not keep its pictures.
 _COPY_BYTES = 32 * 1024
 _COPY_SHARE = 8
@@ -93,6 +95,7 @@ class ProcessPool:
         self._unsent: collections.deque[bytes] = collections.deque()
         self._schemas: dict[tuple[int, int], schema.Node] = {}
         self._sample_ns = 0.0
+        self._batch_ns = 0.0
         self.fastest_sample_ns: float | None = None
         self._pieces = spec.num_workers
         self._whole_only = spec.collate_fn is not None
@@ -101,7 +104,6 @@ class ProcessPool:
         arena = Arena()
         self._arena = arena
         self._slabs = SlabPool(arena, spare=prefetch_factor + 2)
-        self._slabs.take()  # the control page
         self._control = protocol.Control(arena, spec.num_workers)
         if pin:
             self._slabs.pinner = Pinner()
@@ -150,8 +152,12 @@ class ProcessPool:
     # ---- handing out
 
     def depth(self, prefetch_factor: int) -> int:
-        wanted = prefetch_factor * self._spec.num_workers
-        return max(prefetch_factor, -(-wanted // max(1, self._pieces)))
+        workers = self._spec.num_workers
+        most = prefetch_factor * workers
+        pieces = -(-most // max(1, self._pieces))
+        # Cheap batches lie ready in greater number, so that a moment without the processor does not stop the workers.
+        reserve = int(workers * _RESERVE_NS / self._batch_ns) + 1 if self._batch_ns else 1
+        return max(prefetch_factor, pieces, min(most, reserve))
 
     def submit(self, batch: Batch) -> None:
         self._check_usable()
@@ -168,6 +174,7 @@ class ProcessPool:
                 for row in range(0, len(indices), size):
                     self._hand_out(batch, row, indices[row : row + size])
                 self._pieces = max(1, work.pending)
+            self._batch_ns = self._sample_ns * len(batch.indices)
             self._flush()
         if not batch.indices:
             batch.done = True
@@ -185,7 +192,7 @@ class ProcessPool:
         work: _Work = batch.work
         number = self._next_task
         self._next_task += 1
-        spill = self._slabs.take()
+        spill = self._slabs.take_spill()
         task = Task(number, batch.run, batch.epoch, work.whole, work.slab, spill, len(batch.indices), row, indices)
         self._tasks[number] = (batch, row, indices, spill)
         work.pending += 1
@@ -324,7 +331,7 @@ class ProcessPool:
             work.retry = True
         else:
             assert isinstance(body, Stale)
-        self._slabs.give_back(spill)
+        self._slabs.give_back_spill(spill)
         if work.pending == 0:
             self._on_batch(batch)
 

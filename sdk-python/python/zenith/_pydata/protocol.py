@@ -142,7 +142,7 @@ class Control:
 
     def __init__(self, arena: Arena, workers: int) -> None:
         words = self._RUNS + self._PER_WORKER * workers
-        self._words = (ctypes.c_int64 * words).from_address(arena.address(CONTROL_REGION, words * 8))
+        self._words = (ctypes.c_int64 * words).from_address(arena.address_for_good(CONTROL_REGION, words * 8))
 
     def give_up(self, run: int) -> None:
         """Say that nobody wants the results of ``run`` (a number above 0) any more."""

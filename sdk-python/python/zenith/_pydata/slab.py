@@ -88,6 +88,12 @@ class Arena:
             self.unmap(next(iter(self._maps)))
         return address
 
+    def address_for_good(self, region: int, nbytes: int) -> int:
+        """As `address`, for a region that is never unmapped and never grows."""
+        address = self.address(region, nbytes)
+        del self._maps[region]
+        return address
+
     def mapped(self, region: int) -> int:
         """Bytes of ``region`` that are mapped here."""
         return self._maps.get(region, (0, 0))[1]
@@ -150,7 +156,9 @@ class SlabPool:
         self._cold: deque[int] = deque()
         self._returned: deque[int] = deque()
         self._leased: set[int] = set()
-        self._next = 0
+        self._next = 1  # region 0 is the control page
+        self._spills: deque[int] = deque()
+        self._next_spill = _REGIONS // 2
         self._closed = False
         self._pid = os.getpid()
         self.pinner: Any = None
@@ -164,9 +172,19 @@ class SlabPool:
             return self._cold.pop()
         region = self._next
         self._next += 1
-        if region >= _REGIONS:
-            raise MemoryError(f"{_REGIONS} batches are alive at once")
+        if region >= _REGIONS // 2:
+            raise MemoryError(f"{region} batches are alive at once")
         return region
+
+    def take_spill(self) -> int:
+        """A region for a message that is too long to send; never a slab's, so that slabs stay warm."""
+        if self._spills:
+            return self._spills.pop()
+        self._next_spill += 1
+        return self._next_spill
+
+    def give_back_spill(self, region: int) -> None:
+        self._spills.append(region)
 
     def give_back(self, region: int) -> None:
         """Return a region that was taken and not leased."""
