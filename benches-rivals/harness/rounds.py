@@ -13,8 +13,8 @@ from harness.scenario import Case, Refused, Scenario
 
 
 def order(cases: Sequence[Case], round_: int) -> list[Case]:
-    """Rotate by the round, and turn every second round around, so that neighbours change too."""
-    shift = round_ % len(cases)
+    """Turn every second round around, so that neighbours change too, and rotate by one after each such pair."""
+    shift = round_ // 2 % len(cases)
     turned = [*cases[shift:], *cases[:shift]]
     return turned[::-1] if round_ % 2 else turned
 

@@ -61,17 +61,17 @@ def light_epoch(loader: Loader, number: int, max_seconds: float) -> dict[str, An
     """
     samples = batches = 0
     complete = True
-    inputs: Any = None
+    batch: Any = None
     first = None
     clock = time.perf_counter
     cpu = meter.cpu_seconds()
     start = clock()
     deadline = start + max_seconds if max_seconds > 0 else float("inf")
-    for inputs, labels in loader.epoch(number):
+    for batch in loader.epoch(number):
         now = clock()
         if first is None:
             first = now - start
-        samples += len(labels)
+        samples += len(batch[1])
         batches += 1
         if now > deadline:
             complete = False
@@ -84,7 +84,7 @@ def light_epoch(loader: Loader, number: int, max_seconds: float) -> dict[str, An
         "cpu_seconds": meter.cpu_seconds() - cpu,
         "first_batch_seconds": first,
         "complete": complete,
-        "touched": float(loader.inputs(inputs).reshape(-1)[-1]),
+        "touched": float(loader.inputs(batch[0]).reshape(-1)[-1]),
     }
 
 

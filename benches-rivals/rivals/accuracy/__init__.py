@@ -94,8 +94,5 @@ def validation(config: Config) -> tuple[torch.Tensor, torch.Tensor, int]:
     )
     data = ImageFolder(str(Path(config.dataset) / "val"), transform)
     pairs = [data[index] for index in range(len(data))]
-    return (
-        torch.stack([picture for picture, _ in pairs]),
-        torch.tensor([label for _, label in pairs]),
-        len(data.classes),
-    )
+    pictures = torch.stack([picture for picture, _ in pairs])
+    return pictures, torch.tensor([label for _, label in pairs]), len(data.classes)

@@ -17,7 +17,8 @@ def measure(config: Config, rival: ModuleType, channel: Channel) -> dict[str, An
     loader = rival.open_loader(config)
     warm = timed_epoch(loader, 0, int(config.options["classes"]), 0)
     step = make_step(config.options["kind"], float(config.options["step_seconds"]))
-    resident, _ = next(iter(loader.epoch(1)))
+    # A copy: holding on to a loader's own batch could keep one of its buffers from going round.
+    resident = next(iter(loader.epoch(1)))[0].clone()
 
     steps = warm["batches"]
     before = _resident(step, resident, steps)
