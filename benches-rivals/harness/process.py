@@ -75,7 +75,10 @@ def _converse(child: subprocess.Popen[str], config: dict[str, Any], watcher: Wat
     watcher.start()
     result = None
     for line in child.stdout:
-        message = json.loads(line)
+        try:
+            message = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise RivalError(f"not part of the exchange: {line.strip()[:200]}") from error
         if message.get("mark") == "measured":
             watcher.freeze()
         if "result" in message:

@@ -13,10 +13,17 @@ from harness.scenario import Case, Refused, Scenario
 
 
 def order(cases: Sequence[Case], round_: int) -> list[Case]:
-    """Rotate by the round, and turn every second round around, so that neighbours change too."""
-    shift = round_ % len(cases)
+    """Turn every second round around, so that neighbours change too, and rotate by one after each such pair."""
+    shift = round_ // 2 % len(cases)
     turned = [*cases[shift:], *cases[:shift]]
     return turned[::-1] if round_ % 2 else turned
+
+
+def configure(scenario: Scenario, case: Case, round_: int) -> dict[str, Any]:
+    """Put one run's configuration together: the scenario's, the case's, and the round as the seed."""
+    both = {**scenario.settings, **case.config}
+    options = {**scenario.settings.get("options", {}), **case.config.get("options", {})}
+    return {"scenario": scenario.name, "rival": case.rival, "seed": round_, **both, "options": options}
 
 
 def measure(
@@ -29,7 +36,7 @@ def measure(
     runs: list[Run] = []
     for round_ in range(rounds):
         for position, case in enumerate(order(scenario.cases, round_)):
-            config = {"scenario": scenario.name, "rival": case.rival, **scenario.settings, **case.config}
+            config = configure(scenario, case, round_)
             began = time.monotonic()
             result: dict[str, Any] = {}
             values: dict[str, float] = {}
@@ -60,8 +67,8 @@ def prepare(
     for case in scenario.cases:
         if not case.converts:
             continue
-        config = {"scenario": scenario.name, "rival": case.rival, **scenario.settings, **case.config}
-        config["options"] = {**config.get("options", {}), "prepare": True}
+        config = configure(scenario, case, 0)
+        config["options"]["prepare"] = True
         try:
             done[case.name] = run_rival(command(case), config, timeout)
         except RivalError as failure:

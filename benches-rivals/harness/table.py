@@ -41,7 +41,7 @@ def render(record: dict[str, Any]) -> str:
         f"{machine['cpus_usable']} x {machine['cpu']}, {machine['memory_bytes'] / 2**30:.0f} GiB, "
         f"Linux {machine['kernel']}, load at start {machine['load_average'][0]:.2f}"
     )
-    return "\n".join(lines + notes)
+    return "\n".join(lines + notes + record.get("conclusion", {}).get("lines", []))
 
 
 def _cell(found: dict[str, Any], ratio: dict[str, Any] | None, metric: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Memory of a rival's whole process tree, sampled from outside while it runs.
 
 Resident pages are summed often and cheaply; the proportional size, which counts shared pages once, is read
-less often because the kernel walks the page tables for it.
+when that sum has grown or half a second has passed, because the kernel walks the page tables for it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rivals import meter
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 RESIDENT_EVERY = 0.1
 PROPORTIONAL_EVERY = 0.5
+GROWTH = 1.05
 
 
 class Watcher:
@@ -53,13 +54,16 @@ class Watcher:
 
     def _run(self) -> None:
         due = 0.0
+        settled = 0
         while not self._stop.wait(RESIDENT_EVERY):
             tree = meter.descendants(self._pid)
             self.peak_processes = max(self.peak_processes, len(tree))
-            self.peak_resident_bytes = max(self.peak_resident_bytes, sum(map(_resident, tree)))
+            resident = sum(map(_resident, tree))
+            self.peak_resident_bytes = max(self.peak_resident_bytes, resident)
             self.peak_shm_bytes = max(self.peak_shm_bytes, shm_bytes() - self._shm_before)
-            if time.monotonic() >= due:
+            if time.monotonic() >= due or resident > GROWTH * settled:
                 self._proportional(tree)
+                settled = resident
                 due = time.monotonic() + PROPORTIONAL_EVERY
 
     def _proportional(self, tree: list[int]) -> None:

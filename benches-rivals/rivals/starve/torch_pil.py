@@ -1,0 +1,5 @@
+"""The picture loader of the same name, followed by a training step."""
+
+from rivals.pictures.torch_pil import VERSIONS, open_loader
+
+__all__ = ["VERSIONS", "open_loader"]
