@@ -5,5 +5,3 @@ pub(crate) mod identity;
 pub mod image;
 pub mod jpeg;
 pub(crate) mod parquet;
-pub mod image;
-pub mod jpeg;
