@@ -178,7 +178,7 @@ pub(crate) fn put(
         DataType::FixedSizeList(_, len) => {
             let list = array.as_fixed_size_list();
             even(array, shape, (0..list.len()).map(|_| *len as usize))?;
-            let start = list.value_offset(0) as usize;
+            let start = list.value_offset_at(0);
             inner(
                 &list.values().slice(start, list.len() * *len as usize),
                 target,
@@ -400,4 +400,31 @@ fn put_text(
     }
     cells.put(target, row, DType::Int64, &indices);
     Ok(())
+}
+
+/// Whether another file has the same columns; what differs otherwise.
+pub(crate) fn agree(first: &arrow_schema::Schema, other: &arrow_schema::Schema) -> Result<(), String> {
+    let (expected, found) = (first.fields(), other.fields());
+    for (nth, field) in expected.iter().enumerate() {
+        return Err(match found.get(nth) {
+            None => format!("column {:?} is missing", field.name()),
+            Some(same) if same.name() == field.name() && same.data_type() == field.data_type() => continue,
+            Some(twin) if twin.name() == field.name() => {
+                format!(
+                    "column {:?} is {} instead of {}",
+                    field.name(),
+                    twin.data_type(),
+                    field.data_type()
+                )
+            }
+            Some(stranger) => format!(
+                "column {:?} stands where {:?} should",
+                stranger.name(),
+                field.name()
+            ),
+        });
+    }
+    found
+        .get(expected.len())
+        .map_or(Ok(()), |extra| Err(format!("column {:?} is new", extra.name())))
 }

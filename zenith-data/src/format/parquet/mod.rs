@@ -9,15 +9,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef};
+use arrow_array::ArrayRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 
 use self::pread::PreadFile;
-use super::arrow_columns::{collect_texts, holds, needs_look, put};
+use super::arrow_columns::{agree, collect_texts, holds, needs_look, put};
 use super::identity::file_identity;
 use crate::source::table::blocks::{Blocks, Job};
 use crate::source::table::cells::{Cells, claimed};
@@ -69,7 +68,12 @@ impl ParquetBlocks {
             return Err(Error::Config("no Parquet file was given".into()));
         };
         for other in &files[1..] {
-            agree(first, other)?;
+            agree(first.metadata.schema(), other.metadata.schema()).map_err(|reason| {
+                Error::source(
+                    &other.path,
+                    format!("{reason}, unlike in {}", first.path.display()),
+                )
+            })?;
         }
         let mut rows = Vec::new();
         let mut places = Vec::new();
@@ -167,6 +171,18 @@ impl ParquetBlocks {
         Ok(())
     }
 
+    /// Bytes of a column of a block, decompressed.
+    pub(crate) fn column_bytes(&self, block: usize, column: usize) -> u64 {
+        let (nth, group) = self.places[block];
+        let metadata = &self.files[nth].metadata;
+        let schema = metadata.parquet_schema();
+        let of_column = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == column);
+        let group = metadata.metadata().row_group(group);
+        of_column
+            .map(|leaf| group.column(leaf).uncompressed_size().max(0) as u64)
+            .sum()
+    }
+
     fn name_of(&self, column: usize) -> &str {
         self.files[0].metadata.schema().field(column).name()
     }
@@ -181,41 +197,6 @@ impl ParquetBlocks {
             &self.files[nth].path,
             format!("column {column:?}, row {}: {reason}", before + row as u64),
         )
-    }
-}
-
-/// Whether two files have the same columns.
-fn agree(first: &OpenFile, other: &OpenFile) -> Result<()> {
-    let (expected, found) = (first.metadata.schema().fields(), other.metadata.schema().fields());
-    for (nth, field) in expected.iter().enumerate() {
-        let reason = match found.get(nth) {
-            None => format!("column {:?} is missing", field.name()),
-            Some(same) if same.name() == field.name() && same.data_type() == field.data_type() => continue,
-            Some(twin) if twin.name() == field.name() => {
-                format!(
-                    "column {:?} is {} instead of {}",
-                    field.name(),
-                    twin.data_type(),
-                    field.data_type()
-                )
-            }
-            Some(stranger) => format!(
-                "column {:?} stands where {:?} should",
-                stranger.name(),
-                field.name()
-            ),
-        };
-        return Err(Error::source(
-            &other.path,
-            format!("{reason}, unlike in {}", first.path.display()),
-        ));
-    }
-    match found.get(expected.len()) {
-        None => Ok(()),
-        Some(extra) => Err(Error::source(
-            &other.path,
-            format!("column {:?} is not in {}", extra.name(), first.path.display()),
-        )),
     }
 }
 
@@ -315,13 +296,5 @@ impl ParquetBlocks {
             self.columns[column].holds,
             crate::source::table::mapping::Holds::Array { .. }
         )
-    }
-}
-
-/// The bytes of a value in a column of bytes or of structs with a member `bytes`.
-pub(crate) fn bytes_of(array: &dyn Array) -> Option<ArrayRef> {
-    match array.data_type() {
-        arrow_schema::DataType::Struct(_) => array.as_struct().column_by_name("bytes").cloned(),
-        _ => None,
     }
 }

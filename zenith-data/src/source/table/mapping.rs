@@ -122,6 +122,11 @@ pub(crate) enum Mapped {
 
 const LABEL_NAMES: [&str; 4] = ["label", "labels", "target", "y"];
 
+/// Whether a column of this name is the label unless another is named.
+pub(crate) fn is_label_name(name: &str) -> bool {
+    LABEL_NAMES.iter().any(|label| name.eq_ignore_ascii_case(label))
+}
+
 /// Decides what becomes of `columns`.
 ///
 /// # Errors
@@ -256,7 +261,7 @@ fn refuse_variable(columns: &[Column], features: &[usize], label: Option<usize>)
 
 fn plan(columns: &[Column], features: &[usize], label: Option<usize>, options: &TableOptions) -> Plan {
     let is_number = |index: &usize| matches!(columns[*index].holds, Holds::Number(_));
-    let matrix = features.iter().all(is_number);
+    let matrix = !features.is_empty() && features.iter().all(is_number);
     let lone_array = features.len() == 1 && matches!(columns[features[0]].holds, Holds::Array { .. });
     let as_inputs =
         (matrix || lone_array) && (label.is_some() || features.len() == 1 || options.columns.is_some());
@@ -335,6 +340,12 @@ fn plan(columns: &[Column], features: &[usize], label: Option<usize>, options: &
         targets,
         classes: None,
     }
+}
+
+/// The plan that delivers nothing but the label.
+pub(crate) fn plan_label(columns: &[Column], label: usize) -> Result<Plan> {
+    refuse_variable(columns, &[], Some(label))?;
+    Ok(plan(columns, &[], Some(label), &TableOptions::default()))
 }
 
 fn label_type(dtype: DType) -> DType {

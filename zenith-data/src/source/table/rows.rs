@@ -5,11 +5,13 @@
     reason = "rows are addressed by pointer after one bounds check per batch"
 )]
 
+use std::borrow::Borrow;
+
 use super::convert::convert;
 use super::gather::{RowCopy, gather};
 use super::memory::Bytes;
+use crate::DType;
 use crate::pipeline::slots::Slots;
-use crate::{DType, Field};
 
 /// One field of every row: `elements` numbers each, rows `stride` bytes apart.
 #[derive(Clone, Debug)]
@@ -66,15 +68,6 @@ impl RowField {
     fn is_one_run(&self) -> bool {
         matches!(self.copy, RowCopy::Bytes(bytes) if bytes == self.stride)
     }
-
-    /// The bytes of row `row` as they lie at the source.
-    ///
-    /// # Panics
-    /// When there is no such row.
-    pub(crate) fn row(&self, row: usize) -> &[u8] {
-        assert!(row < self.rows, "row {row} of {}", self.rows);
-        &self.bytes.as_slice()[row * self.stride..][..self.copy.source()]
-    }
 }
 
 /// The fields of a set of rows.
@@ -101,8 +94,14 @@ impl RowStore {
         self.rows
     }
 
-    pub(crate) fn fields(&self) -> &[RowField] {
-        &self.fields
+    /// The bytes of row `row` of field `field` as they lie in memory.
+    ///
+    /// # Panics
+    /// When there is no such row or field.
+    pub(crate) fn row(&self, field: usize, row: usize) -> &[u8] {
+        let field = &self.fields[field];
+        assert!(row < field.rows, "row {row} of {}", field.rows);
+        &field.bytes.as_slice()[row * field.stride..][..field.copy.source()]
     }
 
     /// Bytes delivered per row over all fields.
@@ -112,16 +111,14 @@ impl RowStore {
 
     /// Copies row `ids[i]` into slot `i` of every field.
     ///
-    /// # Errors
-    /// The position of the first id that is not a row; nothing was written then.
-    ///
     /// # Panics
-    /// When the slots are fewer than the ids or of another size than the fields' rows.
-    pub(crate) fn gather(&self, ids: &[u64], slots: &mut Slots<'_>) -> Result<(), usize> {
+    /// When an id is not a row, or the slots are fewer than the ids or of another size than the fields' rows.
+    pub(crate) fn gather(&self, ids: &[u64], slots: &mut Slots<'_>) {
         let rows = self.rows as u64;
-        if ids.iter().any(|id| *id >= rows) {
-            return Err(ids.iter().position(|id| *id >= rows).unwrap_or(0));
-        }
+        assert!(
+            ids.iter().fold(true, |all, id| all & (*id < rows)),
+            "an id that is not a row"
+        );
         let in_order = ids.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == 1);
         for (index, field) in self.fields.iter().enumerate() {
             let out = column(slots, index, field.copy, ids.len());
@@ -143,7 +140,11 @@ impl RowStore {
                 );
             }
         }
-        Ok(())
+    }
+
+    /// The fields.
+    pub(crate) fn into_fields(self) -> Vec<RowField> {
+        self.fields
     }
 }
 
@@ -151,22 +152,22 @@ impl RowStore {
 ///
 /// # Panics
 /// When a place does not exist, when the stores' fields differ, or when the slots are too few or of another size.
-pub(crate) fn gather_from(stores: &[&RowStore], places: &[(u32, u32)], slots: &mut Slots<'_>) {
-    let Some(first) = stores.first() else {
+pub(crate) fn gather_from<S: Borrow<RowStore>>(stores: &[S], places: &[(u32, u32)], slots: &mut Slots<'_>) {
+    let Some(first) = stores.first().map(Borrow::borrow) else {
         assert!(places.is_empty(), "places in no store");
         return;
     };
     assert!(
         places.iter().all(|(store, row)| stores
             .get(*store as usize)
-            .is_some_and(|s| (*row as usize) < s.rows)),
+            .is_some_and(|s| (*row as usize) < s.borrow().rows)),
         "a place that does not exist"
     );
     let mut bases = Vec::with_capacity(stores.len());
     for (index, field) in first.fields.iter().enumerate() {
         bases.clear();
         for store in stores {
-            let other = &store.fields[index];
+            let other = &store.borrow().fields[index];
             assert!(
                 other.stride == field.stride && other.copy.source() == field.copy.source(),
                 "stores of different make"
@@ -203,9 +204,4 @@ fn column<'a>(slots: &'a mut Slots<'_>, field: usize, copy: RowCopy, n: usize) -
         "slots of another size"
     );
     slots.column(field)
-}
-
-/// The field of a batch that a stored field is delivered as.
-pub(crate) fn matches(stored: &RowField, field: &Field) -> bool {
-    stored.copy.target() == field.sample_bytes()
 }
