@@ -3,6 +3,7 @@
 
 pub mod blobs;
 pub mod cache_dir;
+pub mod detect;
 pub mod folder;
 pub mod image;
 
