@@ -2,3 +2,10 @@
 //!
 //! This crate knows cores, nodes, pages, queues and files. It knows no sample, no Python, no tokio, no Arrow
 //! and no CUDA; whatever has to do with those lives above it.
+
+pub mod allocator;
+pub mod buffer;
+pub mod io;
+pub mod numa;
+pub mod sync;
+pub mod thread;
