@@ -47,9 +47,10 @@ impl Bits {
         value
     }
 
-    /// Bits used up since the start of the unstuffed bytes.
-    fn used(&self) -> usize {
-        self.pos * 8 - self.count as usize
+    /// Where the next bit is, counted from the first unstuffed byte that is still kept; it may lie before that one, in
+    /// the reservoir alone.
+    fn used(&self) -> isize {
+        self.pos as isize * 8 - self.count as isize
     }
 }
 
@@ -168,7 +169,7 @@ impl<'a, 'b> Feed<'a, 'b> {
     /// Fails when more bits have been used than there are.
     pub(super) fn check(&mut self, bits: &Bits) -> Result<(), JpegError> {
         match self.end {
-            Some(end) if bits.used() > end * 8 => Err(self.overrun()),
+            Some(end) if bits.used() > end as isize * 8 => Err(self.overrun()),
             _ => Ok(()),
         }
     }
@@ -185,7 +186,7 @@ impl<'a, 'b> Feed<'a, 'b> {
     /// The file offset and the bit inside that byte at which `bits` stands.
     pub(super) fn locate(&mut self, bits: &Bits) -> (usize, u32) {
         let used = bits.used();
-        let target = (used / 8) as isize;
+        let target = used.div_euclid(8);
         let (mut plain, mut raw) = self.anchor;
         while plain < target && raw < self.data.len() {
             if self.data[raw] == 0xFF {
@@ -197,7 +198,7 @@ impl<'a, 'b> Feed<'a, 'b> {
             plain += 1;
         }
         self.anchor = (plain, raw);
-        (raw.min(self.data.len()), (used % 8) as u32)
+        (raw.min(self.data.len()), used.rem_euclid(8) as u32)
     }
 
     /// The next file byte to be looked at; no marker of this run lies before it.
