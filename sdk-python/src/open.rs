@@ -1,22 +1,126 @@
-//! The functions that open a source.
+//! The functions that open a source: from paths, from arrays of Python, from Arrow.
+#![expect(unsafe_code, reason = "arrays of Python are borrowed by address")]
 
+use std::any::Any;
 use std::path::PathBuf;
-
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use zenith_data::source::table::{Opened, TableOptions, open_parquet};
+use serde::Deserialize;
+use zenith_data::source::detect::SourceSpec;
+use zenith_data::source::open::{OpenOptions, open};
+use zenith_data::source::table::{LabelChoice, MemoryColumn, TableOptions, TableSource};
+use zenith_data::transform::{Mode, Op};
+use zenith_data::{DType, Error};
 
 use crate::errors::IntoPython;
+use crate::loader::config_error;
 use crate::source::Source;
+
+/// What `zenith._native.SourceOptions` writes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    transform: Vec<Op>,
+    columns: Option<Vec<String>>,
+    label: Option<Label>,
+    dtype: Option<String>,
+    on_error: String,
+    memory_budget: Option<u64>,
+    cache: Option<String>,
+    threads: usize,
+}
+
+/// A name, or `False` for no label.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Label {
+    Name(String),
+    Wanted(bool),
+}
+
+impl Options {
+    fn parse(json: &str) -> zenith_data::Result<Self> {
+        serde_json::from_str(json).map_err(|error| Error::Config(error.to_string()))
+    }
+
+    fn open_options(self) -> zenith_data::Result<OpenOptions> {
+        let dtype = match self.dtype {
+            None => None,
+            Some(name) => Some(
+                DType::from_name(&name)
+                    .ok_or_else(|| Error::Config(format!("dtype {name:?} cannot be in a batch")))?,
+            ),
+        };
+        if let Some(cache) = self.cache {
+            return Err(Error::Config(format!("cache={cache:?} is not available for this source")));
+        }
+        Ok(OpenOptions {
+            transform: self.transform,
+            mode: Mode::Exact,
+            table: TableOptions {
+                columns: self.columns,
+                label: match self.label {
+                    None | Some(Label::Wanted(true)) => LabelChoice::Auto,
+                    Some(Label::Wanted(false)) => LabelChoice::None,
+                    Some(Label::Name(name)) => LabelChoice::Named(name),
+                },
+                dtype,
+                memory_budget: self.memory_budget,
+                threads: self.threads,
+                skip_bad: self.on_error == "skip",
+            },
+            ..OpenOptions::default()
+        })
+    }
+}
 
 /// Opens files or folders by path.
 #[pyfunction]
-pub(crate) fn open_paths(py: Python<'_>, paths: Vec<PathBuf>, options: &str) -> PyResult<Source> {
-    let _ = options;
-    let source = py
-        .detach(|| open_parquet(&paths, &TableOptions::default()))
-        .into_python(py)?;
-    let Opened::Rows(rows) = source;
-    Source::new(Arc::new(rows)).into_python(py)
+pub(crate) fn open_paths(py: Python<'_>, mut paths: Vec<PathBuf>, options: &str) -> PyResult<Source> {
+    let open_them = || {
+        let options = Options::parse(options)?.open_options()?;
+        let spec = if paths.len() == 1 {
+            SourceSpec::Path(paths.remove(0))
+        } else {
+            SourceSpec::Paths(paths)
+        };
+        Source::new(open(&spec, &options)?)
+    };
+    py.detach(open_them).into_python(py)
+}
+
+/// An array of Python: name, dtype, shape of a row, rows, address, row stride in bytes, owner.
+type Column = (String, String, Vec<usize>, usize, usize, usize, Py<PyAny>);
+
+/// Opens arrays that Python keeps alive; nothing is copied.
+#[pyfunction]
+#[pyo3(signature = (columns, options, tuple_of_all=false))]
+pub(crate) fn open_columns(
+    py: Python<'_>,
+    columns: Vec<Column>,
+    options: &str,
+    tuple_of_all: bool,
+) -> PyResult<Source> {
+    let mut borrowed = Vec::with_capacity(columns.len());
+    for (name, dtype, shape, rows, address, stride, owner) in columns {
+        let dtype = DType::from_name(&dtype)
+            .ok_or_else(|| config_error(py, format!("column {name:?}: dtype {dtype} cannot be in a batch")))?;
+        let owner: Arc<dyn Any + Send + Sync> = Arc::new(owner);
+        let data = address as *const u8;
+        // SAFETY: `zenith._native` takes address, shape and stride from the array interface of `owner`, which keeps the
+        // memory alive; that nobody writes to a source while it is read is said in the documentation.
+        let column = unsafe { MemoryColumn::borrowed(name, dtype, shape, rows, data, stride, owner) };
+        borrowed.push(column.into_python(py)?);
+    }
+    let make = || {
+        let options = Options::parse(options)?.open_options()?;
+        let source = if tuple_of_all {
+            TableSource::from_tensors(&borrowed)?
+        } else {
+            TableSource::from_columns(&borrowed, &options.table)?
+        };
+        Source::new(Arc::new(source))
+    };
+    py.detach(make).into_python(py)
 }

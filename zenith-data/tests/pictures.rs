@@ -278,6 +278,50 @@ fn lossy_webp_is_close_to_libwebp() {
     assert!(worst <= Some(2), "{worst:?}");
 }
 
+/// 35 x 21 pixels, to be turned by a quarter; `turned.rgb` holds what Pillow decodes.
+const JPEG: &[u8] = include_bytes!("data/turned.jpg");
+
+#[test]
+fn jpeg_is_what_pil_makes_of_it() {
+    let expected = include_bytes!("data/turned.rgb");
+    let info = probe(JPEG).unwrap();
+    assert_eq!((info.kind, info.width, info.height), (ImageKind::Jpeg, 35, 21));
+    assert_eq!(info.orientation.exif(), 6);
+    assert_eq!(decode(JPEG, None).unwrap(), (3, expected.to_vec()));
+
+    let mut decoder = ImageDecoder::new(ImageOptions {
+        apply_orientation: true,
+        ..ImageOptions::default()
+    });
+    let picture = decoder.open(JPEG).unwrap();
+    assert_eq!((picture.size(), picture.scales()), ((21, 35), true));
+    let mut out = PixelBuf::new();
+    for (denom, width, height) in [(1, 21, 35), (2, 11, 18), (4, 6, 9), (8, 3, 5)] {
+        decoder
+            .decode(&picture, Region::full(width, height), denom, &mut out)
+            .unwrap();
+        assert_eq!((out.width(), out.height()), (width, height));
+        let beyond = decoder.decode(&picture, Region::full(width + 1, height), denom, &mut out);
+        assert!(matches!(beyond, Err(ImageError::Region { .. })));
+    }
+    decoder
+        .decode(
+            &picture,
+            Region {
+                x: 20,
+                y: 0,
+                width: 1,
+                height: 3,
+            },
+            1,
+            &mut out,
+        )
+        .unwrap();
+    assert_eq!(out.pixels(), &expected[..9], "the right edge was the top");
+    let refused = decoder.decode(&picture, Region::full(1, 1), 3, &mut out);
+    assert!(matches!(refused, Err(ImageError::Scale { denom: 3, .. })));
+}
+
 #[test]
 fn orientation_is_applied_when_asked_for() {
     let exif = |value: u8| {
@@ -340,6 +384,7 @@ fn whatever_is_cut_off_is_named() {
         ),
         (ImageKind::WebP, webp(image_webp::ColorType::Rgb8, &rgb)),
         (ImageKind::WebP, include_bytes!("data/lossy.webp").to_vec()),
+        (ImageKind::Jpeg, JPEG.to_vec()),
     ] {
         assert_eq!(probe(&bytes).unwrap().kind, kind);
         let mut named = 0;
@@ -368,6 +413,7 @@ fn flipped_bytes_are_survived() {
         include_bytes!("data/interlaced.png").to_vec(),
         webp(image_webp::ColorType::Rgb8, &rgb),
         include_bytes!("data/lossy.webp").to_vec(),
+        JPEG.to_vec(),
     ] {
         for at in 0..bytes.len() {
             for flip in [0x01, 0x80, 0xff] {

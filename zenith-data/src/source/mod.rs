@@ -3,7 +3,9 @@
 
 pub mod blobs;
 pub mod cache_dir;
+pub mod detect;
 pub mod folder;
+pub mod open;
 pub mod subset;
 pub mod table;
 pub mod image;

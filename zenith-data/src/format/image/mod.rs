@@ -12,7 +12,7 @@ mod webp;
 
 pub use self::decode::{ImageDecoder, ImageOptions, Picture};
 pub use self::orient::Orientation;
-pub use self::probe::probe;
+pub use self::probe::{describe, is_picture, probe};
 
 /// Most pixels a picture may have unless said otherwise: where PIL raises its `DecompressionBombError`.
 pub const MAX_PIXELS: u64 = 2 * 89_478_485;

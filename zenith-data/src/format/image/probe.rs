@@ -33,7 +33,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<(ImageInfo, Option<Parsed<'_>>), Imag
 }
 
 /// The kind of picture by its signature.
-pub(super) fn sniff(bytes: &[u8]) -> Result<ImageKind, ImageError> {
+fn sniff(bytes: &[u8]) -> Result<ImageKind, ImageError> {
     if bytes.is_empty() {
         Err(ImageError::Empty)
     } else if bytes.starts_with(b"\xff\xd8") {
@@ -49,8 +49,15 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<ImageKind, ImageError> {
     }
 }
 
-/// What bytes that are no supported picture look like.
-fn describe(bytes: &[u8]) -> &'static str {
+/// Whether `bytes`, the beginning of a file, have the signature of a supported picture.
+#[must_use]
+pub fn is_picture(bytes: &[u8]) -> bool {
+    sniff(bytes).is_ok()
+}
+
+/// What `bytes`, the beginning of a file that is no supported picture, look like; such as `gzip data`.
+#[must_use]
+pub fn describe(bytes: &[u8]) -> &'static str {
     const SIGNATURES: [(&[u8], &str); 25] = [
         (b"\x1f\x8b", "gzip data"),
         (b"PK\x03\x04", "a ZIP archive"),

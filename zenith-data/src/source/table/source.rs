@@ -56,6 +56,28 @@ impl TableSource {
         Self::of_parts(&[columns.to_vec()], fingerprint, options)
     }
 
+    /// Columns that become a tuple of fields as they are: types, shapes and order kept, no label looked for.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for columns of unequal length, or none.
+    pub fn from_tensors(columns: &[MemoryColumn]) -> Result<Self> {
+        let field = |column: &MemoryColumn| Field::new(&column.name, column.dtype, column.shape.clone());
+        let fields: Vec<Field> = columns.iter().map(field).collect();
+        let target = |(at, field): (usize, &Field)| Target {
+            column: at,
+            name: field.name.clone(),
+            field: at,
+            element: 0,
+            elements: field.shape.iter().product(),
+            dtype: field.dtype,
+            text: false,
+        };
+        let targets = fields.iter().enumerate().map(target).collect();
+        let plan = Plan { schema: Schema { fields, shape: Shape::Tuple }, targets, classes: None };
+        let stores = vec![columns::store(columns, &plan, 1)?];
+        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)))
+    }
+
     /// Tables of the same columns, one behind the other.
     pub(crate) fn of_parts(
         parts: &[Vec<MemoryColumn>],
