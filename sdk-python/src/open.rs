@@ -5,10 +5,12 @@ use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
 use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
 use serde::Deserialize;
 use zenith_data::source::detect::SourceSpec;
-use zenith_data::source::open::{OpenOptions, open};
+use zenith_data::source::open::{OpenOptions, open, opened};
 use zenith_data::source::table::{LabelChoice, MemoryColumn, TableOptions, TableSource};
 use zenith_data::transform::{Mode, Op};
 use zenith_data::{DType, Error};
@@ -123,4 +125,23 @@ pub(crate) fn open_columns(
         Source::new(Arc::new(source))
     };
     py.detach(make).into_python(py)
+}
+
+/// Opens an Arrow table, or anything with `__arrow_c_stream__`; its buffers are borrowed where they allow it.
+#[pyfunction]
+pub(crate) fn open_arrow(py: Python<'_>, table: &Bound<'_, PyAny>, options: &str) -> PyResult<Source> {
+    let capsule = table.call_method0("__arrow_c_stream__")?;
+    let capsule = capsule.cast::<PyCapsule>()?;
+    let stream = capsule.pointer_checked(Some(c"arrow_array_stream"))?;
+    // SAFETY: a capsule of this name holds a pointer to an ArrowArrayStream; reading takes it over and leaves a released
+    // one behind, as the interface asks of a consumer.
+    let stream = unsafe { FFI_ArrowArrayStream::from_raw(stream.as_ptr().cast()) };
+    let read = || {
+        let broken = |error: arrow_schema::ArrowError| Error::source("Arrow table", error.to_string());
+        let batches = ArrowArrayStreamReader::try_new(stream).map_err(broken)?;
+        let batches = batches.collect::<Result<Vec<_>, _>>().map_err(broken)?;
+        let options = Options::parse(options)?.open_options()?;
+        Source::new(opened(TableSource::from_record_batches(batches, &options.table)?, &options)?)
+    };
+    py.detach(read).into_python(py)
 }

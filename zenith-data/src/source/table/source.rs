@@ -11,7 +11,8 @@ use super::mapping::{Column, Mapped, Plan, TableOptions, Target, map};
 use super::rows::{RowStore, gather_from};
 use crate::pipeline::slots::Slots;
 use crate::source::{Filler, Grain, SampleKey, Source, Spent};
-use crate::{Error, Result, SampleError, Schema};
+use crate::schema::Shape;
+use crate::{Error, Field, Result, SampleError, Schema};
 
 /// A table whose rows are samples.
 #[derive(Debug)]
@@ -20,7 +21,6 @@ pub struct TableSource {
     plan: Plan,
     ends: Vec<u64>,
     fingerprint: u64,
-    streams: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -134,7 +134,6 @@ impl TableSource {
             plan,
             ends,
             fingerprint,
-            streams: false,
         }
     }
 
@@ -183,7 +182,6 @@ impl TableSource {
                     plan,
                     ends,
                     fingerprint,
-                    streams: true,
                 })
             }
         }
@@ -221,8 +219,11 @@ impl Source for TableSource {
         Grain::Batch
     }
 
-    fn blocks(&self) -> Option<&[u64]> {
-        self.streams.then_some(&self.ends)
+    fn blocks(&self) -> Option<(&[u64], u64)> {
+        let Rows::Window(window) = &self.rows else { return None };
+        // Half of the budget is the window being read; the other half lets the next one load meanwhile.
+        let row_bytes = self.plan.schema.sample_bytes().max(1) as u64;
+        Some((&self.ends, window.cache.budget() / 2 / row_bytes))
     }
 
     fn classes(&self) -> Option<&[String]> {
