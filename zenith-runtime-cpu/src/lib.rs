@@ -5,6 +5,9 @@
 
 pub mod allocator;
 pub mod buffer;
+mod cgroup;
+pub mod config;
+pub mod doctor;
 pub mod numa;
 pub mod sync;
 pub mod thread;
