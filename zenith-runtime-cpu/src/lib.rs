@@ -6,6 +6,9 @@
 pub mod allocator;
 pub mod buffer;
 pub mod io;
+mod cgroup;
+pub mod config;
+pub mod doctor;
 pub mod numa;
 pub mod sync;
 pub mod thread;

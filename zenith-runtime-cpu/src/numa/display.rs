@@ -34,7 +34,10 @@ impl fmt::Display for Topology {
             writeln!(f, "L{level} {}: {number} x {}", kind.to_lowercase(), size(bytes))?;
         }
         for node in &self.numa_nodes {
-            write!(f, "node {}: {}, ", node.id, size(node.memory_bytes))?;
+            match node.memory_bytes {
+                0 => write!(f, "node {}: memory unknown, ", node.id)?,
+                bytes => write!(f, "node {}: {}, ", node.id, size(bytes))?,
+            }
             if node.cpus.is_empty() {
                 write!(f, "memory only")?;
                 if !node.nearest_cpus.is_empty() {
@@ -91,9 +94,9 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-fn size(bytes: u64) -> String {
+/// A size in bytes for people.
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
-        0 => "size unknown".to_owned(),
         _ if bytes >= 1 << 30 => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
         _ if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
         _ => format!("{} KiB", bytes >> 10),

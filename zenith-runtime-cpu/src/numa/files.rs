@@ -9,7 +9,7 @@ use super::{CpuSet, TopologyError};
 
 /// A directory that stands for `/`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Root<'a>(pub(super) &'a Path);
+pub(crate) struct Root<'a>(pub(crate) &'a Path);
 
 impl Root<'_> {
     /// The place of `path` below the root, whether it is written with a leading slash or not.
@@ -19,7 +19,7 @@ impl Root<'_> {
 
     /// The file's text without the white space around it (some kernels leave a NUL there too); `None` when there is no such file, or nothing can be read
     /// from it (attributes of devices that are off answer with an error).
-    pub(super) fn text(&self, path: &str) -> Option<String> {
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
         let bytes = fs::read(self.path(path)).ok()?;
         Some(
             String::from_utf8_lossy(&bytes)

@@ -3,10 +3,9 @@
 //! Everything is read from `sys` and `proc` below a root that can be exchanged, so that any machine's files can be
 //! looked at. Machines with one socket, and kernels that know no memory nodes, are ordinary: they have one node.
 
-mod cgroup;
 mod cpu_set;
-mod display;
-mod files;
+pub(crate) mod display;
+pub(crate) mod files;
 mod sysfs;
 
 use std::io;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::cgroup::cpuset_limits;
 use super::files::Root;
 use super::{Cache, CoreKind, CpuSet, LOCAL_DISTANCE, NumaNode, Package, PciDevice, Topology, TopologyError};
+use crate::cgroup;
 
 const CPU: &str = "sys/devices/system/cpu";
 const NODE: &str = "sys/devices/system/node";
@@ -22,16 +22,12 @@ pub(super) fn read(root: &Path) -> Result<Topology, TopologyError> {
     }
     let mut notes = Vec::new();
     let numa_nodes = numa_nodes(root, &cpus, &mut notes)?;
-    let limits = cpuset_limits(root)?;
     let node_ids: CpuSet = numa_nodes.iter().map(|node| node.id).collect();
     Ok(Topology {
         packages: packages(root, &cpus)?,
         pci: pci(root, &numa_nodes, &mut notes)?,
-        allowed_cpus: limits
-            .cpus
-            .map_or_else(|| cpus.clone(), |set| set.intersection(&cpus)),
-        allowed_nodes: limits
-            .nodes
+        allowed_cpus: cpuset(root, "cpus")?.map_or_else(|| cpus.clone(), |set| set.intersection(&cpus)),
+        allowed_nodes: cpuset(root, "mems")?
             .map_or_else(|| node_ids.clone(), |set| set.intersection(&node_ids)),
         offline_cpus: present.difference(&cpus),
         caches: caches(root, &cpus)?,
@@ -40,6 +36,25 @@ pub(super) fn read(root: &Path) -> Result<Topology, TopologyError> {
         numa_nodes,
         notes,
     })
+}
+
+/// What the cgroup's cpuset allows of `what`; `None` where it limits nothing.
+fn cpuset(root: Root<'_>, what: &str) -> Result<Option<CpuSet>, TopologyError> {
+    let settings = cgroup::settings(
+        root,
+        "cpuset",
+        &format!("cpuset.{what}.effective"),
+        &format!("cpuset.{what}"),
+    );
+    // A group that sets nothing has what the group above it has.
+    let Some(setting) = settings.into_iter().find(|setting| !setting.text.is_empty()) else {
+        return Ok(None);
+    };
+    setting
+        .text
+        .parse()
+        .map(Some)
+        .map_err(|error| root.malformed(&setting.path, format!("{error}")))
 }
 
 fn online_cpus(root: Root<'_>, present: &CpuSet) -> Result<CpuSet, TopologyError> {

@@ -1,7 +1,8 @@
-//! Proves placement on a machine with two memory nodes: run by `run.sh` beside it inside a virtual machine that has them.
+//! Proves placement on machines with several memory nodes: run by `run.sh` beside it inside virtual machines that have them.
 //!
 //! Every check prints `ok` or `FAILED`; the exit status is the number of failures. It expects two packages of two
-//! processors, 21 apart, and [`HUGE_PAGES`] free 2 MiB hugepages on each node.
+//! processors, each a memory node, 21 apart, and, with the argument 3, a third node that has only memory, 17 from node 0 and
+//! 28 from node 1; on every node [`HUGE_PAGES`] free 2 MiB hugepages.
 #![expect(clippy::print_stdout, reason = "its report is its product")]
 
 use std::error::Error;
@@ -22,6 +23,11 @@ const BYTES: usize = 8 << 20;
 type Outcome = Result<String, Box<dyn Error>>;
 
 fn main() -> ExitCode {
+    let nodes: u32 = if std::env::args().nth(1).as_deref() == Some("3") {
+        3
+    } else {
+        2
+    };
     let topology = match Topology::host() {
         Ok(topology) => topology,
         Err(error) => {
@@ -38,8 +44,8 @@ fn main() -> ExitCode {
             failures += 1;
         }
     };
-    check("topology", shape(&topology));
-    for node in [0, 1] {
+    check("topology", shape(&topology, nodes));
+    for node in 0..nodes {
         for (wanted, pages) in [
             (PagesWanted::Heap, Pages::Heap),
             (PagesWanted::Thp, Pages::Thp),
@@ -49,14 +55,16 @@ fn main() -> ExitCode {
             let name = format!(
                 "{} pages bound to node {node}, touched from node {}",
                 wanted.name(),
-                1 - node
+                far_from(node)
             );
             check(&name, bound(&topology, node, wanted, pages));
         }
-        check(
-            &format!("first touch from node {node}"),
-            first_touch(&topology, node),
-        );
+        if node < 2 {
+            check(
+                &format!("first touch from node {node}"),
+                first_touch(&topology, node),
+            );
+        }
         check(
             &format!("threads near node {node}"),
             threads_near(&topology, node),
@@ -67,7 +75,7 @@ fn main() -> ExitCode {
         );
         check(&format!("slab pool on node {node}"), slab_pool(node));
     }
-    check("a node that does not exist", no_such_node());
+    check("a node that does not exist", no_such_node(nodes));
     check("processors that do not exist", no_such_cpus());
     println!("{failures} failures");
     ExitCode::from(failures)
@@ -81,7 +89,14 @@ fn expect<T: PartialEq + std::fmt::Debug>(what: &str, got: &T, expected: &T) -> 
     }
 }
 
+/// The node whose processors are far from `node`.
+fn far_from(node: u32) -> u32 {
+    if node == 1 { 0 } else { 1 }
+}
+
+/// The processors of `node`, or nearest to it.
 fn cpus_of(node: u32) -> CpuSet {
+    let node = 1 - far_from(node);
     [2 * node, 2 * node + 1].into_iter().collect()
 }
 
@@ -100,7 +115,7 @@ fn on_node<T: Send + 'static>(
     Ok(Thread::spawn(config, f)?.join()?)
 }
 
-fn shape(topology: &Topology) -> Outcome {
+fn shape(topology: &Topology, count: u32) -> Outcome {
     let packages: Vec<_> = topology
         .packages
         .iter()
@@ -112,13 +127,20 @@ fn shape(topology: &Topology) -> Outcome {
         .iter()
         .map(|node| (node.id, node.cpus.clone(), node.distances.clone()))
         .collect();
-    expect(
-        "nodes",
-        &nodes,
-        &vec![(0, cpus_of(0), vec![10, 21]), (1, cpus_of(1), vec![21, 10])],
-    )?;
+    let mut expected = vec![
+        (0, cpus_of(0), vec![10, 21]),
+        (1, cpus_of(1), vec![21, 10]),
+        (2, CpuSet::new(), vec![17, 28, 10]),
+    ];
+    if count == 3 {
+        expected[0].2.push(17);
+        expected[1].2.push(28);
+    } else {
+        expected.truncate(2);
+    }
+    expect("nodes", &nodes, &expected)?;
     for node in &topology.numa_nodes {
-        if !(800 << 20..=1 << 30).contains(&node.memory_bytes) {
+        if !(400 << 20..=1 << 30).contains(&node.memory_bytes) {
             return Err(format!("node {} has {} bytes", node.id, node.memory_bytes).into());
         }
     }
@@ -133,7 +155,7 @@ fn shape(topology: &Topology) -> Outcome {
         &topology.cpus_near(0, 3),
         &None,
     )?;
-    Ok("2 packages, 2 nodes, 21 apart".to_owned())
+    Ok(format!("2 packages, {count} nodes"))
 }
 
 /// A block bound to `node` lies there although a thread of the other node touches it first.
@@ -155,7 +177,7 @@ fn bound(topology: &Topology, node: u32, wanted: PagesWanted, pages: Pages) -> O
         nodes: vec![node],
     };
     expect("get_mempolicy", &placement::policy(&block)?, &policy)?;
-    block = on_node(topology, 1 - node, move || {
+    block = on_node(topology, far_from(node), move || {
         block.as_mut_slice().fill(1);
         block
     })?;
@@ -260,13 +282,13 @@ fn slab_pool(node: u32) -> Outcome {
     Ok(format!("{} slabs of {}, {detail}", stats.mapped, stats.pages))
 }
 
-fn no_such_node() -> Outcome {
+fn no_such_node(node: u32) -> Outcome {
     let memory = SystemMemory {
         pages: PagesWanted::Auto,
-        node: Some(2),
+        node: Some(node),
     };
     match memory.allocate(BYTES) {
-        Err(error @ MemoryError::Node { node: 2, .. }) => Ok(error.to_string()),
+        Err(error @ MemoryError::Node { node: named, .. }) if named == node => Ok(error.to_string()),
         other => Err(format!("{other:?}").into()),
     }
 }

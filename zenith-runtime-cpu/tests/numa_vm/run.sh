@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the program in proof.rs inside a virtual machine with two memory nodes, and says what it said.
+# Runs the program in proof.rs inside two virtual machines, one with two memory nodes and one with a third that has only
+# memory, and says what it said.
 #
 #   run.sh [KERNEL]
 #
@@ -55,29 +56,39 @@ cat > "$work/root/init" << 'INIT'
 #!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
-for node in 0 1; do
-    echo 16 > /sys/devices/system/node/node$node/hugepages/hugepages-2048kB/nr_hugepages
+for node in /sys/devices/system/node/node[0-9]*; do
+    echo 16 > $node/hugepages/hugepages-2048kB/nr_hugepages
 done
 echo madvise > /sys/kernel/mm/transparent_hugepage/enabled
-/numa_vm
+# The kernel passes what it does not know of its command line on as variables.
+/numa_vm "$memory_nodes"
 echo "status $?"
 /bin/busybox poweroff -f
 INIT
 chmod +x "$work/root/init"
 (cd "$work/root" && find . | cpio --quiet -o -H newc) | gzip -1 > "$work/initrd"
 
-# Emulated processors: it works where a machine is virtual itself, and boots in seconds.
-timeout 300 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 4,sockets=2,cores=2 -m 2G \
-    -object memory-backend-ram,id=m0,size=1G -object memory-backend-ram,id=m1,size=1G \
-    -numa node,nodeid=0,cpus=0-1,memdev=m0 -numa node,nodeid=1,cpus=2-3,memdev=m1 -numa dist,src=0,dst=1,val=21 \
-    -kernel "$kernel" -initrd "$work/initrd" -append "console=ttyS0 panic=-1 quiet" \
-    -nographic -no-reboot < /dev/null > "$work/console" 2>&1 || true
+# boot NODES OPTION...: emulated processors, which work where the host is virtual itself, and boot in seconds.
+boot() {
+    nodes=$1
+    shift
+    timeout 300 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 4,sockets=2,cores=2 \
+        -object memory-backend-ram,id=m0,size=1G -numa node,nodeid=0,cpus=0-1,memdev=m0 \
+        -object memory-backend-ram,id=m1,size=1G -numa node,nodeid=1,cpus=2-3,memdev=m1 \
+        -numa dist,src=0,dst=1,val=21 "$@" \
+        -kernel "$kernel" -initrd "$work/initrd" -append "console=ttyS0 panic=-1 quiet memory_nodes=$nodes" \
+        -nographic -no-reboot < /dev/null > "$work/console" 2>&1 || true
+    if ! grep -q '^status ' "$work/console"; then
+        tail -n 20 "$work/console" >&2
+        die "the machine with $nodes nodes did not get as far as an answer"
+    fi
+    echo "=== $nodes memory nodes"
+    tr -d '\r' < "$work/console" | sed -n '/processors online/,/^status/p' | sed 's/.*\[2J//'
+    grep -q '^status 0' "$work/console" || failed=1
+}
 
-tr -d '\r' < "$work/console" | sed -n '/processors\{0,1\} online/,/^status/p' | sed 's/.*[[:cntrl:]]\[2J//'
-if grep -q '^status 0' "$work/console"; then
-    exit 0
-elif grep -q '^status ' "$work/console"; then
-    exit 1
-fi
-tail -n 20 "$work/console" >&2
-die "the machine did not get as far as an answer"
+failed=0
+boot 2 -m 2G
+boot 3 -m 2560M -object memory-backend-ram,id=m2,size=512M -numa node,nodeid=2,memdev=m2 \
+    -numa dist,src=0,dst=2,val=17 -numa dist,src=1,dst=2,val=28
+exit $failed
