@@ -30,7 +30,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::machine::subscribe();
+        machine::subscribe();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

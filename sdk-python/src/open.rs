@@ -5,7 +5,7 @@ use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
+use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use serde::Deserialize;
@@ -55,7 +55,9 @@ impl Options {
             ),
         };
         if let Some(cache) = self.cache {
-            return Err(Error::Config(format!("cache={cache:?} is not available for this source")));
+            return Err(Error::Config(format!(
+                "cache={cache:?} is not available for this source"
+            )));
         }
         Ok(OpenOptions {
             transform: self.transform,
@@ -106,8 +108,9 @@ pub(crate) fn open_columns(
 ) -> PyResult<Source> {
     let mut borrowed = Vec::with_capacity(columns.len());
     for (name, dtype, shape, rows, address, stride, owner) in columns {
-        let dtype = DType::from_name(&dtype)
-            .ok_or_else(|| config_error(py, format!("column {name:?}: dtype {dtype} cannot be in a batch")))?;
+        let dtype = DType::from_name(&dtype).ok_or_else(|| {
+            config_error(py, format!("column {name:?}: dtype {dtype} cannot be in a batch"))
+        })?;
         let owner: Arc<dyn Any + Send + Sync> = Arc::new(owner);
         let data = address as *const u8;
         // SAFETY: `zenith._native` takes address, shape and stride from the array interface of `owner`, which keeps the
@@ -138,10 +141,13 @@ pub(crate) fn open_arrow(py: Python<'_>, table: &Bound<'_, PyAny>, options: &str
     let stream = unsafe { FFI_ArrowArrayStream::from_raw(stream.as_ptr().cast()) };
     let read = || {
         let broken = |error: arrow_schema::ArrowError| Error::source("Arrow table", error.to_string());
-        let batches = ArrowArrayStreamReader::try_new(stream).map_err(broken)?;
+        let batches = RecordBatchStreamReader::try_new(stream).map_err(broken)?;
         let batches = batches.collect::<Result<Vec<_>, _>>().map_err(broken)?;
         let options = Options::parse(options)?.open_options()?;
-        Source::new(opened(TableSource::from_record_batches(batches, &options.table)?, &options)?)
+        Source::new(opened(
+            TableSource::from_record_batches(batches, &options.table)?,
+            &options,
+        )?)
     };
     py.detach(read).into_python(py)
 }

@@ -5,10 +5,10 @@
 
 pub mod allocator;
 pub mod buffer;
-pub mod io;
 mod cgroup;
 pub mod config;
 pub mod doctor;
+pub mod io;
 pub mod numa;
 pub mod sync;
 pub mod thread;

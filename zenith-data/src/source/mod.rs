@@ -5,10 +5,10 @@ pub mod blobs;
 pub mod cache_dir;
 pub mod detect;
 pub mod folder;
+pub mod image;
 pub mod open;
 pub mod subset;
 pub mod table;
-pub mod image;
 
 use crate::pipeline::slots::Slots;
 use crate::{Result, SampleError, Schema};

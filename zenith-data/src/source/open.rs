@@ -6,13 +6,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Source;
 use super::blobs::{BlobReader, Blobs};
 use super::cache_dir::CacheDir;
 use super::detect::{Found, SourceSpec, detect};
 use super::folder::FolderBlobs;
 use super::image::ImageSource;
 use super::table::{ColumnBlobs, Opened, TableOptions, open_files};
-use super::Source;
 use crate::format::image::ImageOptions;
 use crate::format::kind::Kind;
 use crate::transform::{Mode, Op, Plan};
@@ -61,7 +61,8 @@ pub fn opened(opened: Opened, options: &OpenOptions) -> Result<Arc<dyn Source>> 
 }
 
 fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions) -> Result<Arc<dyn Source>> {
-    let plan = Plan::compile(&options.transform, options.mode).map_err(|error| Error::Config(error.to_string()))?;
+    let plan =
+        Plan::compile(&options.transform, options.mode).map_err(|error| Error::Config(error.to_string()))?;
     Ok(Arc::new(ImageSource::new(blobs, plan, options.image)?))
 }
 
@@ -75,19 +76,25 @@ fn kind_of(paths: &[PathBuf]) -> Result<Kind> {
         };
         match all {
             Some((first, at)) if first != kind => {
-                let reason = format!("{kind:?}, but {} is {first:?}; give files of one kind", at.display());
+                let reason = format!(
+                    "{kind:?}, but {} is {first:?}; give files of one kind",
+                    at.display()
+                );
                 return Err(Error::source(path, reason));
             }
             _ => all = Some((kind, path)),
         }
     }
-    all.map(|(kind, _)| kind).ok_or_else(|| Error::Config("the list of files is empty".into()))
+    all.map(|(kind, _)| kind)
+        .ok_or_else(|| Error::Config("the list of files is empty".into()))
 }
 
 fn first_bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
-    file.take(64).read_to_end(&mut bytes).map_err(|error| Error::io(path, error))?;
+    file.take(64)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::io(path, error))?;
     Ok(bytes)
 }
 
@@ -99,7 +106,9 @@ struct PictureColumn {
 impl PictureColumn {
     fn new(column: ColumnBlobs) -> Result<Self> {
         match column.label_dtype() {
-            None | Some(DType::Int64) => Ok(Self { column: Arc::new(column) }),
+            None | Some(DType::Int64) => Ok(Self {
+                column: Arc::new(column),
+            }),
             Some(other) => Err(Error::Config(format!(
                 "the labels of pictures must be classes; this label column holds {other}"
             ))),
@@ -113,7 +122,9 @@ impl Blobs for PictureColumn {
     }
 
     fn reader(&self) -> Result<Box<dyn BlobReader>> {
-        Ok(Box::new(ColumnReader { column: Arc::clone(&self.column) }))
+        Ok(Box::new(ColumnReader {
+            column: Arc::clone(&self.column),
+        }))
     }
 
     fn path(&self, _: u64) -> Option<PathBuf> {
@@ -121,7 +132,10 @@ impl Blobs for PictureColumn {
     }
 
     fn label(&self, id: u64) -> Option<i64> {
-        self.column.label(id).and_then(|bytes| bytes.try_into().ok()).map(i64::from_ne_bytes)
+        self.column
+            .label(id)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(i64::from_ne_bytes)
     }
 
     fn labelled(&self) -> bool {
@@ -143,7 +157,9 @@ struct ColumnReader {
 
 impl BlobReader for ColumnReader {
     fn read<'a>(&'a mut self, id: u64, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
-        self.column.read(id, scratch).map_err(|error| io::Error::other(error.reason))?;
+        self.column
+            .read(id, scratch)
+            .map_err(|error| io::Error::other(error.reason))?;
         Ok(scratch)
     }
 

@@ -10,8 +10,8 @@ use super::columns::{self, MemoryColumn};
 use super::mapping::{Column, Mapped, Plan, TableOptions, Target, map};
 use super::rows::{RowStore, gather_from};
 use crate::pipeline::slots::Slots;
-use crate::source::{Filler, Grain, SampleKey, Source, Spent};
 use crate::schema::Shape;
+use crate::source::{Filler, Grain, SampleKey, Source, Spent};
 use crate::{Error, Field, Result, SampleError, Schema};
 
 /// A table whose rows are samples.
@@ -73,9 +73,21 @@ impl TableSource {
             text: false,
         };
         let targets = fields.iter().enumerate().map(target).collect();
-        let plan = Plan { schema: Schema { fields, shape: Shape::Tuple }, targets, classes: None };
+        let plan = Plan {
+            schema: Schema {
+                fields,
+                shape: Shape::Tuple,
+            },
+            targets,
+            classes: None,
+        };
         let stores = vec![columns::store(columns, &plan, 1)?];
-        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)))
+        Ok(Self::resident(
+            stores,
+            Vec::new(),
+            plan,
+            columns::fingerprint(columns),
+        ))
     }
 
     /// Tables of the same columns, one behind the other.
@@ -220,7 +232,9 @@ impl Source for TableSource {
     }
 
     fn blocks(&self) -> Option<(&[u64], u64)> {
-        let Rows::Window(window) = &self.rows else { return None };
+        let Rows::Window(window) = &self.rows else {
+            return None;
+        };
         // Half of the budget is the window being read; the other half lets the next one load meanwhile.
         let row_bytes = self.plan.schema.sample_bytes().max(1) as u64;
         Some((&self.ends, window.cache.budget() / 2 / row_bytes))
