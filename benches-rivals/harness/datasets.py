@@ -12,6 +12,8 @@ from typing import Any
 
 from harness.process import run_rival
 
+PHOTOGRAPH_QUALITY = 96
+"""The shipped photographs are partly enlarged, so that only a high quality gives files of ImageNet's usual size."""
 SUFFIXES = {".jpg", ".jpeg"}
 
 
@@ -82,10 +84,10 @@ def warm(path: Path) -> None:
 def _generated(root: Path, python: str | None) -> Path:
     if python is None:
         raise SystemExit("making pictures needs the torch environment (envs.py torch); or give --pictures FOLDER")
-    wanted = {"kind": "photographs", "count": 400}
+    wanted = {"kind": "photographs", "count": 400, "quality": PHOTOGRAPH_QUALITY}
 
     def fill(folder: Path) -> dict[str, Any]:
-        return _make(python, "photographs", {"path": str(folder), "count": 400})
+        return _make(python, "photographs", {"path": str(folder), **wanted})
 
     return Path(_once(root / "photographs-400", wanted, fill)["folder"])
 

@@ -41,7 +41,7 @@ class TorchLoader:
 
     def __init__(self, batches: Any) -> None:
         """Wrap an iterable of (inputs, labels) tensors."""
-        self._batches = batches
+        self._batches: Any = batches
 
     def epoch(self, number: int) -> Iterator[tuple[Any, Any]]:
         """Start over; `set_epoch` is called where the loader has it."""
@@ -59,7 +59,7 @@ class TorchLoader:
 
     def close(self) -> None:
         """Drop the loader, which ends its workers."""
-        self._batches = None
+        del self._batches
 
 
 def torch_transform(size: int, *, decoded: bool) -> Any:

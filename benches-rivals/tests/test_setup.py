@@ -53,7 +53,7 @@ def test_half_made_data_set_is_made_again(tmp_path: Path) -> None:
 
 
 def test_folder_without_pictures_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no [.]jpg"):
+    with pytest.raises(SystemExit, match=r"no [.]jpg"):
         datasets.pictures(tmp_path, 10, 2, tmp_path, None)
 
 

@@ -55,12 +55,25 @@ pub fn window(width: u32, height: u32, rng: &mut Rng) -> Window {
     for _ in 0..ATTEMPTS {
         let area = w * h * (0.08 + 0.92 * rng.unit());
         let aspect = (RATIO.0.ln() + (RATIO.1.ln() - RATIO.0.ln()) * rng.unit()).exp();
-        let (cw, ch) = ((area * aspect).sqrt().round() as u32, (area / aspect).sqrt().round() as u32);
+        let (cw, ch) = (
+            (area * aspect).sqrt().round() as u32,
+            (area / aspect).sqrt().round() as u32,
+        );
         if cw > 0 && cw <= width && ch > 0 && ch <= height {
-            return Window { left: rng.up_to(width - cw), top: rng.up_to(height - ch), width: cw, height: ch };
+            return Window {
+                left: rng.up_to(width - cw),
+                top: rng.up_to(height - ch),
+                width: cw,
+                height: ch,
+            };
         }
     }
     let cw = width.min((h * RATIO.1).round() as u32).max(1);
     let ch = height.min((w / RATIO.0).round() as u32).max(1);
-    Window { left: (width - cw) / 2, top: (height - ch) / 2, width: cw, height: ch }
+    Window {
+        left: (width - cw) / 2,
+        top: (height - ch) / 2,
+        width: cw,
+        height: ch,
+    }
 }

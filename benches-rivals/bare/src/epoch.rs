@@ -33,19 +33,43 @@ impl Files {
         if paths.is_empty() {
             return Err(format!("{}: no files in class folders", root.display()).into());
         }
-        Ok(Self { paths, classes: folders.len() })
+        Ok(Self {
+            paths,
+            classes: folders.len(),
+        })
     }
 }
 
 fn sorted(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()?;
     paths.sort();
     Ok(paths)
 }
 
+/// One thread's decoder and its batch slots, kept from epoch to epoch.
+pub struct Member {
+    worker: Worker,
+    batch: Vec<f32>,
+}
+
+impl Member {
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let worker = Worker::new(config.size)?;
+        let batch = vec![0f32; worker.floats() * config.batch_size];
+        Ok(Self { worker, batch })
+    }
+}
+
 /// Loads every sample once and returns the epoch's record in the harness's shape.
-pub fn run(files: &Files, config: &Config, number: u64) -> Result<Value, Box<dyn Error>> {
+pub fn run(
+    files: &Files,
+    config: &Config,
+    team: &mut [Member],
+    number: u64,
+) -> Result<Value, Box<dyn Error>> {
     let cpu = meter::cpu_seconds();
     let start = Instant::now();
     let mut order: Vec<usize> = (0..files.paths.len()).collect();
@@ -55,14 +79,15 @@ pub fn run(files: &Files, config: &Config, number: u64) -> Result<Value, Box<dyn
     let first_batch = OnceLock::new();
     let whole_batch = config.batch_size.min(order.len());
 
-    let work = || -> Result<(Vec<u64>, f64), String> {
-        let mut worker = Worker::new(config.size)?;
+    let work = |member: &mut Member| -> Result<(Vec<u64>, f64), String> {
+        let Member { worker, batch } = member;
         let floats = worker.floats();
-        let mut batch = vec![0f32; floats * config.batch_size];
         let mut counts = vec![0; files.classes];
         let mut touched = 0.0;
         for slot in (0..config.batch_size).cycle() {
-            let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
             let (path, label) = &files.paths[index];
             let out = &mut batch[slot * floats..][..floats];
             worker.load(path, &mut Rng::new(config.seed, number, index as u64), out)?;
@@ -78,7 +103,11 @@ pub fn run(files: &Files, config: &Config, number: u64) -> Result<Value, Box<dyn
     let mut label_counts = vec![0u64; files.classes];
     let mut touched = 0.0;
     thread::scope(|scope| -> Result<(), String> {
-        let threads: Vec<_> = (0..config.workers.max(1)).map(|_| scope.spawn(work)).collect();
+        let work = &work;
+        let threads: Vec<_> = team
+            .iter_mut()
+            .map(|member| scope.spawn(move || work(member)))
+            .collect();
         for thread in threads {
             let (counts, sum) = thread.join().map_err(|_| "a thread panicked".to_owned())??;
             touched += sum;
@@ -112,14 +141,27 @@ pub fn sanity(files: &Files, config: &Config, samples: usize) -> Result<Value, B
     let (mut means, mut deviations) = ([0f64; 3], [0f64; 3]);
     let mut distinct = HashSet::new();
     for &index in &order {
-        worker.load(&files.paths[index].0, &mut Rng::new(config.seed, config.epochs, index as u64), &mut slot)?;
+        worker.load(
+            &files.paths[index].0,
+            &mut Rng::new(config.seed, config.epochs, index as u64),
+            &mut slot,
+        )?;
         for (channel, values) in slot.chunks_exact(plane).enumerate() {
             let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / plane as f64;
-            let square = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / plane as f64;
+            let square = values
+                .iter()
+                .map(|&value| (f64::from(value) - mean).powi(2))
+                .sum::<f64>()
+                / plane as f64;
             means[channel] += mean / order.len() as f64;
             deviations[channel] += square.sqrt() / order.len() as f64;
         }
-        distinct.insert(slot.iter().step_by(97).map(|value| value.to_bits()).collect::<Vec<_>>());
+        distinct.insert(
+            slot.iter()
+                .step_by(97)
+                .map(|value| value.to_bits())
+                .collect::<Vec<_>>(),
+        );
     }
     Ok(json!({
         "shape": [[3, config.size, config.size]],

@@ -1,5 +1,8 @@
 //! Decoding a window of a JPEG through libjpeg-turbo's own cropping, which the safe crate does not offer.
-#![expect(unsafe_code, reason = "TurboJPEG's cropping region exists in the raw bindings only")]
+#![expect(
+    unsafe_code,
+    reason = "TurboJPEG's cropping region exists in the raw bindings only"
+)]
 
 use std::ffi::CStr;
 
@@ -24,6 +27,10 @@ pub struct Decoder {
     pub pixels: Vec<u8>,
 }
 
+// SAFETY: a TurboJPEG handle is owned memory without thread-local state; it is used by one thread at a time, since
+// every method takes the decoder by reference of its one owner and it is not `Sync`.
+unsafe impl Send for Decoder {}
+
 impl Decoder {
     pub fn new() -> Result<Self, String> {
         // SAFETY: takes no pointers; a null answer is handled below.
@@ -31,7 +38,10 @@ impl Decoder {
         if handle.is_null() {
             return Err("no decompressor".into());
         }
-        Ok(Self { handle, pixels: Vec::new() })
+        Ok(Self {
+            handle,
+            pixels: Vec::new(),
+        })
     }
 
     /// Reads the header and returns width and height in pixels.
@@ -50,7 +60,11 @@ impl Decoder {
     /// Decodes the rows and MCU columns that cover `window`, after `header` was read from the same bytes.
     pub fn decode(&mut self, jpeg: &[u8], window: Window) -> Result<Region, String> {
         let subsampling = self.get(raw::TJPARAM_TJPARAM_SUBSAMP as libc::c_int);
-        let mcu = usize::try_from(subsampling).ok().and_then(|at| MCU_WIDTHS.get(at)).copied().unwrap_or(32);
+        let mcu = usize::try_from(subsampling)
+            .ok()
+            .and_then(|at| MCU_WIDTHS.get(at))
+            .copied()
+            .unwrap_or(32);
         let left = window.left / mcu * mcu;
         let width = window.left + window.width - left;
         let region = raw::tjregion {
@@ -79,7 +93,11 @@ impl Decoder {
             )
         };
         self.check(code)?;
-        Ok(Region { width, height: window.height, left: window.left - left })
+        Ok(Region {
+            width,
+            height: window.height,
+            left: window.left - left,
+        })
     }
 
     fn get(&self, parameter: libc::c_int) -> libc::c_int {
@@ -92,7 +110,9 @@ impl Decoder {
             return Ok(());
         }
         // SAFETY: the library returns a terminated string that lives as long as the handle.
-        Err(unsafe { CStr::from_ptr(raw::tj3GetErrorStr(self.handle)) }.to_string_lossy().into_owned())
+        Err(unsafe { CStr::from_ptr(raw::tj3GetErrorStr(self.handle)) }
+            .to_string_lossy()
+            .into_owned())
     }
 }
 

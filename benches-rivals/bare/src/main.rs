@@ -18,7 +18,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::epoch::Files;
+use crate::epoch::{Files, Member};
 
 /// The part of the harness's configuration that concerns this rival.
 #[derive(Deserialize)]
@@ -47,10 +47,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     let files = Files::list(&config.dataset)?;
+    let mut team = (0..config.workers.max(1))
+        .map(|_| Member::new(&config))
+        .collect::<Result<Vec<_>, _>>()?;
     let construct = start.elapsed().as_secs_f64();
     let mut epochs = Vec::new();
     for number in 0..config.epochs {
-        epochs.push(epoch::run(&files, &config, number)?);
+        epochs.push(epoch::run(&files, &config, &mut team, number)?);
     }
     send(&json!({ "mark": "measured" }))?;
 

@@ -13,7 +13,10 @@ pub fn cpu_seconds() -> f64 {
 pub fn pss_bytes() -> u64 {
     fs::read_to_string("/proc/self/smaps_rollup")
         .ok()
-        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok()))
+        .and_then(|text| {
+            text.lines()
+                .find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok())
+        })
         .map_or(0, |kilobytes: u64| kilobytes * 1024)
 }
 
@@ -30,7 +33,10 @@ pub fn since_process_start() -> io::Result<f64> {
 }
 
 fn clock(id: libc::clockid_t) -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: writes one timespec that lives on this stack; both clocks exist on every Linux.
     unsafe { libc::clock_gettime(id, &raw mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9

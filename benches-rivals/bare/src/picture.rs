@@ -45,22 +45,37 @@ impl Worker {
 
     /// Fills `slot` from the file; errors carry the path.
     pub fn load(&mut self, path: &Path, rng: &mut Rng, slot: &mut [f32]) -> Result<(), String> {
-        self.try_load(path, rng, slot).map_err(|error| format!("{}: {error}", path.display()))
+        self.try_load(path, rng, slot)
+            .map_err(|error| format!("{}: {error}", path.display()))
     }
 
     fn try_load(&mut self, path: &Path, rng: &mut Rng, slot: &mut [f32]) -> Result<(), String> {
         self.encoded.clear();
-        File::open(path).and_then(|mut file| file.read_to_end(&mut self.encoded)).map_err(|error| error.to_string())?;
+        File::open(path)
+            .and_then(|mut file| file.read_to_end(&mut self.encoded))
+            .map_err(|error| error.to_string())?;
         let (width, height) = self.decoder.header(&self.encoded)?;
         let window = crop::window(width, height, rng);
         let region = self.decoder.decode(&self.encoded, window)?;
         let length = region.width as usize * region.height as usize * 3;
-        let source = ImageRef::new(region.width, region.height, &self.decoder.pixels[..length], PixelType::U8x3)
-            .map_err(|error| error.to_string())?;
+        let source = ImageRef::new(
+            region.width,
+            region.height,
+            &self.decoder.pixels[..length],
+            PixelType::U8x3,
+        )
+        .map_err(|error| error.to_string())?;
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(f64::from(region.left), 0.0, f64::from(window.width), f64::from(window.height));
-        self.resizer.resize(&source, &mut self.small, &options).map_err(|error| error.to_string())?;
+            .crop(
+                f64::from(region.left),
+                0.0,
+                f64::from(window.width),
+                f64::from(window.height),
+            );
+        self.resizer
+            .resize(&source, &mut self.small, &options)
+            .map_err(|error| error.to_string())?;
         self.normalise(rng.unit() < 0.5, slot);
         Ok(())
     }
@@ -69,7 +84,10 @@ impl Worker {
         let side = self.size as usize;
         let (red, rest) = slot.split_at_mut(side * side);
         let (green, blue) = rest.split_at_mut(side * side);
-        let planes = red.chunks_exact_mut(side).zip(green.chunks_exact_mut(side)).zip(blue.chunks_exact_mut(side));
+        let planes = red
+            .chunks_exact_mut(side)
+            .zip(green.chunks_exact_mut(side))
+            .zip(blue.chunks_exact_mut(side));
         for (row, ((red, green), blue)) in self.small.buffer().chunks_exact(side * 3).zip(planes) {
             for (column, pixel) in row.chunks_exact(3).enumerate() {
                 let at = if flip { side - 1 - column } else { column };

@@ -12,12 +12,11 @@ from rivals.make.sources import photographs
 from rivals.protocol import Config
 
 SIZES = ((500, 375), (375, 500), (500, 333), (333, 500), (500, 500), (400, 300))
-QUALITY = 92
 
 
 def prepare(config: Config) -> dict[str, Any]:
     """Write `count` JPEG files of photographic detail into `path`."""
-    folder, count = Path(config.options["path"]), int(config.options["count"])
+    folder, count, quality = Path(config.options["path"]), config.options["count"], config.options["quality"]
     rng = random.Random(0)
     sources = photographs()
     for index in range(count):
@@ -30,5 +29,5 @@ def prepare(config: Config) -> dict[str, Any]:
         top = rng.uniform(0, picture.height - box_height)
         box = (left, top, left + box_width, top + box_height)
         cut = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
-        cut.save(folder / f"{index:04d}_{name}.jpg", quality=QUALITY)
+        cut.save(folder / f"{index:04d}_{name}.jpg", quality=quality)
     return {"pictures": count}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
-import skimage
-import sklearn
 from PIL import Image
 
 _SKIMAGE = (
@@ -23,7 +22,7 @@ _SKLEARN = ("china.jpg", "flower.jpg")
 
 def photographs() -> list[tuple[str, Image.Image]]:
     """Load them as (name, RGB picture), in a fixed order."""
-    folder = Path(skimage.__file__).parent / "data"
-    images = Path(sklearn.__file__).parent / "datasets" / "images"
+    folder = Path(str(files("skimage"))) / "data"
+    images = Path(str(files("sklearn"))) / "datasets" / "images"
     paths = [folder / name for name in _SKIMAGE] + [images / name for name in _SKLEARN]
     return [(path.stem, Image.open(path).convert("RGB")) for path in paths]

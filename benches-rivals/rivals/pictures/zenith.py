@@ -12,17 +12,9 @@ VERSIONS = {"zenith": zenith.__version__, **versions("torch", "torchvision")}
 
 
 class _Reported(TorchLoader):
-    def __init__(self, loader: Any) -> None:
-        super().__init__(loader)
-        self._loader = loader
-
     def extra(self) -> dict[str, Any]:
         """Zenith's own report, for the reader of the record."""
-        return {"report": self._loader.report().to_dict()}
-
-    def close(self) -> None:
-        super().close()
-        self._loader = None
+        return {"report": self._batches.report().to_dict()}
 
 
 def open_loader(config: Config) -> TorchLoader:
