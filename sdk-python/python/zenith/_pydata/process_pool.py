@@ -26,6 +26,7 @@ from .worker import WorkerSpec, main
 
 # A piece should keep a worker busy for about this long: messages then cost below 1 %.
 _PIECE_NS = 10_000_000
+_PIECES_PER_WORKER = 4
 # Work that should lie ready for each worker, within prefetch_factor batches a worker.
 _RESERVE_NS = 100_000_000
 # Parts of a batch up to this size are copied out, so that a kept label does not keep its pictures.
@@ -180,10 +181,12 @@ class ProcessPool:
             batch.done = True
 
     def _piece_size(self, batch_len: int) -> int:
-        even = max(1, -(-batch_len // self._spec.num_workers))
+        workers = self._spec.num_workers
         if self._sample_ns == 0.0:
-            return even
-        size = max(1, min(batch_len, int(_PIECE_NS / self._sample_ns)))
+            return max(1, -(-batch_len // workers))
+        # More pieces than these balance no better, and each one wakes the caller.
+        least = -(-batch_len // (_PIECES_PER_WORKER * workers))
+        size = max(1, least, min(batch_len, int(_PIECE_NS / self._sample_ns)))
         # Pieces of one size: 64 samples as 22+21+21 rather than 30+30+4.
         pieces = -(-batch_len // size)
         return max(1, -(-batch_len // pieces))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -285,21 +285,21 @@ def assemble(node: Node, arrays: Sequence[Any], texts: Sequence[Sequence[Any]]) 
         arrays: one per leaf that is not text, depth first.
         texts: one list of strings per text leaf, depth first.
     """
-    rest, words = iter(arrays), iter(texts)
+    return _build(node, iter(arrays), iter(texts))
 
-    def build(part: Node) -> Any:
-        if isinstance(part, Leaf):
-            if part.kind != "text":
-                return next(rest)
-            return tuple(next(words)) if part.in_tuple else list(next(words))
-        children = [build(child) for child in part.children]
-        if part.kind == "dict":
-            return dict(zip(part.keys, children, strict=True))
-        if part.cls is not None:
-            return part.cls(*children)
-        return children
 
-    return build(node)
+# Not a closure: one that calls itself is a reference cycle, which would hold the batch until the next collection.
+def _build(part: Node, arrays: Iterator[Any], texts: Iterator[Sequence[Any]]) -> Any:
+    if isinstance(part, Leaf):
+        if part.kind != "text":
+            return next(arrays)
+        return tuple(next(texts)) if part.in_tuple else list(next(texts))
+    children = [_build(child, arrays, texts) for child in part.children]
+    if part.kind == "dict":
+        return dict(zip(part.keys, children, strict=True))
+    if part.cls is not None:
+        return part.cls(*children)
+    return children
 
 
 def difference(first: Any, other: Any, path: str = "") -> str | None:
