@@ -123,15 +123,17 @@ class Fetcher:
         key = self._key[1]
         keeper = self._keeper
         before = keeper.save() if keeper is not None else watch.mark() if self._draws is False else None
+        untouched = False
         try:
             if self._draws is False:
                 fetched = self._run(indices, None, on_sample)
-                if watch.mark() == before:
+                untouched = watch.mark() == before
+                if untouched:
                     return fetched
                 self._draws = True
             return self._run(indices, key, on_sample)
         finally:
-            if keeper is not None and self._draws is not False:
+            if keeper is not None and not untouched:
                 keeper.restore()
 
     def _run(self, indices: Sequence[Any], key: int | None, on_sample: Callable[[int], None] | None) -> Fetched:
