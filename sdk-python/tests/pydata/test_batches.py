@@ -17,7 +17,6 @@ from datasets import (
     shuffled,
 )
 from torch.utils.data import DataLoader
-
 from zenith._pydata import PythonLoader
 
 
@@ -121,7 +120,11 @@ def test_numpy_needs_no_torch_types():
     inline, _ = run(Arrays(), in_rows(10, 4), num_workers=0, array_module="numpy")
     ours, _ = run(Arrays(), in_rows(10, 4), num_workers=2, worker="process", array_module="numpy")
     same(ours, inline)
-    assert ours[0]["x"].dtype == np.float32 and ours[0]["y"].dtype == np.int64 and ours[0]["z"].dtype == np.float64
+    assert (
+        ours[0]["x"].dtype == np.float32
+        and ours[0]["y"].dtype == np.int64
+        and ours[0]["z"].dtype == np.float64
+    )
 
 
 def test_batches_of_different_shapes_need_no_second_try():

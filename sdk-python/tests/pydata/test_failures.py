@@ -1,4 +1,5 @@
-"""What goes wrong: exceptions, deaths, breaks, forks. Never a hang, never anything left behind (see conftest)."""
+"""What goes wrong: exceptions, deaths, breaks, forks. Never a hang, never anything left behind (see
+conftest)."""
 
 import gc
 import os
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Bad, CustomError, Killed, Plain, Ragged, Slow, Unpicklable, fail_init, in_rows, shuffled
-
 from zenith._pydata import (
     LoaderClosedError,
     LoaderForkedError,
@@ -42,11 +42,15 @@ def test_the_original_exception_in_its_place(workers, kind):
 
 
 def test_exceptions_that_travel_badly():
-    with PythonLoader(Bad([1], CustomError(7, "x")), in_rows(8, 4), num_workers=1, worker="process") as loader:
+    with PythonLoader(
+        Bad([1], CustomError(7, "x")), in_rows(8, 4), num_workers=1, worker="process"
+    ) as loader:
         with pytest.raises(CustomError) as caught:
             next(iter(loader))
         assert caught.value.code == 7
-    with PythonLoader(Bad([1], Unpicklable(7, "x")), in_rows(8, 4), num_workers=1, worker="process") as loader:
+    with PythonLoader(
+        Bad([1], Unpicklable(7, "x")), in_rows(8, 4), num_workers=1, worker="process"
+    ) as loader:
         with pytest.raises(WorkerExceptionError, match="Unpicklable: 7: x") as caught:
             next(iter(loader))
         assert caught.value.zenith_sample == 1
@@ -63,7 +67,9 @@ def test_skip_drops_and_lists(workers, kind):
         got = list(passed)
         assert passed.position == 5
         stats = loader.stats()
-    assert [b[1].tolist() for b in got] == [[i for i in row if i not in bad] for row in in_rows(40, 8) if row[0] != 8]
+    assert [b[1].tolist() for b in got] == [
+        [i for i in row if i not in bad] for row in in_rows(40, 8) if row[0] != 8
+    ]
     assert all(torch.equal(x[:, 0], y.float()) for x, y in got)
     assert sorted(stats["skipped"]) == [(i, "ValueError: bad sample") for i in bad]
 
@@ -79,7 +85,8 @@ def test_unequal_shapes_name_the_sample(workers, kind):
 
 
 @pytest.mark.parametrize(
-    ("how", "text"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGSEGV, "SIGSEGV"), (None, "exited with status 3")]
+    ("how", "text"),
+    [(signal.SIGKILL, "SIGKILL"), (signal.SIGTERM, "SIGTERM"), (None, "exited with status 3")],
 )
 def test_a_dead_worker_is_explained(how, text):
     with PythonLoader(Killed(21, how), in_rows(40, 8), num_workers=2, worker="process") as loader:
@@ -144,7 +151,13 @@ def test_unsupported_sources_and_arguments():
         PythonLoader(Stream(), [[0]])
     with pytest.raises(UnsupportedDatasetError, match="__getitem__"):
         PythonLoader(object(), [[0]])
-    for wrong in ({"num_workers": -1}, {"prefetch_factor": 0}, {"on_error": "x"}, {"worker": "x"}, {"timeout": -1}):
+    for wrong in (
+        {"num_workers": -1},
+        {"prefetch_factor": 0},
+        {"on_error": "x"},
+        {"worker": "x"},
+        {"timeout": -1},
+    ):
         with pytest.raises(ValueError):
             PythonLoader(Plain(), [[0]], **wrong)
 
@@ -178,8 +191,13 @@ def test_use_in_a_fork_is_an_error_and_harms_nobody():
 
 def script(body, **how):
     here = Path(__file__).parent
-    text = f"import sys; sys.path[:0] = [{str(here)!r}, {str(here.parents[1] / 'python')!r}]\n" + textwrap.dedent(body)
-    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+    text = (
+        f"import sys; sys.path[:0] = [{str(here)!r}, {str(here.parents[1] / 'python')!r}]\n"
+        + textwrap.dedent(body)
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
+    )
 
 
 def gone(pid):
@@ -194,10 +212,15 @@ def gone(pid):
 
 
 START = """
-    import os
-    from datasets import Plain, Slow, in_rows
+    import os, time
     from zenith._pydata import PythonLoader
-    loader = PythonLoader(Plain(400), in_rows(400, 4), num_workers=2, worker="process")
+    assert "torch" not in sys.modules
+    class Rows:
+        def __getitem__(self, i):
+            time.sleep(0.0003)
+            return i
+    rows = [list(range(at, at + 4)) for at in range(0, 400, 4)]
+    loader = PythonLoader(Rows(), rows, num_workers=2, worker="process", array_module="numpy")
     it = iter(loader)
     next(it)
     print(*[p.pid for p in loader._core.engine.processes], flush=True)
@@ -212,7 +235,11 @@ def test_end_of_the_interpreter():
 
 
 def test_exit_of_a_forked_copy_leaves_the_owners_workers():
-    run = script(START + "    pid = os.fork()\n    if pid == 0:\n        sys.exit(0)\n    os.waitpid(pid, 0)\n    print(len(list(it)))\n")
+    run = script(
+        START
+        + "    pid = os.fork()\n    if pid == 0:\n        sys.exit(0)\n    os.waitpid(pid, 0)\n"
+        + "    print(len(list(it)))\n"
+    )
     out, err = run.communicate(timeout=60)
     assert run.returncode == 0 and err == ""
     assert out.split()[-1] == "99"
@@ -225,7 +252,11 @@ def test_killed_parent_takes_its_workers_along():
 
 
 def test_ctrl_c():
-    run = script(START + "    import time\n    print('go', flush=True)\n    while True:\n        for _ in loader: pass\n", start_new_session=True)
+    run = script(
+        START
+        + "    import time\n    print('go', flush=True)\n    while True:\n        for _ in loader: pass\n",
+        start_new_session=True,
+    )
     pids = run.stdout.readline().split()
     run.stdout.readline()
     time.sleep(0.2)
