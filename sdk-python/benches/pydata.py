@@ -1,7 +1,8 @@
-"""Python datasets: Zenith's loader against torch's DataLoader on the same Dataset, workers and order of samples.
+"""Python datasets: Zenith's loader against torch's DataLoader, same Dataset, workers and order.
 
-Both are built once, with persistent workers; epochs alternate; the ratio is torch's median time over Zenith's.
-Run from sdk-python: ``python benches/pydata.py [--rounds N] [--workers N] [--only NAME]``. One JSON record a line.
+Both are built once, with persistent workers; epochs alternate; the ratio is torch's median time over
+Zenith's. Run from sdk-python: ``python benches/pydata.py [--rounds N] [--workers N] [--only NAME]``. One JSON
+record a line.
 """
 
 from __future__ import annotations

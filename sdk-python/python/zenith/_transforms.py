@@ -1,7 +1,8 @@
 """torchvision transforms, compiled to the native plan's vocabulary.
 
-An operation is taken only by its exact type, with nothing of its own attached; the first one that has no native twin,
-and everything behind it, stays Python. torchvision is never imported here: a transform that uses it has done so.
+An operation is taken only by its exact type, with nothing of its own attached; the first one that has no
+native twin, and everything behind it, stays Python. torchvision is never imported here: a transform that uses
+it has done so.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Compiled:
 
     native: operations as the native plan reads them (JSON-able, ``{"op": "resize", ...}``).
     python: the rest, or None.
-    python_takes: what ``python`` expects: "image" (a PIL image, RGB: no native operation has made a tensor yet),
+    python_takes: what ``python`` expects: "image" (a PIL image, RGB: no native operation has made a tensor
+    yet),
         "tensor" (uint8 or float, CHW), or None where there is no rest.
     notes: for the report: which operations stay Python, and why.
     """
@@ -57,7 +59,8 @@ def compile_transform(transform: Callable[[Any], Any] | None) -> Compiled:
     """Split ``transform`` into what the native plan does and what stays Python.
 
     Args:
-        transform: a ``Compose`` of torchvision's (v1 or v2), an ``nn.Sequential``, one operation, any callable, or
+        transform: a ``Compose`` of torchvision's (v1 or v2), an ``nn.Sequential``, one operation, any
+        callable, or
             None.
 
     Returns:
@@ -143,7 +146,7 @@ def _size(value: Any) -> list[int]:
 
 
 def _interpolation(value: Any) -> str:
-    name = getattr(value, "value", None)
+    name = getattr(value, "value", value)
     if name not in ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"):
         raise _NotNativeError(f"interpolation={value!r} is not known")
     return name

@@ -1,7 +1,7 @@
 """Zenith's way for data that only Python can read: any map-style dataset, any Python callable.
 
-The native data plane does not need this package, and this package does not need it: it imports neither torch nor the
-extension module.
+The native data plane does not need this package, and this package does not need it: it imports neither torch
+nor the extension module.
 """
 
 from .errors import (

@@ -1,4 +1,4 @@
-"""Putting a list of samples together where no slab is involved: torch's ``default_collate``, or its NumPy twin."""
+"""Put a list of samples together without a slab: torch's ``default_collate``, or its NumPy twin."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ def default_collate(array_module: str) -> Collate:
 
 
 def _torch_collate() -> Collate:
-    """torch's ``default_collate``, with a short way for the commonest samples."""
+    """Torch's ``default_collate``, with a short way for the commonest samples."""
     import torch
-    from torch.utils.data import default_collate as general
+    from torch.utils.data import default_collate
     from torch.utils.data._utils.collate import default_collate_fn_map as rules
 
+    general: Any = default_collate
     stack, tensor, tensor_type = torch.stack, torch.tensor, torch.Tensor
     known = dict(rules)
 
@@ -112,8 +113,8 @@ def _collate_container(first: Any, samples: Sequence[Any]) -> Any:
             raise RuntimeError("each element in list of batch should be of equal size")
         return [numpy_collate(column) for column in zip(*samples, strict=True)]
     raise TypeError(
-        f"cannot collate {type(first).__name__}: a batch is made of arrays, tensors, numbers, strings, dicts, "
-        "tuples or lists; give collate_fn= for anything else"
+        f"cannot collate {type(first).__name__}: a batch is made of arrays, tensors, numbers, strings, "
+        "dicts, tuples or lists; give collate_fn= for anything else"
     )
 
 

@@ -1,7 +1,7 @@
 """Errors of the Python path of the loader.
 
-What is wrong with the user's own code (an exception in ``__getitem__``) is not here: it comes back as itself, with the
-worker's traceback as its cause.
+What is wrong with the user's own code (an exception in ``__getitem__``) is not here: it comes back as itself,
+with the worker's traceback as its cause.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ class WorkerDiedError(PythonLoaderError):
 
     Attributes:
         pid: process id of the worker.
-        exitcode: exit status; negative is the number of the signal that killed it, as in :mod:`multiprocessing`.
+        exitcode: exit status; negative is the number of the signal that killed it, as in
+        :mod:`multiprocessing`.
         sample: the dataset index that it was working on, as text; None if it had not begun one.
     """
 

@@ -27,7 +27,10 @@ class Skipped:
 
 @dataclass
 class Fetched:
-    """What became of a list of indices. samples and kept run in parallel; failure ends the list (on_error="raise")."""
+    """What became of a list of indices.
+
+    samples and kept run in parallel; failure ends the list (on_error="raise").
+    """
 
     samples: list[Any] = field(default_factory=list)
     kept: list[Any] = field(default_factory=list)
@@ -37,7 +40,10 @@ class Fetched:
 
 @dataclass
 class SampleFailure:
-    """An exception and where it came from. sample is None when it is not known (a batched fetch, a collate)."""
+    """An exception and where it came from.
+
+    sample is None when it is not known (a batched fetch, a collate).
+    """
 
     error: BaseException
     sample: Any
@@ -45,7 +51,9 @@ class SampleFailure:
 
     @classmethod
     def here(cls, error: BaseException, sample: Any) -> SampleFailure:
-        return cls(error, sample, "".join(traceback.format_exception(type(error), error, error.__traceback__)))
+        return cls(
+            error, sample, "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        )
 
 
 def check_dataset(dataset: Any) -> None:
@@ -57,22 +65,28 @@ def check_dataset(dataset: Any) -> None:
     torch_data = sys.modules.get("torch.utils.data")
     if torch_data is not None and isinstance(dataset, torch_data.IterableDataset):
         raise UnsupportedDatasetError(
-            f"{type(dataset).__name__} is an IterableDataset: it has no samples by index, so order, sharding and resume "
-            "cannot be given; use a map-style Dataset (__getitem__ and __len__)"
+            f"{type(dataset).__name__} is an IterableDataset: it has no samples by index, so order, "
+            "sharding and resume cannot be given; use a map-style Dataset (__getitem__ and __len__)"
         )
     if not hasattr(type(dataset), "__getitem__"):
         raise UnsupportedDatasetError(
-            f"{type(dataset).__name__} has no __getitem__; a map-style Dataset (__getitem__ and __len__) would work"
+            f"{type(dataset).__name__} has no __getitem__; a map-style Dataset (__getitem__ and __len__) "
+            "would work"
         )
 
 
 def batched_fetch(dataset: Any) -> Callable[[list[Any]], Any] | None:
     """The dataset's ``__getitems__`` where it is worth calling.
 
-    A torch Subset always has one; over a dataset that has none it only loops, which would hide the single samples.
+    A torch Subset always has one; over a dataset that has none it only loops, which would hide the single
+    samples.
     """
     torch_data = sys.modules.get("torch.utils.data")
-    if torch_data is not None and type(dataset) is torch_data.Subset and batched_fetch(dataset.dataset) is None:
+    if (
+        torch_data is not None
+        and type(dataset) is torch_data.Subset
+        and batched_fetch(dataset.dataset) is None
+    ):
         return None
     found = getattr(dataset, "__getitems__", None)
     return found if callable(found) else None
@@ -84,13 +98,14 @@ class Fetcher:
     def __init__(
         self, dataset: Any, *, seed: int, skip: bool, watch: bool = True, caller: bool = False
     ) -> None:
-        """
+        """Watch over one dataset.
+
         Args:
-            dataset: map-style dataset.
-            seed: of the loader.
-            skip: drop samples that raise instead of stopping at the first.
-            watch: give every sample its own randomness; False where other threads share the generators.
-            caller: the generators are the user's own here and are put back after each call.
+        dataset: map-style dataset.
+        seed: of the loader.
+        skip: drop samples that raise instead of stopping at the first.
+        watch: give every sample its own randomness; False where other threads share the generators.
+        caller: the generators are the user's own here and are put back after each call.
         """
         self._dataset = dataset
         self._get = functools.partial(operator.getitem, dataset)
@@ -113,7 +128,9 @@ class Fetcher:
         """Whether the dataset was seen to use the global generators; None before the first sample."""
         return self._draws
 
-    def fetch(self, epoch: int, indices: Sequence[Any], on_sample: Callable[[int], None] | None = None) -> Fetched:
+    def fetch(
+        self, epoch: int, indices: Sequence[Any], on_sample: Callable[[int], None] | None = None
+    ) -> Fetched:
         """Samples of ``indices``; ``on_sample`` is told each position before it is begun."""
         watch = self._watch
         if watch is None:
@@ -123,18 +140,22 @@ class Fetcher:
         key = self._key[1]
         keeper = self._keeper
         before = keeper.save() if keeper is not None else watch.mark() if self._draws is False else None
+        untouched = False
         try:
             if self._draws is False:
                 fetched = self._run(indices, None, on_sample)
-                if watch.mark() == before:
+                untouched = watch.mark() == before
+                if untouched:
                     return fetched
                 self._draws = True
             return self._run(indices, key, on_sample)
         finally:
-            if keeper is not None and self._draws is not False:
+            if keeper is not None and not untouched:
                 keeper.restore()
 
-    def _run(self, indices: Sequence[Any], key: int | None, on_sample: Callable[[int], None] | None) -> Fetched:
+    def _run(
+        self, indices: Sequence[Any], key: int | None, on_sample: Callable[[int], None] | None
+    ) -> Fetched:
         out = Fetched()
         if self._batched is not None and self._run_batched(self._batched, indices, key, out):
             return out
@@ -173,7 +194,9 @@ class Fetcher:
             self._draws = moved
         return out
 
-    def _run_batched(self, fetch: Callable[[list[Any]], Any], indices: Sequence[Any], key: int | None, out: Fetched) -> bool:
+    def _run_batched(
+        self, fetch: Callable[[list[Any]], Any], indices: Sequence[Any], key: int | None, out: Fetched
+    ) -> bool:
         """Try the dataset's own batched fetch. False: go sample by sample to find and skip the bad one."""
         watch = self._watch
         mark: Any = None

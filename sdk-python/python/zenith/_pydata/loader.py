@@ -1,11 +1,12 @@
 """The loader over a Python dataset: order of batches, choice of engine, errors, epochs.
 
-What a batch holds is decided elsewhere (``batches``); here it is only made sure that batches come in that order,
-whoever makes them.
+What a batch holds is decided elsewhere (``batches``); here it is only made sure that batches come in that
+order, whoever makes them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import sys
@@ -86,7 +87,9 @@ class _Core:
             self.notes.append("pin_memory has no meaning for NumPy batches")
             return False
         if not pinning.cuda_ready():
-            self.notes.append("pin_memory was asked for, but torch finds no CUDA device: batches are pageable")
+            self.notes.append(
+                "pin_memory was asked for, but torch finds no CUDA device: batches are pageable"
+            )
             return False
         return True
 
@@ -121,7 +124,9 @@ class _Core:
             return InlineEngine(self.dataset, **common)
         if self.mode == "thread":
             if "randomness" not in "".join(self.notes):
-                self.notes.append("threads share the random generators: randomness is not a function of the sample")
+                self.notes.append(
+                    "threads share the random generators: randomness is not a function of the sample"
+                )
             return ThreadEngine(
                 self.dataset, num_workers=self.num_workers, worker_init_fn=self.worker_init_fn, **common
             )
@@ -146,7 +151,7 @@ class _Core:
         self.sweep()
 
     def reconsider(self, engine: Engine, batch_len: int) -> None:
-        """After a batch: are the samples so cheap that workers are not worth their cost?"""
+        """Go on inline if the samples turn out so cheap that workers are not worth their cost."""
         if not self.may_inline or not isinstance(engine, ProcessPool) or engine is not self.engine:
             return
         each = engine.fastest_sample_ns
@@ -206,7 +211,8 @@ class PythonLoader:
 
     Args:
         dataset: anything with ``__getitem__``; ``__getitems__`` is used where there is one.
-        batches: called with the epoch, gives the index lists of that epoch; or an iterable of index lists, the same
+        batches: called with the epoch, gives the index lists of that epoch; or an iterable of index lists,
+        the same
             for every epoch. What the indices are is the dataset's affair.
         num_workers: processes or threads; 0 works inline.
         prefetch_factor: batches made ahead; per worker where a batch is one worker's work (``collate_fn``,
@@ -214,16 +220,20 @@ class PythonLoader:
         collate_fn: makes a batch of a list of samples, in the worker. None: as torch's ``default_collate``.
         pin_memory: page-lock the batches where CUDA is there; `stats` says so where it is not.
         on_error: "raise", or "skip" a sample whose ``__getitem__`` raises, and list it.
-        worker: "auto", "process", "thread" or "inline". "auto" takes processes, and goes on inline where samples turn
+        worker: "auto", "process", "thread" or "inline". "auto" takes processes, and goes on inline where
+        samples turn
             out to be trivial.
-        seed: with epoch and index, decides what ``random``, ``numpy.random`` and torch's CPU generator give within a
+        seed: with epoch and index, decides what ``random``, ``numpy.random`` and torch's CPU generator give
+        within a
             sample, whoever makes it (not with threads, which share them).
         epoch: the first to be iterated.
         timeout: seconds to wait for a batch; None or 0: for ever. Has no effect inline.
         worker_init_fn: called with the worker's number when it starts.
         array_module: "torch" or "numpy".
-        start_method: "fork" (default on Linux), "forkserver" or "spawn"; the latter two need everything picklable.
-        read_ahead: at the end of an epoch begin the next one's first batches (needs ``batches`` to be a function).
+        start_method: "fork" (default on Linux), "forkserver" or "spawn"; the latter two need everything
+        picklable.
+        read_ahead: at the end of an epoch begin the next one's first batches (needs ``batches`` to be a
+        function).
 
     Raises:
         UnsupportedDatasetError: the dataset is not map-style.
@@ -288,7 +298,8 @@ class PythonLoader:
 
         Args:
             epoch: None takes `epoch`, which then moves on by one.
-            batches: index lists to use for this epoch in place of the loader's own (for a resume in mid-epoch).
+            batches: index lists to use for this epoch in place of the loader's own (for a resume in
+            mid-epoch).
 
         Raises:
             LoaderClosedError: after `close`.
@@ -321,11 +332,12 @@ class PythonLoader:
         """What happened so far.
 
         Returns:
-            ``worker``: "process", "thread" or "inline"; ``why``: its reason; ``num_workers``; ``batches``, ``samples``,
-            ``bytes`` (through shared memory); ``general_batches`` (of those, how many went the general, pickled way);
-            ``fetch_s`` and ``collate_s`` (summed over workers), ``wait_s`` (the caller, blocked), ``assemble_s``
-            (the caller, making arrays of a slab); ``first_batch_s``; ``uses_random`` (None: unknown);
-            ``skipped``: [(index, reason)]; ``notes``: what the user should know.
+            ``worker``: "process", "thread" or "inline"; ``why``: its reason; ``num_workers``; ``batches``,
+            ``samples``, ``bytes`` (through shared memory); ``general_batches`` (of those, how many went the
+            general, pickled way); ``fetch_s`` and ``collate_s`` (summed over workers), ``wait_s`` (the
+            caller, blocked), ``assemble_s`` (the caller, making arrays of a slab); ``first_batch_s``;
+            ``uses_random`` (None: unknown); ``skipped``: [(index, reason)]; ``notes``: what the user should
+            know.
         """
         core = self._core
         totals = core.totals()
@@ -520,10 +532,8 @@ def _raise(failure: SampleFailure, epoch: int) -> None:
     error = failure.error
     if failure.sample is not None:
         note(error, f"raised by sample {failure.sample!r} of the dataset, epoch {epoch}")
-        try:
+        with contextlib.suppress(AttributeError):  # an exception type with slots
             error.zenith_sample = failure.sample  # type: ignore[attr-defined]
-        except AttributeError:
-            pass
     if failure.text and error.__traceback__ is None:
         raise error from WorkerTraceback(failure.text)
     raise error

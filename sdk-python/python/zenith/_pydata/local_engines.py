@@ -1,7 +1,7 @@
 """Engines within this process: inline (in the caller's thread) and a pool of threads.
 
-Threads pay where the dataset lets go of the GIL, or Python has none. They share the global random generators, so
-randomness per sample is not to be had from them; the report says so.
+Threads pay where the dataset lets go of the GIL, or Python has none. They share the global random generators,
+so randomness per sample is not to be had from them; the report says so.
 """
 
 from __future__ import annotations
@@ -191,7 +191,11 @@ class ThreadEngine:
         work.parts.clear()
         if batch.failure is None and not batch.given_up and (whole.samples or not batch.indices):
             try:
-                made = self._own(whole.samples) if self._own is not None else collate_default(self._default, whole)
+                made = (
+                    self._own(whole.samples)
+                    if self._own is not None
+                    else collate_default(self._default, whole)
+                )
                 work.made = pin_tree(made) if self._pin else made
             except BaseException as error:
                 batch.failure = SampleFailure.here(error, None)

@@ -33,7 +33,9 @@ class Pinner:
         self.unpin(region)
         code = int(self._runtime.cudaHostRegister(address, nbytes, 0))
         if code != 0:
-            raise RuntimeError(f"cudaHostRegister of {nbytes} bytes failed with error {code}; use pin_memory=False")
+            raise RuntimeError(
+                f"cudaHostRegister of {nbytes} bytes failed with error {code}; use pin_memory=False"
+            )
         self._pinned[region] = address
 
     def unpin(self, region: int) -> None:

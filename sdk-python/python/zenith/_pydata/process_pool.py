@@ -1,9 +1,10 @@
-"""The parent's side of the worker processes: hands out pieces of batches, gathers the results, watches the workers."""
+"""The parent's side of the worker processes: hands out pieces of batches, gathers results, watches."""
 
 from __future__ import annotations
 
 import collections
 import multiprocessing
+import multiprocessing.process as multiprocessing_process
 import os
 import pickle
 import select
@@ -17,15 +18,22 @@ from typing import Any
 
 from . import protocol, schema, transport
 from .batch import EMPTY, Batch, Totals
-from .errors import LoaderClosedError, LoaderForkedError, LoaderTimeoutError, WorkerDiedError, WorkerExceptionError
+from .errors import (
+    LoaderClosedError,
+    LoaderForkedError,
+    LoaderTimeoutError,
+    WorkerDiedError,
+    WorkerExceptionError,
+)
 from .fetch import SampleFailure, batched_fetch
 from .pinning import Pinner
 from .protocol import Blob, Failed, Mismatch, Result, Rows, Stale, Task
 from .slab import Arena, SlabPool
-from .worker import WorkerSpec, main
+from .worker import InheritedFd, WorkerSpec, main
 
 # A piece should keep a worker busy for about this long: messages then cost below 1 %.
 _PIECE_NS = 10_000_000
+_PIECES_PER_WORKER = 4
 # Work that should lie ready for each worker, within prefetch_factor batches a worker.
 _RESERVE_NS = 100_000_000
 # Parts of a batch up to this size are copied out, so that a kept label does not keep its pictures.
@@ -38,7 +46,7 @@ _open: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
 def _forget_in_child() -> None:
     """In a copy made by a bare os.fork: multiprocessing's exit would else end the owner's workers."""
-    children: Any = getattr(multiprocessing.process, "_children", None)
+    children: Any = getattr(multiprocessing_process, "_children", None)
     for pool in list(_open):
         if isinstance(children, set):
             children.difference_update(pool.processes)
@@ -127,13 +135,8 @@ class ProcessPool:
     def _start(self, method: str, tasks: socket.socket, results: socket.socket) -> None:
         context: Any = multiprocessing.get_context(method)
         for number in range(self._spec.num_workers):
-            if method == "fork":
-                fd: Any = self._arena.fd
-                before: Any = _drop_inherited
-            else:
-                from multiprocessing import reduction
-
-                fd, before = reduction.DupFd(self._arena.fd), None
+            fd: Any = self._arena.fd if method == "fork" else InheritedFd(self._arena.fd)
+            before = _drop_inherited if method == "fork" else None
             process = context.Process(
                 target=main,
                 args=(self._spec, number, self._pid, fd, tasks, results, before),
@@ -155,7 +158,8 @@ class ProcessPool:
         workers = self._spec.num_workers
         most = prefetch_factor * workers
         pieces = -(-most // max(1, self._pieces))
-        # Cheap batches lie ready in greater number, so that a moment without the processor does not stop the workers.
+        # Cheap batches lie ready in greater number, so that a moment without the processor does not stop the
+        # workers.
         reserve = int(workers * _RESERVE_NS / self._batch_ns) + 1 if self._batch_ns else 1
         return max(prefetch_factor, pieces, min(most, reserve))
 
@@ -180,10 +184,12 @@ class ProcessPool:
             batch.done = True
 
     def _piece_size(self, batch_len: int) -> int:
-        even = max(1, -(-batch_len // self._spec.num_workers))
+        workers = self._spec.num_workers
         if self._sample_ns == 0.0:
-            return even
-        size = max(1, min(batch_len, int(_PIECE_NS / self._sample_ns)))
+            return max(1, -(-batch_len // workers))
+        # More pieces than these balance no better, and each one wakes the caller.
+        least = -(-batch_len // (_PIECES_PER_WORKER * workers))
+        size = max(1, least, min(batch_len, int(_PIECE_NS / self._sample_ns)))
         # Pieces of one size: 64 samples as 22+21+21 rather than 30+30+4.
         pieces = -(-batch_len // size)
         return max(1, -(-batch_len // pieces))
@@ -193,7 +199,9 @@ class ProcessPool:
         number = self._next_task
         self._next_task += 1
         spill = self._slabs.take_spill()
-        task = Task(number, batch.run, batch.epoch, work.whole, work.slab, spill, len(batch.indices), row, indices)
+        task = Task(
+            number, batch.run, batch.epoch, work.whole, work.slab, spill, len(batch.indices), row, indices
+        )
         self._tasks[number] = (batch, row, indices, spill)
         work.pending += 1
         self._unsent.append(protocol.encode(task, self._arena, spill))
@@ -252,9 +260,10 @@ class ProcessPool:
                 self._poll.unregister(self._send)
         self._flush()
         mine = {self._receive.fileno(), self._send.fileno()}
-        if any(fd not in mine for fd, _ in events):
+        ended = {fd for fd, _ in events} - mine
+        if ended:
             self._take_results()
-            self._on_death({fd for fd, _ in events} - mine)
+            self._on_death(ended)
 
     def _on_death(self, sentinels: set[int]) -> None:
         for number, process in enumerate(self.processes):
@@ -298,7 +307,11 @@ class ProcessPool:
         return repr(found[2][state.at])
 
     def _doing(self) -> str:
-        busy = [f"worker {n} is on sample {self._sample_of(n)}" for n in range(len(self.processes)) if self._sample_of(n)]
+        busy = [
+            f"worker {n} is on sample {self._sample_of(n)}"
+            for n in range(len(self.processes))
+            if self._sample_of(n)
+        ]
         return "; ".join(busy) or "no worker is on a sample"
 
     def _on_result(self, result: Result) -> None:
@@ -385,7 +398,10 @@ class ProcessPool:
         kept = sum(rows.rows for _, _, rows in filled)
         self.totals.samples += kept
         self.totals.bytes += total
-        texts = [[text for _, _, rows in filled for text in rows.texts[at]] for at in range(len(filled[0][2].texts))]
+        texts = [
+            [text for _, _, rows in filled for text in rows.texts[at]]
+            for at in range(len(filled[0][2].texts))
+        ]
         opened = _Opened(self._slabs, work.slab, total, as_torch=self._spec.array_module == "torch")
         arrays: list[Any] = []
         for leaf, offset in zip(parts, offsets, strict=True):
@@ -459,7 +475,10 @@ class ProcessPool:
 
 
 class _Opened:
-    """The slab of one finished batch while its arrays are made: zero-copy for what is large, a copy for the rest."""
+    """The slab of one finished batch while its arrays are made.
+
+    What is large is not copied, the rest is.
+    """
 
     def __init__(self, slabs: SlabPool, slab: int, total: int, *, as_torch: bool | None) -> None:
         self._slabs = slabs

@@ -1,9 +1,9 @@
 """What parent and workers say to each other: one pickled tuple per datagram.
 
-Tasks go down one SOCK_SEQPACKET pair that all workers read (whoever is free takes the next), results come up another.
-A message that is too long for a datagram lies in a region of the arena, and the datagram says where. Page 0 of the arena
-is the control page: plain 64-bit words that say which iterators were given up, and what each worker is doing, so that
-its end can be explained.
+Tasks go down one SOCK_SEQPACKET pair that all workers read (whoever is free takes the next), results come up
+another. A message that is too long for a datagram lies in a region of the arena, and the datagram says where.
+Page 0 of the arena is the control page: plain 64-bit words that say which iterators were given up, and what
+each worker is doing, so that its end can be explained.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ ORPHAN_CHECK_S = 5.0
 
 
 class Task(NamedTuple):
-    """A piece of a batch for one worker. whole: collate here and send it by `transport`, instead of into rows."""
+    """A piece of a batch for one worker.
+
+    whole: collate here and send it by `transport`, instead of into rows.
+    """
 
     number: int
     run: int
@@ -38,7 +41,10 @@ class Task(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Samples written into rows of the slab. schema: the worker's number for it; fresh: itself, the first time."""
+    """Samples written into rows of the slab.
+
+    schema: the worker's number for it; fresh: the schema itself, the first time.
+    """
 
     schema: int
     fresh: Any

@@ -24,7 +24,7 @@ class Tensors:
 
 @dataclass(frozen=True)
 class Images:
-    """A torchvision ``ImageFolder`` or ``DatasetFolder`` with the default loader: RGB pictures and class numbers.
+    """A torchvision ``ImageFolder`` or ``DatasetFolder`` with the default loader: RGB and class numbers.
 
     samples: (path, class number) of every picture, as the dataset lists them.
     transform, target_transform: the user's callables or None; not compiled here.
@@ -63,7 +63,11 @@ def _tensors(dataset: Any, indices: Sequence[int] | None) -> Tensors | None:
     torch: Any = sys.modules["torch"]
     tensors = tuple(dataset.tensors)
     for tensor in tensors:
-        if type(tensor) is not torch.Tensor or tensor.device.type != "cpu" or tensor.layout is not torch.strided:
+        if (
+            type(tensor) is not torch.Tensor
+            or tensor.device.type != "cpu"
+            or tensor.layout is not torch.strided
+        ):
             return None
     return Tensors(tensors, indices)
 

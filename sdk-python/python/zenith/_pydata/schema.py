@@ -1,21 +1,23 @@
-"""What a sample looks like, learned from one: where each part goes in the batch slab, and how the batch is put together.
+"""What a sample looks like, learned from one: where its parts go in the slab, what the batch looks like.
 
-The rules (which types, which dtypes, a tuple becomes a list) are those of torch's ``default_collate``. A sample of any
-other kind has no schema; such batches take the general way (collate in the worker, then `transport`).
+The rules (which types, which dtypes, a tuple becomes a list) are those of torch's ``default_collate``. A
+sample of any other kind has no schema; such batches take the general way (collate in the worker, then
+`transport`).
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 ALIGN = 64
 
 _ARRAY_DTYPES = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128".split()
+    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+    + ("float16", "float32", "float64", "complex64", "complex128")
 )
 
 
@@ -23,7 +25,8 @@ _ARRAY_DTYPES = frozenset(
 class Leaf:
     """One array of the batch.
 
-    kind: ``tensor`` (torch), ``array`` (NumPy), ``scalar`` (NumPy scalar), ``float``, ``int``, ``bool`` or ``text``.
+    kind: ``tensor`` (torch), ``array`` (NumPy), ``scalar`` (NumPy scalar), ``float``, ``int``, ``bool`` or
+    ``text``.
     dtype: name of the batch's element type. shape: of one sample. nbytes: of one sample; 0 for text.
     in_tuple: text only; whether torch would hand its strings out as a tuple rather than a list.
     """
@@ -37,7 +40,10 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Branch:
-    """A container; kind is ``tuple``, ``list``, ``named`` or ``dict``, keys only for dict, cls only for named."""
+    """A container.
+
+    kind is ``tuple``, ``list``, ``named`` or ``dict``; keys only for dict, cls only for named.
+    """
 
     kind: str
     children: tuple[Node, ...]
@@ -93,7 +99,9 @@ def _tensor_leaf(torch: Any, sample: Any) -> Leaf | None:
     if sample.is_quantized or sample.is_conj() or sample.is_neg() or sample.is_nested:
         return None
     shape = tuple(sample.shape)
-    return Leaf("tensor", str(sample.dtype).removeprefix("torch."), shape, sample.numel() * sample.element_size())
+    return Leaf(
+        "tensor", str(sample.dtype).removeprefix("torch."), shape, sample.numel() * sample.element_size()
+    )
 
 
 def _learn_branch(sample: Any) -> Branch | None:
@@ -125,7 +133,10 @@ def leaves(node: Node) -> list[Leaf]:
 
 
 def layout(parts: Sequence[Leaf], batch_len: int) -> tuple[list[int], int]:
-    """Byte offset of every leaf in the slab of a batch, and the slab's size. A pure function: nobody has to tell it."""
+    """Byte offset of every leaf in the slab of a batch, and the slab's size.
+
+    A pure function: parent and workers need not tell each other.
+    """
     offsets: list[int] = []
     at = 0
     for leaf in parts:
@@ -169,7 +180,9 @@ class SlabWriter:
                 if leaf.kind == "text":
                     self._views.append(None)
                 else:
-                    self._views.append(typed_view(leaf, buffer, offset, batch_len, as_torch=leaf.kind == "tensor"))
+                    self._views.append(
+                        typed_view(leaf, buffer, offset, batch_len, as_torch=leaf.kind == "tensor")
+                    )
         else:
             self._views = [None] * len(parts)
 
@@ -285,21 +298,22 @@ def assemble(node: Node, arrays: Sequence[Any], texts: Sequence[Sequence[Any]]) 
         arrays: one per leaf that is not text, depth first.
         texts: one list of strings per text leaf, depth first.
     """
-    rest, words = iter(arrays), iter(texts)
+    return _build(node, iter(arrays), iter(texts))
 
-    def build(part: Node) -> Any:
-        if isinstance(part, Leaf):
-            if part.kind != "text":
-                return next(rest)
-            return tuple(next(words)) if part.in_tuple else list(next(words))
-        children = [build(child) for child in part.children]
-        if part.kind == "dict":
-            return dict(zip(part.keys, children, strict=True))
-        if part.cls is not None:
-            return part.cls(*children)
-        return children
 
-    return build(node)
+# Not a closure: one that calls itself is a reference cycle, which would hold the batch until the next
+# collection.
+def _build(part: Node, arrays: Iterator[Any], texts: Iterator[Sequence[Any]]) -> Any:
+    if isinstance(part, Leaf):
+        if part.kind != "text":
+            return next(arrays)
+        return tuple(next(texts)) if part.in_tuple else list(next(texts))
+    children = [_build(child, arrays, texts) for child in part.children]
+    if part.kind == "dict":
+        return dict(zip(part.keys, children, strict=True))
+    if part.cls is not None:
+        return part.cls(*children)
+    return children
 
 
 def difference(first: Any, other: Any, path: str = "") -> str | None:

@@ -1,8 +1,9 @@
-"""Randomness per sample: ``random``, ``numpy.random`` and torch's generator as a function of (seed, epoch, sample).
+"""Randomness per sample: the global generators as a function of (seed, epoch, sample).
 
-Seeding three generators costs about 7 us, more than many a sample. So a dataset that draws nothing from them is run
-unseeded, and the generators are looked at afterwards: had one moved, the chunk is run again with seeds, and every later
-one too. Private generators (``numpy.random.default_rng`` kept in the dataset) are the dataset's own affair.
+Seeding three generators costs about 7 us, more than many a sample. So a dataset that draws nothing from them
+is run unseeded, and the generators are looked at afterwards: had one moved, the chunk is run again with
+seeds, and every later one too. Private generators (``numpy.random.default_rng`` kept in the dataset) are the
+dataset's own affair.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def epoch_key(seed: int, epoch: int) -> int:
 
 
 def sample_key(key: int, index: Any) -> int:
-    """The seed of one sample (64 bits). ``index`` may be anything that pickles; integers of all kinds are one."""
+    """The seed of one sample (64 bits). ``index``: anything that pickles; integers of all kinds are one."""
     try:
         number = operator.index(index)
     except TypeError:
@@ -52,7 +53,9 @@ def seed_generators(value: int) -> None:
 
 
 def _python_mark() -> Callable[[], Any]:
-    """A cheap look at the state of ``random``: position and two words, read in place where CPython's layout is as known.
+    """A cheap look at the state of ``random``.
+
+    Position and two words are read in place where CPython's layout is as known.
 
     The layout is put to the test here; where it fails, the whole state is compared instead.
     """
@@ -127,7 +130,11 @@ class Keeper:
         self._torch: Any = None
 
     def save(self) -> tuple[Any, ...]:
-        """Remember the state as it is; cheap where it is still the one remembered. Returns the watch's mark."""
+        """Remember the state as it is; cheap where it is still the one remembered.
+
+        Returns:
+            The watch's mark.
+        """
         mark = self._watch.mark()
         known = self._mark or (None, None, None)
         if mark[0] != known[0]:

@@ -1,8 +1,8 @@
 """Shared memory of the worker processes: one sparse memfd, cut into regions, lent out as slabs.
 
-A region has a number; its bytes begin at ``number * STRIDE`` of the file, so parent and workers agree on where a region
-lies without a word, and a region may grow to any size without moving. Nothing is put in /dev/shm. Only the parent
-decides which region is free; a worker writes where it is told to.
+A region has a number; its bytes begin at ``number * STRIDE`` of the file, so parent and workers agree on
+where a region lies without a word, and a region may grow to any size without moving. Nothing is put in
+/dev/shm. Only the parent decides which region is free; a worker writes where it is told to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ _FALLOC_KEEP_AND_PUNCH = 0x01 | 0x02
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int64,
+]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
@@ -38,8 +45,8 @@ def _round_up(nbytes: int) -> int:
 class Arena:
     """The memfd and this process's mappings of its regions.
 
-    ``mmap.mmap`` would hold one descriptor per mapping, which a user who keeps a thousand batches cannot afford; hence
-    the C library's own call.
+    ``mmap.mmap`` would hold one descriptor per mapping, which a user who keeps a thousand batches cannot
+    afford; hence the C library's own call.
     """
 
     def __init__(self, fd: int | None = None, *, keep: int | None = None) -> None:
@@ -66,7 +73,8 @@ class Arena:
     def address(self, region: int, nbytes: int) -> int:
         """Where the first ``nbytes`` of ``region`` lie in this process; maps them if need be.
 
-        A growing region moves: addresses from earlier calls for the same region are dead when this one maps anew.
+        A growing region moves: addresses from earlier calls for the same region are dead when this one maps
+        anew.
         """
         found = self._maps.get(region)
         if found is not None and found[1] >= nbytes:
@@ -144,8 +152,8 @@ class Arena:
 class SlabPool:
     """The parent's free list over an :class:`Arena`.
 
-    A slab is lent twice: to the workers that fill it, then (by :meth:`lease`) to the arrays that the user sees. When
-    the last of those is collected, the slab is free again.
+    A slab is lent twice: to the workers that fill it, then (by :meth:`lease`) to the arrays that the user
+    sees. When the last of those is collected, the slab is free again.
     """
 
     def __init__(self, arena: Arena, *, spare: int) -> None:
@@ -197,7 +205,7 @@ class SlabPool:
             self._cold.append(region)
 
     def lease(self, region: int, nbytes: int) -> ctypes.Array[ctypes.c_char]:
-        """The bytes of ``region`` as a buffer owner; when it is collected, the region returns to the free list."""
+        """The bytes of ``region`` as a buffer owner; when it is collected, the region is free again."""
         if self.pinner is not None and self.arena.mapped(region) < nbytes:
             self.pinner.unpin(region)  # the mapping is about to move
         address = self.arena.address(region, nbytes)
@@ -214,7 +222,7 @@ class SlabPool:
         return len(self._leased)
 
     def close(self) -> None:
-        """Unmap what nobody holds and close the file; held slabs are unmapped as their arrays are collected."""
+        """Unmap what nobody holds and close the file; held slabs are unmapped with their arrays."""
         if self._closed:
             return
         self._closed = True
@@ -226,7 +234,8 @@ class SlabPool:
         self._cold.clear()
         self.arena.close_fd()
 
-    # Runs wherever the last reference dies, perhaps on another thread: only an atomic append while the pool is open.
+    # Runs wherever the last reference dies, perhaps on another thread: only an atomic append while the pool
+    # is open.
     def _on_dropped(self, region: int) -> None:
         self._returned.append(region)
         if self._closed:

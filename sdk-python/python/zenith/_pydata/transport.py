@@ -1,7 +1,7 @@
 """Carrying any collated batch from a worker to the parent: arrays in the slab, the rest pickled.
 
-For what `schema` does not describe: the user's own ``collate_fn``, containers of unusual kinds. Tensors and arrays are
-found at any depth, because it is the pickler that meets them.
+For what `schema` does not describe: the user's own ``collate_fn``, containers of unusual kinds. Tensors and
+arrays are found at any depth, because it is the pickler that meets them.
 """
 
 from __future__ import annotations
@@ -102,5 +102,5 @@ class _Unpacker(pickle.Unpickler):
 
 
 def unpack(blob: bytes, render: Callable[[Leaf, int], Any]) -> Any:
-    """The batch that `pack` took; ``render`` makes the array of a leaf (its shape is the array's) at an offset."""
+    """The batch that `pack` took; ``render`` makes the array of a leaf at an offset."""
     return _Unpacker(blob, render).load()

@@ -41,11 +41,27 @@ class WorkerSpec:
     num_workers: int
 
 
+class InheritedFd:
+    """A descriptor that a started (not forked) process gets by pickling, while it starts."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __reduce__(self) -> Any:
+        from multiprocessing import reduction
+
+        return _received, (reduction.DupFd(self._fd),)
+
+
+def _received(passed: Any) -> int:
+    return passed.detach()
+
+
 def main(
     spec: WorkerSpec,
     number: int,
     parent: int,
-    arena_fd: Any,
+    arena_fd: int,
     tasks: socket.socket,
     results: socket.socket,
     before: Callable[[], None] | None = None,
@@ -57,11 +73,10 @@ def main(
         before()
     # The parent's objects stay on shared pages: the collector must not write to their headers.
     gc.freeze()
-    fd = arena_fd if isinstance(arena_fd, int) else arena_fd.detach()
     tasks.settimeout(None)
     seconds = int(protocol.ORPHAN_CHECK_S)
     tasks.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
-    worker = _Worker(spec, number, Arena(fd, keep=_MAPPINGS), results)
+    worker = _Worker(spec, number, Arena(arena_fd, keep=_MAPPINGS), results)
     worker.prepare()
     buffer = bytearray(2 * protocol.LONGEST)
     view = memoryview(buffer)
@@ -132,7 +147,8 @@ class _Worker:
             body = protocol.encode_failure(SampleFailure.here(error, None))
         self._control.report(self._number, 0, -1)
         draws = self._fetcher.draws if self._fetcher is not None else None
-        result = Result(task.number, self._number, body, *self._times, len(task.indices), draws)
+        fetch_ns, write_ns = self._times
+        result = Result(task.number, self._number, body, fetch_ns, write_ns, len(task.indices), draws)
         try:
             message = protocol.encode(result, self._arena, task.spill)
         except Exception as error:
