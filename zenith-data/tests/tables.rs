@@ -1,0 +1,705 @@
+//! Tables of every format, through the public contract: the same rows must come out as went in, whatever the format,
+//! the batch, the number of threads and the memory budget; and bad files must be named.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::builder::{
+    BinaryBuilder, FixedSizeListBuilder, Float32Builder, ListBuilder, StringDictionaryBuilder,
+};
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, UInt8Array,
+};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use zenith_data::pipeline::slots::{SlotLayout, Slots};
+use zenith_data::source::table::{
+    Kind, LabelChoice, MemoryColumn, Opened, TableOptions, TableSource, open_files,
+};
+use zenith_data::source::{SampleKey, Source, Spent};
+use zenith_data::{DType, Error, SampleError};
+
+type Fill = Result<Vec<Vec<u8>>, (usize, SampleError)>;
+
+fn fill(source: &dyn Source, ids: &[u64]) -> Fill {
+    let layout = SlotLayout::new(source.schema(), ids.len());
+    let mut slab = vec![0xEEu8; layout.bytes];
+    let keys: Vec<SampleKey> = ids
+        .iter()
+        .map(|id| SampleKey {
+            sample: *id,
+            seed: 0,
+            epoch: 0,
+        })
+        .collect();
+    let mut filler = source.filler().unwrap();
+    filler.read_ahead(&keys);
+    let mut slots = Slots::of(&mut slab, &layout, ids.len());
+    filler.fill(&keys, &mut slots, &mut Spent::default())?;
+    Ok((0..layout.offsets.len())
+        .map(|field| slots.column(field).to_vec())
+        .collect())
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect()
+}
+
+fn integers(bytes: &[u8]) -> Vec<i64> {
+    bytes
+        .chunks_exact(8)
+        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+        .collect()
+}
+
+fn rows_of(opened: Opened) -> TableSource {
+    match opened {
+        Opened::Rows(source) => source,
+        Opened::Pictures(_) => panic!("pictures"),
+    }
+}
+
+fn open(paths: &[PathBuf], options: &TableOptions) -> zenith_data::Result<Opened> {
+    let bytes = fs::read(&paths[0]).map_err(|e| Error::io(&paths[0], e))?;
+    let kind = Kind::sniff(&paths[0], &bytes[..bytes.len().min(64)]).expect("a kind");
+    open_files(paths, kind, options)
+}
+
+fn open_rows(path: &Path, options: &TableOptions) -> TableSource {
+    rows_of(open(&[path.to_owned()], options).unwrap())
+}
+
+fn error_of(path: &Path, options: &TableOptions) -> String {
+    open(&[path.to_owned()], options).unwrap_err().to_string()
+}
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// 40 columns of numbers of four types, one kind with nulls, and a label.
+fn numbers(rows: usize) -> RecordBatch {
+    let mut columns: Vec<(String, ArrayRef)> = Vec::new();
+    for c in 0..40usize {
+        let value = move |r: usize| (r * 41 + c) % 1000;
+        let array: ArrayRef = match c % 4 {
+            0 => Arc::new(Float32Array::from_iter_values(
+                (0..rows).map(|r| value(r) as f32 / 8.0),
+            )),
+            1 => Arc::new(Float64Array::from_iter_values(
+                (0..rows).map(|r| value(r) as f64 / 4.0),
+            )),
+            2 => Arc::new(Int32Array::from_iter_values(
+                (0..rows).map(|r| value(r) as i32 - 500),
+            )),
+            _ => Arc::new(Int64Array::from_iter(
+                (0..rows).map(|r| (r % 7 != c % 7).then_some(value(r) as i64)),
+            )),
+        };
+        columns.push((format!("f{c}"), array));
+    }
+    columns.push((
+        "label".into(),
+        Arc::new(Int64Array::from_iter_values((0..rows).map(|r| r as i64))),
+    ));
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+fn expected(row: usize) -> Vec<f32> {
+    let one = |c: usize| {
+        let value = (row * 41 + c) % 1000;
+        match c % 4 {
+            0 => value as f32 / 8.0,
+            1 => value as f32 / 4.0,
+            2 => value as f32 - 500.0,
+            _ if row % 7 == c % 7 => f32::NAN,
+            _ => value as f32,
+        }
+    };
+    (0..40).map(one).collect()
+}
+
+fn assert_numbers(source: &dyn Source, ids: &[u64]) {
+    let fields = fill(source, ids).unwrap();
+    let inputs = floats(&fields[0]);
+    for (nth, id) in ids.iter().enumerate() {
+        let (found, expected) = (&inputs[nth * 40..(nth + 1) * 40], expected(*id as usize));
+        let same = found
+            .iter()
+            .zip(&expected)
+            .all(|(a, b)| a == b || (a.is_nan() && b.is_nan()));
+        assert!(same, "row {id}: {found:?} instead of {expected:?}");
+    }
+    assert_eq!(
+        integers(&fields[1]),
+        ids.iter().map(|id| *id as i64).collect::<Vec<_>>()
+    );
+}
+
+fn write_parquet(path: &Path, batch: &RecordBatch, group: usize) {
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(group))
+        .set_compression(parquet::basic::Compression::SNAPPY)
+        .build();
+    let mut writer =
+        ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+}
+
+fn write_ipc(path: &Path, batch: &RecordBatch, rows: usize, stream: bool) {
+    let parts = (0..batch.num_rows())
+        .step_by(rows)
+        .map(|at| batch.slice(at, rows.min(batch.num_rows() - at)));
+    let file = fs::File::create(path).unwrap();
+    if stream {
+        let mut writer = arrow_ipc::writer::StreamWriter::try_new(file, &batch.schema()).unwrap();
+        parts.for_each(|part| writer.write(&part).unwrap());
+        writer.finish().unwrap();
+    } else {
+        let mut writer = arrow_ipc::writer::FileWriter::try_new(file, &batch.schema()).unwrap();
+        parts.for_each(|part| writer.write(&part).unwrap());
+        writer.finish().unwrap();
+    }
+}
+
+fn write_csv(path: &Path, rows: usize) {
+    let mut text = (0..40).map(|c| format!("f{c}")).collect::<Vec<_>>().join(",") + ",label\n";
+    for row in 0..rows {
+        for value in expected(row) {
+            text.push_str(&if value.is_nan() {
+                String::new()
+            } else {
+                value.to_string()
+            });
+            text.push(',');
+        }
+        text.push_str(&format!("{row}\n"));
+    }
+    fs::write(path, text).unwrap();
+}
+
+fn scattered(rows: u64, n: u64) -> Vec<u64> {
+    (0..n).map(|i| (i * 7919 + 13) % rows).collect()
+}
+
+#[test]
+fn every_format_delivers_the_same_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = numbers(12_000);
+    let path = |name: &str| folder.path().join(name);
+    write_parquet(&path("a.parquet"), &batch, 5000);
+    write_ipc(&path("a.arrow"), &batch, 700, false);
+    write_ipc(&path("large.arrow"), &batch, 6000, false);
+    write_ipc(&path("a.arrows"), &batch, 700, true);
+    write_csv(&path("a.csv"), 12_000);
+    for name in ["a.parquet", "a.arrow", "large.arrow", "a.arrows", "a.csv"] {
+        for threads in [1, 3] {
+            let source = open_rows(
+                &path(name),
+                &TableOptions {
+                    threads,
+                    ..TableOptions::default()
+                },
+            );
+            assert_eq!(source.len(), 12_000, "{name}");
+            assert_eq!(source.schema().fields[0].shape, [40]);
+            assert_numbers(&source, &scattered(12_000, 500));
+            assert_numbers(&source, &(4900..5100).collect::<Vec<_>>());
+            assert_numbers(&source, &[11_999]);
+        }
+    }
+    let parts = vec![batch.slice(0, 10), batch.slice(10, 2990)];
+    let memory = rows_of(TableSource::from_record_batches(parts, &TableOptions::default()).unwrap());
+    assert_numbers(&memory, &scattered(3000, 500));
+}
+
+#[test]
+fn a_table_beyond_the_budget_streams_the_same_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    write_parquet(&path, &numbers(3000), 500);
+    let row_bytes = 40 * 4 + 8;
+    let budget = |bytes: u64| TableOptions {
+        memory_budget: Some(bytes),
+        threads: 2,
+        ..TableOptions::default()
+    };
+    let source = open_rows(&path, &budget(1200 * row_bytes));
+    assert_eq!(source.blocks(), Some(&[500, 1000, 1500, 2000, 2500, 3000][..]));
+    assert_numbers(&source, &scattered(3000, 500));
+    assert_numbers(&source, &(0..3000).collect::<Vec<_>>());
+    assert_eq!(source.facts()[0].1, format!("at most {} bytes", 1200 * row_bytes));
+    assert!(
+        open_rows(&path, &budget(3000 * row_bytes)).blocks().is_none(),
+        "it fits"
+    );
+    let error = error_of(&path, &budget(499 * row_bytes));
+    assert!(
+        error.contains("row group 0") && error.contains(&(500 * row_bytes).to_string()),
+        "{error}"
+    );
+}
+
+#[test]
+fn many_fillers_share_a_window() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    write_parquet(&path, &numbers(1000), 100);
+    let source = open_rows(
+        &path,
+        &TableOptions {
+            memory_budget: Some(300 * 168),
+            ..TableOptions::default()
+        },
+    );
+    std::thread::scope(|scope| {
+        for offset in 0..4u64 {
+            let source = &source;
+            scope.spawn(move || {
+                for at in 0..10 {
+                    let ids: Vec<u64> = (0..64).map(|i| (at * 100 + i * (offset + 1)) % 1000).collect();
+                    assert_numbers(source, &ids);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn files_are_one_table_in_the_order_of_their_names_and_must_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = numbers(1000);
+    let paths: Vec<PathBuf> = ["c.parquet", "b.parquet", "a.parquet"]
+        .iter()
+        .map(|n| folder.path().join(n))
+        .collect();
+    write_parquet(&paths[2], &whole.slice(0, 300), 128);
+    write_parquet(&paths[1], &whole.slice(300, 500), 128);
+    write_parquet(&paths[0], &whole.slice(800, 200), 128);
+    let source = rows_of(open(&paths, &TableOptions::default()).unwrap());
+    assert_numbers(&source, &scattered(1000, 300));
+    let other = batch(vec![("f0", Arc::new(Int32Array::from(vec![1])))]);
+    write_parquet(&paths[1], &other, 128);
+    let error = open(&paths, &TableOptions::default()).unwrap_err();
+    assert_eq!(error.path(), Some(paths[1].as_path()));
+    assert!(
+        error.to_string().contains("\"f0\" is Int32 instead of Float32"),
+        "{error}"
+    );
+}
+
+#[test]
+fn lists_become_rows_and_uneven_ones_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |lengths: &[usize]| {
+        let mut builder = ListBuilder::new(Float32Builder::new());
+        for (row, len) in lengths.iter().enumerate() {
+            (0..*len).for_each(|i| builder.values().append_value((row * 10 + i) as f32));
+            builder.append(true);
+        }
+        let labels = StringArray::from_iter_values((0..lengths.len()).map(|r| ["dog", "cat", "emu"][r % 3]));
+        batch(vec![
+            ("vector", Arc::new(builder.finish())),
+            ("label", Arc::new(labels)),
+        ])
+    };
+    for name in ["a.parquet", "a.arrow", "b.arrows"] {
+        let path = folder.path().join(name);
+        let write = |batch: &RecordBatch| {
+            if name == "a.parquet" {
+                write_parquet(&path, batch, 2)
+            } else {
+                write_ipc(&path, batch, 2, name == "b.arrows")
+            }
+        };
+        write(&make(&[3; 5]));
+        let source = open_rows(&path, &TableOptions::default());
+        assert_eq!(source.schema().fields[0].shape, [3]);
+        assert_eq!(source.classes().unwrap(), ["cat", "dog", "emu"]);
+        let fields = fill(&source, &[4, 0]).unwrap();
+        assert_eq!(floats(&fields[0]), [40.0, 41.0, 42.0, 0.0, 1.0, 2.0]);
+        assert_eq!(integers(&fields[1]), [0, 1]);
+        write(&make(&[3, 3, 3, 2, 3]));
+        let error = error_of(&path, &TableOptions::default());
+        assert!(
+            error.contains("row 3") && error.contains("a list of 2 where the first row has 3"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn fixed_lists_in_arrow_files_are_rows_as_they_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.arrow");
+    let mut builder = FixedSizeListBuilder::new(Float32Builder::new(), 4);
+    for row in 0..100 {
+        (0..4).for_each(|i| builder.values().append_value((row * 4 + i) as f32));
+        builder.append(true);
+    }
+    let labels = Int32Array::from_iter_values((0..100).rev());
+    let table = batch(vec![("x", Arc::new(builder.finish())), ("y", Arc::new(labels))]);
+    write_ipc(&path, &table, 30, false);
+    let in_memory = rows_of(
+        TableSource::from_record_batches(
+            vec![table.slice(0, 40), table.slice(40, 60)],
+            &TableOptions::default(),
+        )
+        .unwrap(),
+    );
+    for source in [open_rows(&path, &TableOptions::default()), in_memory] {
+        let fields = fill(&source, &[99, 31, 0]).unwrap();
+        assert_eq!(
+            floats(&fields[0])[..8],
+            [396.0, 397.0, 398.0, 399.0, 124.0, 125.0, 126.0, 127.0]
+        );
+        assert_eq!(integers(&fields[1]), [0, 68, 99]);
+    }
+}
+
+#[test]
+fn types_find_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let decimals = Decimal128Array::from_iter_values([125i128, -50])
+        .with_precision_and_scale(10, 2)
+        .unwrap();
+    let mut categories = StringDictionaryBuilder::<Int32Type>::new();
+    ["z", "a"].iter().for_each(|c| categories.append_value(c));
+    let table = batch(vec![
+        ("small", Arc::new(UInt8Array::from(vec![200, 3]))),
+        ("truth", Arc::new(BooleanArray::from(vec![true, false]))),
+        ("money", Arc::new(decimals)),
+        ("day", Arc::new(Date32Array::from(vec![1, 2]))),
+        (
+            "time",
+            Arc::new(TimestampMicrosecondArray::from(vec![5_000_000, 6])),
+        ),
+        ("kind", Arc::new(categories.finish())),
+    ]);
+    write_parquet(&path, &table, 10);
+    let choose = |columns: &[&str], label: LabelChoice, dtype| TableOptions {
+        columns: Some(columns.iter().map(|c| (*c).to_owned()).collect()),
+        label,
+        dtype,
+        ..TableOptions::default()
+    };
+    let kind = LabelChoice::Named("kind".into());
+    let source = open_rows(&path, &choose(&["small", "truth", "money"], kind.clone(), None));
+    let fields = fill(&source, &[0, 1]).unwrap();
+    assert_eq!(floats(&fields[0]), [200.0, 1.0, 1.25, 3.0, 0.0, -0.5]);
+    assert_eq!(integers(&fields[1]), [1, 0]);
+    assert_eq!(source.classes().unwrap(), ["a", "z"]);
+    let source = open_rows(&path, &choose(&["small", "truth"], kind, Some(DType::UInt8)));
+    assert_eq!(fill(&source, &[0, 1]).unwrap()[0], [200, 1, 3, 0]);
+    let source = open_rows(&path, &choose(&["day", "time", "small"], LabelChoice::None, None));
+    let names: Vec<&str> = source.schema().fields.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["day", "time", "small"]);
+    let fields = fill(&source, &[0, 1]).unwrap();
+    assert_eq!(
+        (integers(&fields[0]), integers(&fields[1])),
+        (vec![1, 2], vec![5_000_000, 6])
+    );
+    assert_eq!(fields[2], [200, 3]);
+}
+
+#[test]
+fn a_null_that_cannot_be_nan_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = Int32Array::from(vec![Some(1), None, Some(3)]);
+    let label = Int64Array::from(vec![Some(1), Some(2), None]);
+    let table = batch(vec![("a", Arc::new(a)), ("label", Arc::new(label))]);
+    for name in ["a.parquet", "a.arrow"] {
+        let path = folder.path().join(name);
+        if name == "a.parquet" {
+            write_parquet(&path, &table, 2)
+        } else {
+            write_ipc(&path, &table, 2, false)
+        }
+        let error = error_of(&path, &TableOptions::default());
+        assert!(
+            error.contains("\"label\", row 2: a null cannot be int64"),
+            "{error}"
+        );
+        let options = TableOptions {
+            label: LabelChoice::Named("a".into()),
+            ..TableOptions::default()
+        };
+        assert!(error_of(&path, &options).contains("\"a\", row 1"));
+    }
+}
+
+#[test]
+fn csv_says_the_line_of_what_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    let mut text = String::from("a;b;species\r\n");
+    for row in 0..2000 {
+        text.push_str(&format!("{row};0.5;\"{}\"\r\n", ["x;y", "w"][row % 2]));
+    }
+    fs::write(&path, &text).unwrap();
+    let source = open_rows(&path, &TableOptions::default());
+    assert_eq!(source.classes().unwrap(), ["w", "x;y"]);
+    let fields = fill(&source, &[1999, 2]).unwrap();
+    assert_eq!(floats(&fields[0]), [1999.0, 0.5, 2.0, 0.5]);
+    assert_eq!(integers(&fields[1]), [0, 1]);
+    fs::write(&path, text.clone() + "7;eight;w\r\n").unwrap();
+    let error = error_of(&path, &TableOptions::default());
+    assert!(
+        error.contains("line 2002") && error.contains("\"eight\" is not a number"),
+        "{error}"
+    );
+    fs::write(&path, text.clone() + "7;8\r\n").unwrap();
+    assert!(error_of(&path, &TableOptions::default()).contains("line 2002: 2 fields where the header has 3"));
+    fs::write(&path, text + "7;8;\"w\r\n").unwrap();
+    assert!(error_of(&path, &TableOptions::default()).contains("not closed"));
+    fs::write(&path, "a,b\n").unwrap();
+    assert!(error_of(&path, &TableOptions::default()).contains("no rows"));
+    fs::write(&path, "1,2\n3,4\n").unwrap();
+    assert_eq!(
+        open_rows(&path, &TableOptions::default()).len(),
+        2,
+        "a first line of numbers is a row"
+    );
+}
+
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let mut file = b"\x93NUMPY\x01\0".to_vec();
+    file.extend((text.len() as u16).to_le_bytes());
+    file.extend(text.as_bytes());
+    file.extend(data);
+    file
+}
+
+#[test]
+fn arrays_are_columns_by_name_or_rows_of_one_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let doubles: Vec<u8> = (0..6).flat_map(|v| f64::from(v).to_le_bytes()).collect();
+    fs::write(path("x.npy"), npy("<f8", "(3, 2)", &doubles)).unwrap();
+    fs::write(
+        path("y.npy"),
+        npy("<i4", "(3,)", &[7, 0, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0]),
+    )
+    .unwrap();
+    let source = rows_of(open(&[path("x.npy"), path("y.npy")], &TableOptions::default()).unwrap());
+    let fields = fill(&source, &[2, 0]).unwrap();
+    assert_eq!(
+        (floats(&fields[0]), integers(&fields[1])),
+        (vec![4.0, 5.0, 0.0, 1.0], vec![9, 7])
+    );
+    fs::write(path("b.npy"), npy("<f8", "(1, 2)", &doubles[..16])).unwrap();
+    let source = rows_of(open(&[path("x.npy"), path("b.npy")], &TableOptions::default()).unwrap());
+    assert_eq!(source.len(), 4);
+    assert_eq!(
+        floats(&fill(&source, &[3, 0]).unwrap()[0]),
+        [4.0, 5.0, 0.0, 1.0],
+        "b comes before x"
+    );
+    fs::write(path("x.npy"), npy("<f8", "(3, 2)", &doubles[..40])).unwrap();
+    assert!(error_of(&path("x.npy"), &TableOptions::default()).contains("cut off"));
+}
+
+#[test]
+fn columns_in_memory_are_borrowed_and_strided() {
+    // Rows of three int16 of which the middle one is the column.
+    let table: Arc<Vec<i16>> = Arc::new((0..30).collect());
+    #[expect(unsafe_code, reason = "the constructor for memory of others is unsafe")]
+    // SAFETY: ten rows of six bytes; the column's value lies two bytes into each; the owner is the vector.
+    let column = unsafe {
+        let data = table.as_ptr().add(1).cast();
+        MemoryColumn::borrowed("a", DType::Int16, [], 10, data, 6, table.clone()).unwrap()
+    };
+    let label = MemoryColumn::owned("label", DType::UInt8, [], (0..10).collect()).unwrap();
+    let other = (0..10).flat_map(|v| (v as f32).to_le_bytes()).collect();
+    let other = MemoryColumn::owned("b", DType::Float32, [], other).unwrap();
+    let source =
+        TableSource::from_columns(&[column.clone(), other, label.clone()], &TableOptions::default()).unwrap();
+    let fields = fill(&source, &[9, 1]).unwrap();
+    assert_eq!(
+        (floats(&fields[0]), integers(&fields[1])),
+        (vec![28.0, 9.0, 4.0, 1.0], vec![9, 1])
+    );
+    let source = TableSource::from_columns(&[column.clone(), label], &TableOptions::default()).unwrap();
+    assert_eq!(floats(&fill(&source, &[3]).unwrap()[0]), [10.0]);
+    let short = MemoryColumn::owned("c", DType::UInt8, [], vec![1]).unwrap();
+    let error = TableSource::from_columns(&[column, short], &TableOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("\"a\" has 10 rows, \"c\" has 1"), "{error}");
+}
+
+#[test]
+fn the_fingerprint_tells_data_and_mapping_apart() {
+    let of = |first, dtype| {
+        let mut bytes = vec![1u8; 500];
+        bytes[0] = first;
+        let column = MemoryColumn::owned("a", DType::UInt8, [], bytes).unwrap();
+        TableSource::from_columns(
+            &[column],
+            &TableOptions {
+                dtype,
+                ..TableOptions::default()
+            },
+        )
+        .unwrap()
+        .fingerprint()
+    };
+    assert_eq!(of(1, None), of(1, None));
+    assert_ne!(of(1, None), of(2, None));
+    assert_ne!(of(1, None), of(1, Some(DType::Int64)));
+}
+
+fn pictures(nested: bool) -> RecordBatch {
+    let mut bytes = BinaryBuilder::new();
+    for row in 0..10u8 {
+        if row == 7 {
+            bytes.append_null()
+        } else {
+            bytes.append_value([0xFF, 0xD8, 0xFF, row])
+        }
+    }
+    let bytes: ArrayRef = Arc::new(bytes.finish());
+    let image: ArrayRef = if nested {
+        let path: ArrayRef = Arc::new(StringArray::from_iter_values((0..10).map(|r| format!("{r}.jpg"))));
+        Arc::new(StructArray::try_from(vec![("bytes", bytes), ("path", path)]).unwrap())
+    } else {
+        bytes
+    };
+    batch(vec![
+        ("image", image),
+        ("label", Arc::new(Int64Array::from_iter_values(10..20))),
+    ])
+}
+
+#[test]
+fn pictures_in_columns_are_handed_out_with_their_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    for nested in [false, true] {
+        let path = folder.path().join("a.parquet");
+        write_parquet(&path, &pictures(nested), 4);
+        let Opened::Pictures(blobs) = open(std::slice::from_ref(&path), &TableOptions::default()).unwrap()
+        else {
+            panic!("rows")
+        };
+        assert_eq!((blobs.len(), blobs.blocks()), (10, &[4, 8, 10][..]));
+        assert_eq!(blobs.label_dtype(), Some(DType::Int64));
+        let mut bytes = Vec::new();
+        for id in [9u64, 0, 5] {
+            blobs.read(id, &mut bytes).unwrap();
+            assert_eq!(bytes, [0xFF, 0xD8, 0xFF, id as u8]);
+            assert_eq!(blobs.label(id).unwrap(), (id as i64 + 10).to_le_bytes());
+        }
+        let error = blobs.read(7, &mut bytes).unwrap_err();
+        assert!(error.to_string().contains("no picture in row 7"), "{error}");
+        assert!(blobs.read(10, &mut bytes).is_err());
+    }
+    let noise: ArrayRef = Arc::new(arrow_array::BinaryArray::from_iter_values([b"abc"]));
+    let path = folder.path().join("b.parquet");
+    write_parquet(
+        &path,
+        &batch(vec![
+            ("raw", noise),
+            ("label", Arc::new(Int64Array::from(vec![1]))),
+        ]),
+        4,
+    );
+    let error = error_of(&path, &TableOptions::default());
+    assert!(
+        error.contains("no JPEG, PNG or WebP") && error.contains("columns=[\"label\"]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn damaged_files_are_named_and_never_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let one = std::slice::from_ref(&path);
+    write_parquet(&path, &numbers(2000), 500);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 100]).unwrap();
+    let error = open(one, &TableOptions::default()).unwrap_err();
+    assert_eq!(error.path(), Some(path.as_path()));
+    // Zeroes in the middle of the second row group's pages.
+    let mut torn = whole.clone();
+    let middle = whole.len() * 3 / 8;
+    torn[middle..middle + 3000].fill(0);
+    fs::write(&path, &torn).unwrap();
+    let error = open(one, &TableOptions::default()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Source { path: found, .. } if *found == path),
+        "{error:?}"
+    );
+    // With skip_bad the rows of that block are bad samples, all others are right.
+    let source = open_rows(
+        &path,
+        &TableOptions {
+            skip_bad: true,
+            ..TableOptions::default()
+        },
+    );
+    assert_numbers(&source, &(0..500).collect::<Vec<_>>());
+    assert_numbers(&source, &(1000..2000).collect::<Vec<_>>());
+    let (position, error) = fill(&source, &[3, 600, 4]).unwrap_err();
+    assert_eq!(
+        (position, error.sample, error.path.as_deref()),
+        (1, 600, Some(path.as_path()))
+    );
+    // And so they are when the table streams.
+    let source = open_rows(
+        &path,
+        &TableOptions {
+            memory_budget: Some(600 * 168),
+            ..TableOptions::default()
+        },
+    );
+    assert_numbers(&source, &[3, 4, 1500]);
+    assert_eq!(fill(&source, &[3, 4, 999]).unwrap_err().0, 2);
+    assert!(
+        fill(&source, &[2000])
+            .unwrap_err()
+            .1
+            .to_string()
+            .contains("no such row")
+    );
+    fs::write(&path, b"PAR1").unwrap();
+    assert!(error_of(&path, &TableOptions::default()).contains("a.parquet"));
+    fs::remove_file(&path).unwrap();
+    let error = open_files(one, Kind::Parquet, &TableOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+#[test]
+fn cut_arrow_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, stream) in [("a.arrow", false), ("b.arrows", true)] {
+        let path = folder.path().join(name);
+        write_ipc(&path, &numbers(500), 100, stream);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() * 2 / 3]).unwrap();
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains("cut off") && error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn empty_tables_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = numbers(0);
+    let (parquet, ipc) = (folder.path().join("a.parquet"), folder.path().join("a.arrow"));
+    write_parquet(&parquet, &empty, 10);
+    write_ipc(&ipc, &empty, 10, false);
+    for path in [parquet, ipc] {
+        assert!(error_of(&path, &TableOptions::default()).contains("no rows"));
+    }
+    assert!(TableSource::from_record_batches(vec![empty], &TableOptions::default()).is_err());
+}
