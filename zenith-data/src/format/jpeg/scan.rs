@@ -4,6 +4,7 @@ use super::bits::{self, Bits, Feed};
 use super::block::{BlockError, place};
 use super::error::JpegError;
 use super::header::{Frame, HuffmanSpec, Scan, Tables, ZIGZAG};
+use super::index::Entry;
 use super::huffman::{STANDARD_AC, STANDARD_DC, Table};
 use super::idct::Steps;
 
@@ -179,16 +180,16 @@ impl<'a, 'b> Cursor<'a, 'b> {
         }
     }
 
-    /// Goes to a place known from elsewhere: `bit` of the byte at `raw`, before MCU `mcu`.
-    pub(super) fn seek(&mut self, mcu: usize, raw: usize, bit: u32, predictors: [i32; 4]) -> Result<(), JpegError> {
-        self.feed.restart(raw);
+    /// Goes to a place known from an index.
+    pub(super) fn seek(&mut self, entry: &Entry) -> Result<(), JpegError> {
+        self.feed.restart(entry.offset);
         self.bits = Bits::default();
         self.feed.provide(&mut self.bits, 8)?;
         self.bits.refill(self.feed.bytes());
-        self.bits.consume(bit);
-        self.predictors = predictors;
-        self.mcu = mcu;
-        self.left = if self.interval == 0 { usize::MAX } else { self.interval - mcu % self.interval };
+        self.bits.consume(entry.bit);
+        self.predictors = entry.predictors;
+        self.mcu = entry.mcu;
+        self.left = if self.interval == 0 { usize::MAX } else { self.interval - entry.mcu % self.interval };
         Ok(())
     }
 
