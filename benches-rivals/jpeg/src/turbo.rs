@@ -5,6 +5,9 @@ use std::{error::Error, ffi::CStr};
 use turbojpeg_sys as sys;
 use zenith_data::pixels::Region;
 
+/// Pixels across an MCU, by the library's number of the kind of subsampling.
+const MCU_WIDTH: [i32; 7] = [8, 16, 16, 8, 8, 32, 8];
+
 /// A decompressor of libjpeg-turbo.
 pub(crate) struct Turbo {
     handle: sys::tjhandle,
@@ -43,8 +46,7 @@ impl Turbo {
         let subsampling = self.get(sys::TJPARAM_TJPARAM_SUBSAMP);
         let mut crop = sys::tjregion { x: 0, y: 0, w: 0, h: 0 };
         if let Some(region) = region {
-            // SAFETY: a constant table of the library.
-            let unit = unsafe { sys::tjMCUWidth[subsampling as usize] };
+            let unit = MCU_WIDTH[subsampling as usize];
             crop.x = region.x as i32 / unit * unit;
             crop.y = region.y as i32;
             crop.w = region.x as i32 + region.width as i32 - crop.x;
