@@ -34,10 +34,11 @@ impl Band {
         &self.samples[at + MARGIN.wrapping_add_signed(start)..at + self.stride]
     }
 
-    /// The rows that block (`bx`, `by`) of the component is to be written to.
+    /// The rows that the block in column `bx` and line `dy` of MCU row `row` is to be written to.
     #[inline(always)]
-    pub(super) fn block(&mut self, bx: usize, by: usize, block: usize) -> (&mut [u8], usize) {
-        let at = self.row_start(by * block) + MARGIN + (bx - self.first_block) * block;
+    pub(super) fn block(&mut self, bx: usize, row: usize, dy: usize, block: usize) -> (&mut [u8], usize) {
+        let line = row % 2 * self.height + dy * block;
+        let at = line * self.stride + MARGIN + (bx - self.first_block) * block;
         (&mut self.samples[at..], self.stride)
     }
 }

@@ -25,10 +25,12 @@ impl Bits {
     /// Brings the reservoir to 56 bits or more.
     #[inline(always)]
     pub(super) fn refill(&mut self, buf: &[u8]) {
-        if let Some(eight) = buf.get(self.pos..).and_then(|rest| rest.first_chunk::<LOAD>()) {
-            self.reservoir |= u64::from_be_bytes(*eight) >> self.count;
+        // Positions end far below the top of the address space, so that this one comparison is the whole check.
+        if let Some(eight) = buf.get(self.pos..self.pos.wrapping_add(LOAD)) {
+            let eight: [u8; LOAD] = eight.try_into().unwrap_or_default();
+            self.reservoir |= u64::from_be_bytes(eight) >> self.count;
         }
-        self.pos += ((63 - self.count) >> 3) as usize;
+        self.pos += ((63 ^ self.count) >> 3) as usize;
         self.count |= 56;
     }
 

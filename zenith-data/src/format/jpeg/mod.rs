@@ -158,7 +158,7 @@ impl Decoder {
         for component in 0..frame.count {
             stage.steps[component] = steps(&parsed.tables, frame, component, parsed.scan.at)?;
         }
-        let (blocks, mut cursor) = open(parsed, &mut self.slots, &mut self.bytes, true)?;
+        let (blocks, mut cursor) = open(parsed, &plan, &mut self.slots, &mut self.bytes, true)?;
         for row in plan.rows.clone() {
             let entry = options.index.and_then(|index| index.before(row, plan.columns.start));
             if let Some(entry) = entry.filter(|entry| entry.mcu > cursor.mcu) {
@@ -190,7 +190,7 @@ impl Decoder {
         }
         let plan = Plan::new(&parsed.frame, None, Scale::Full)?;
         let mut index = EntropyIndex::new(&parsed, &plan, spacing)?;
-        let (blocks, mut cursor) = open(&parsed, &mut self.slots, &mut self.bytes, false)?;
+        let (blocks, mut cursor) = open(&parsed, &plan, &mut self.slots, &mut self.bytes, false)?;
         for row in 0..plan.mcus_y {
             for column in (0..plan.mcus_x).step_by(index.spacing()) {
                 sequential::skip_to(&mut cursor, &blocks, row * plan.mcus_x + column, &self.kernels)?;
@@ -213,6 +213,7 @@ fn is_gathered(parsed: &Parsed<'_>) -> bool {
 /// Goes to the start of a lone sequential scan, with its tables ready to be read past and, where wanted, for values.
 fn open<'a, 's>(
     parsed: &Parsed<'a>,
+    plan: &Plan,
     slots: &'s mut Slots,
     scratch: &'s mut Vec<u8>,
     values: bool,
@@ -220,7 +221,10 @@ fn open<'a, 's>(
     slots.load(&parsed.tables, &parsed.scan, Wanted { dc: true, ac: true })?;
     for component in &parsed.scan.components[..parsed.scan.count] {
         let table = &mut slots.ac[component.ac];
-        table.prepare_skip();
+        // A whole picture at a scale with AC coefficients has nothing to read past.
+        if !values || !plan.is_whole() {
+            table.prepare_skip();
+        }
         if values {
             table.prepare_ac();
         }

@@ -135,6 +135,13 @@ impl Plan {
         })
     }
 
+    /// Whether every coefficient of every block is needed.
+    pub(super) fn is_whole(&self) -> bool {
+        self.components[..self.count].iter().all(|c| {
+            c.block > 1 && c.bx == (0, self.mcus_x * c.h) && c.by == (0, self.mcus_y * c.v)
+        })
+    }
+
     /// Blocks that the coefficients of the rows above the plan's end take, of all components.
     pub(super) fn stored_blocks(&self) -> usize {
         self.components[..self.count]

@@ -131,7 +131,7 @@ pub(super) fn render(
     out: &mut PixelBuf,
 ) {
     let plan = stage.plan;
-    let mut block: Block = [0; 128];
+    let mut block: Block = [0; 256];
     for row in plan.rows.clone() {
         for (component, c) in plan.components[..plan.count].iter().enumerate() {
             for by in (row * c.v).max(c.by.0)..((row + 1) * c.v).min(c.by.1) {
@@ -140,7 +140,7 @@ pub(super) fn render(
                     block[..64].copy_from_slice(store.block_mut(at));
                     let flat = block[1..64].iter().fold(0, |any, &value| any | value) == 0;
                     let idct = if flat { stage.flat[component] } else { stage.idct[component] };
-                    let (samples, stride) = bands.band(component).block(bx, by, c.block);
+                    let (samples, stride) = bands.band(component).block(bx, row, by - row * c.v, c.block);
                     idct(&mut block, &stage.steps[component], samples, stride);
                 }
             }
@@ -209,7 +209,7 @@ fn whole(
     predictor: &mut i32,
     target: &mut [i16],
 ) -> Result<(), BlockError> {
-    let mut coefficients: Block = [0; 128];
+    let mut coefficients: Block = [0; 256];
     let difference = dc_difference(bits, buf, block.dc)?;
     *predictor = predictor.wrapping_add(difference);
     coefficients[0] = *predictor as i16;
