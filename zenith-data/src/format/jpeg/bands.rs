@@ -34,10 +34,11 @@ impl Band {
         &self.samples[at + MARGIN.wrapping_add_signed(start)..at + self.stride]
     }
 
-    /// The rows that block (`bx`, `by`) of the component is to be written to.
+    /// The rows that the block in column `bx` and line `dy` of MCU row `row` is to be written to.
     #[inline(always)]
-    pub(super) fn block(&mut self, bx: usize, by: usize, block: usize) -> (&mut [u8], usize) {
-        let at = self.row_start(by * block) + MARGIN + (bx - self.first_block) * block;
+    pub(super) fn block(&mut self, bx: usize, row: usize, dy: usize, block: usize) -> (&mut [u8], usize) {
+        let line = row % 2 * self.height + dy * block;
+        let at = line * self.stride + MARGIN + (bx - self.first_block) * block;
         (&mut self.samples[at..], self.stride)
     }
 }
@@ -55,12 +56,7 @@ impl Bands {
     /// Makes room for `plan`.
     pub(super) fn reset(&mut self, plan: &Plan) {
         self.next = plan.y;
-        for ((band, row), c) in self
-            .bands
-            .iter_mut()
-            .zip(&mut self.rows)
-            .zip(&plan.components[..plan.count])
-        {
+        for ((band, row), c) in self.bands.iter_mut().zip(&mut self.rows).zip(&plan.components[..plan.count]) {
             band.height = c.band();
             band.first_block = c.bx.0;
             band.left = c.bx.0 * c.block;
@@ -83,14 +79,7 @@ impl Bands {
     }
 
     /// Takes note that all blocks of MCU row `row` are there; writes the pixel rows that this completes.
-    pub(super) fn finish_row(
-        &mut self,
-        plan: &Plan,
-        model: ColorModel,
-        row: usize,
-        kernels: &Kernels,
-        out: &mut PixelBuf,
-    ) {
+    pub(super) fn finish_row(&mut self, plan: &Plan, model: ColorModel, row: usize, kernels: &Kernels, out: &mut PixelBuf) {
         for (band, c) in self.bands.iter_mut().zip(&plan.components[..plan.count]) {
             if c.upsample.reaches_columns() {
                 copy_edges(band, c, row);
@@ -111,11 +100,7 @@ impl Bands {
     fn write_row(&mut self, plan: &Plan, model: ColorModel, y: usize, kernels: &Kernels, out: &mut PixelBuf) {
         let bands = &self.bands;
         let mut rows = [&[][..]; 4];
-        for (i, (c, temporary)) in plan.components[..plan.count]
-            .iter()
-            .zip(&mut self.rows)
-            .enumerate()
-        {
+        for (i, (c, temporary)) in plan.components[..plan.count].iter().zip(&mut self.rows).enumerate() {
             rows[i] = component_row(&bands[i], c, plan, y, temporary, kernels);
         }
         let stride = out.stride();
@@ -160,11 +145,7 @@ fn component_row<'a>(
     let start = first as isize - band.left as isize;
     let count = (plan.x + plan.width).div_ceil(c.expand_x) - first;
     let skip = plan.x % c.expand_x;
-    let far = if y.is_multiple_of(2) {
-        near.saturating_sub(1)
-    } else {
-        (near + 1).min(c.down - 1)
-    };
+    let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(c.down - 1) };
     let wide = &mut temporary[..count * c.expand_x];
     match c.upsample {
         Upsample::None => return &band.row(near, start)[..plan.width],
@@ -176,12 +157,7 @@ fn component_row<'a>(
         ),
         Upsample::Tall => {
             let bias = 1 + (y % 2) as u16;
-            (kernels.tall)(
-                &band.row(near, start)[..count],
-                &band.row(far, start)[..count],
-                bias,
-                wide,
-            );
+            (kernels.tall)(&band.row(near, start)[..count], &band.row(far, start)[..count], bias, wide);
         }
         Upsample::Replicate => upsample::replicate(&band.row(near, start)[..count], c.expand_x, wide),
     }

@@ -25,10 +25,12 @@ impl Bits {
     /// Brings the reservoir to 56 bits or more.
     #[inline(always)]
     pub(super) fn refill(&mut self, buf: &[u8]) {
-        if let Some(eight) = buf.get(self.pos..).and_then(|rest| rest.first_chunk::<LOAD>()) {
-            self.reservoir |= u64::from_be_bytes(*eight) >> self.count;
+        // Positions end far below the top of the address space, so that this one comparison is the whole check.
+        if let Some(eight) = buf.get(self.pos..self.pos.wrapping_add(LOAD)) {
+            let eight: [u8; LOAD] = eight.try_into().unwrap_or_default();
+            self.reservoir |= u64::from_be_bytes(eight) >> self.count;
         }
-        self.pos += ((63 - self.count) >> 3) as usize;
+        self.pos += ((63 ^ self.count) >> 3) as usize;
         self.count |= 56;
     }
 
@@ -241,10 +243,7 @@ fn find_ff(bytes: &[u8]) -> usize {
         }
         at += 8;
     }
-    at + bytes[at..]
-        .iter()
-        .position(|&byte| byte == 0xFF)
-        .unwrap_or(bytes.len() - at)
+    at + bytes[at..].iter().position(|&byte| byte == 0xFF).unwrap_or(bytes.len() - at)
 }
 
 #[cfg(test)]
@@ -280,10 +279,7 @@ mod tests {
         assert_eq!(feed.marker(), Some((0xD0, 11)));
         bits.refill(feed.bytes());
         bits.take(1);
-        assert!(matches!(
-            feed.check(&bits),
-            Err(JpegError::Corrupt { offset: 8, .. })
-        ));
+        assert!(matches!(feed.check(&bits), Err(JpegError::Corrupt { offset: 8, .. })));
     }
 
     #[test]

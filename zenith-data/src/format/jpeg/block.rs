@@ -2,10 +2,10 @@
 
 use super::bits::{Bits, extend};
 use super::header::ZIGZAG;
-use super::huffman::{AcEntry, END, PEEK, Table};
+use super::huffman::{AcEntry, AcSymbol, END, PEEK, SkipEntry, Table};
 
 /// Coefficients of a block in [`ORDER`], and room behind them for stores that belong nowhere.
-pub(super) type Block = [i16; 128];
+pub(super) type Block = [i16; 256];
 
 /// Where the coefficient of row `r` and column `c` (r * 8 + c) is stored: rows r and r + 4 side by side, so that the
 /// inverse transform finds its pairs of factors ready.
@@ -54,114 +54,130 @@ pub(super) fn dc_difference(bits: &mut Bits, buf: &[u8], table: &Table) -> Resul
         (length, size) = (long, u32::from(symbol & 15));
     }
     bits.consume(length);
-    let raw = (bits.reservoir >> 1 >> (63 - size)) as u32;
-    bits.consume(size);
-    Ok(extend(raw, size))
+    Ok(extend(bits.take(size), size))
 }
 
-#[cold]
-fn long_entry(bits: &Bits, table: &Table) -> Result<AcEntry, BlockError> {
-    let (length, symbol) = table.long(bits.reservoir).ok_or(BlockError::Code)?;
-    Ok(AcEntry::single(length, symbol))
-}
-
-/// The `size` bits that end `end` bits below the top.
+/// The symbol at the top of a reservoir, whatever its length.
 #[inline(always)]
-fn field(reservoir: u64, end: u32, size: u32) -> i16 {
-    let raw = (reservoir >> ((64 - end) & 63)) as u32 & ((1 << size) - 1);
-    extend(raw, size) as i16
+fn any_symbol(reservoir: u64, table: &Table) -> Result<AcSymbol, BlockError> {
+    let entry = table.plain()[(reservoir >> (64 - PEEK)) as usize];
+    if entry == 0 {
+        let (length, symbol) = table.long(reservoir).ok_or(BlockError::Code)?;
+        return Ok(AcSymbol::new(length, symbol));
+    }
+    Ok(AcSymbol::new(u32::from(entry >> 8), entry as u8))
 }
 
 /// Reads the AC coefficients into `block`, which must be zero there, and returns how many zigzag positions (DC included)
 /// can be other than zero.
 #[inline(always)]
 pub(super) fn ac_coefficients(
-    bits: &mut Bits,
+    state: &mut Bits,
     buf: &[u8],
     table: &Table,
     block: &mut Block,
 ) -> Result<u32, BlockError> {
     let lookup = table.ac();
+    let mut bits = *state;
     let mut k = 1_u32;
     loop {
         // The window is there before the refill: looking it up does not wait for the load.
-        let mut entry = AcEntry(lookup[(bits.reservoir >> (64 - PEEK)) as usize]);
+        let entry = AcEntry(lookup[(bits.reservoir >> (64 - PEEK)) as usize]);
         bits.refill(buf);
-        if entry.0 == 0 {
-            entry = long_entry(bits, table)?;
-        }
-        let before = *bits;
-        bits.consume(entry.total());
-        let first = k + entry.run1();
-        let last = k + entry.advance() - 1;
-        // Without a second symbol both stores hit the same place (or the second falls into the spare room): order matters.
-        let second = usize::from(ORDER[(last & 255) as usize] & 127);
-        block[second] = field(before.reservoir, entry.total(), entry.size2());
-        let place = usize::from(ORDER[(first & 255) as usize] & 127);
-        block[place] = field(before.reservoir, entry.end1(), entry.size1());
-        k = last + 1;
-        if k >= 64 {
-            if k == 64 {
-                return Ok(64);
+        if entry.bits() == 0 {
+            let symbol = any_symbol(bits.reservoir, table)?;
+            bits.consume(symbol.length);
+            let value = extend(bits.take(symbol.size), symbol.size);
+            block[usize::from(ORDER[usize::from((k + symbol.run) as u8)])] = value as i16;
+            if symbol.advance == END {
+                *state = bits;
+                return Ok(k);
             }
-            if k & (END - 1) < 64 {
-                return Ok(k & (END - 1));
+            k += symbol.advance;
+            if k >= 64 {
+                *state = bits;
+                return if k == 64 { Ok(64) } else { Err(BlockError::Length) };
+            }
+            continue;
+        }
+        let before = bits;
+        bits.consume(entry.bits());
+        let first = k + entry.run1();
+        k += entry.advance();
+        // Without a second symbol both stores hit the same place, or the second falls into the spare room: order matters.
+        block[usize::from(ORDER[usize::from((k - 1) as u8)])] = entry.value2();
+        block[usize::from(ORDER[usize::from(first as u8)])] = entry.value1();
+        if k >= 64 {
+            let used = if entry.ends() { k - END } else { k };
+            if used <= 63 || !entry.ends() && used == 64 {
+                *state = bits;
+                return Ok(used);
             }
             // The first of two symbols completed the block, or neither belongs here.
             if first != 63 {
                 return Err(BlockError::Length);
             }
-            *bits = before;
-            bits.consume(entry.end1());
-            return Ok(64);
+            *state = before;
+            return complete(state, table).map(|()| 64);
         }
     }
+}
+
+/// Goes past the one symbol that completes a block.
+#[cold]
+fn complete(bits: &mut Bits, table: &Table) -> Result<(), BlockError> {
+    let symbol = any_symbol(bits.reservoir, table)?;
+    bits.consume(symbol.length + symbol.size);
+    Ok(())
 }
 
 /// Goes past the AC coefficients of a block.
 #[inline(always)]
-pub(super) fn skip_coefficients(bits: &mut Bits, buf: &[u8], table: &Table) -> Result<(), BlockError> {
+pub(super) fn skip_coefficients(state: &mut Bits, buf: &[u8], table: &Table) -> Result<(), BlockError> {
     let lookup = table.skip();
+    let mut bits = *state;
     let mut k = 1_u32;
     loop {
-        let entry = u32::from(lookup[(bits.reservoir >> (64 - PEEK)) as usize]);
+        let entry = SkipEntry(lookup[(bits.reservoir >> (64 - PEEK)) as usize]);
         bits.refill(buf);
-        let before = *bits;
-        if entry == 0 {
-            let entry = long_entry(bits, table)?;
-            bits.consume(entry.total());
-            k += entry.advance();
-        } else {
-            bits.consume(entry & 31);
-            k += entry >> 8;
+        if entry.bits() == 0 {
+            let symbol = any_symbol(bits.reservoir, table)?;
+            bits.consume(symbol.length + symbol.size);
+            k += symbol.advance;
+            if symbol.advance != END && k < 64 {
+                continue;
+            }
+            *state = bits;
+            return if symbol.advance == END || k == 64 { Ok(()) } else { Err(BlockError::Length) };
         }
+        let before = bits;
+        bits.consume(entry.bits());
+        k += entry.advance();
         if k >= 64 {
-            if k == 64 || k >= END && k & (END - 1) < 64 {
+            let used = if entry.ends() { k - END } else { k };
+            if used <= 63 || !entry.ends() && used == 64 {
+                *state = bits;
                 return Ok(());
             }
-            if entry == 0 {
-                return Err(BlockError::Length);
-            }
-            *bits = before;
-            return finish_skip(bits, table, k - (entry >> 8));
+            *state = before;
+            return complete_skip(state, table, k - entry.advance());
         }
     }
 }
 
-/// Ends a block one symbol at a time, where several at once would reach into the next block. The reservoir holds all bits
-/// of the window.
+/// Ends a block one symbol at a time, where several at once would reach into the next block. The reservoir holds all
+/// of them.
 #[cold]
-fn finish_skip(bits: &mut Bits, table: &Table, mut k: u32) -> Result<(), BlockError> {
+fn complete_skip(bits: &mut Bits, table: &Table, mut k: u32) -> Result<(), BlockError> {
     loop {
-        let plain = table.plain()[(bits.reservoir >> (64 - PEEK)) as usize];
-        let entry = AcEntry::single(u32::from(plain >> 8), plain as u8);
-        bits.consume(entry.total());
-        k += entry.advance();
-        if k == 64 || k >= END && k & (END - 1) < 64 {
+        let symbol = any_symbol(bits.reservoir, table)?;
+        bits.consume(symbol.length + symbol.size);
+        if symbol.advance == END {
             return Ok(());
         }
-        if k > 64 {
-            return Err(BlockError::Length);
+        k += symbol.advance;
+        if k >= 64 {
+            return if k == 64 { Ok(()) } else { Err(BlockError::Length) };
         }
     }
 }

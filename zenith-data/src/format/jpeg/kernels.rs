@@ -2,7 +2,7 @@
 
 use super::idct::{self, Idct};
 use super::sequential::{self, DecodeRun, SkipRun};
-use super::{color, upsample};
+use super::{avx2, color, upsample};
 
 /// The kernels a decoder calls.
 #[derive(Clone, Copy)]
@@ -32,6 +32,6 @@ impl Kernels {
 
     /// The best for this machine.
     pub(super) fn detect() -> Self {
-        Self::PORTABLE
+        avx2::kernels().unwrap_or(Self::PORTABLE)
     }
 }

@@ -6,6 +6,8 @@
 //! makes samples of blocks, `bands` keeps a few rows of them and makes pixel rows with `upsample` and `color`.
 //! `kernels` says which twin of a kernel runs. No file is opened and no orientation applied here.
 
+#[cfg_attr(not(target_arch = "x86_64"), path = "avx2_disabled.rs")]
+mod avx2;
 mod bands;
 mod bits;
 mod block;
@@ -15,6 +17,7 @@ mod exif;
 mod header;
 mod huffman;
 mod idct;
+mod index;
 mod kernels;
 mod plan;
 mod progressive;
@@ -24,6 +27,7 @@ mod upsample;
 
 pub use error::JpegError;
 pub use header::{Header, Parsed, parse, read_header};
+pub use index::EntropyIndex;
 pub use plan::Scale;
 
 use crate::pixels::{PixelBuf, Region};
@@ -32,26 +36,29 @@ use header::ColorModel;
 use kernels::Kernels;
 use plan::Plan;
 use progressive::Store;
-use scan::{Cursor, Slots, Wanted, mcu_blocks, steps};
+use scan::{Cursor, McuBlock, Slots, Wanted, mcu_blocks, steps};
 use sequential::Stage;
 
 /// What to decode of a picture.
 #[derive(Clone, Copy, Debug)]
-pub struct DecodeOptions {
+pub struct DecodeOptions<'i> {
     /// The rectangle wanted, in pixels of the scaled picture; all of it where `None`.
     pub region: Option<Region>,
     /// The size of the result relative to the picture.
     pub scale: Scale,
     /// Most pixels (before scaling) that a picture may have.
     pub max_pixels: u64,
+    /// Entry points into this very picture's data.
+    pub index: Option<&'i EntropyIndex>,
 }
 
-impl Default for DecodeOptions {
+impl Default for DecodeOptions<'_> {
     fn default() -> Self {
         Self {
             region: None,
             scale: Scale::Full,
             max_pixels: 1 << 28,
+            index: None,
         }
     }
 }
@@ -100,12 +107,7 @@ impl Decoder {
     /// # Errors
     /// The bytes are no JPEG, are damaged where the region needs them, are of an unsupported kind or above the pixel
     /// limit; or the region is not inside the picture. The contents of `out` are then unspecified.
-    pub fn decode(
-        &mut self,
-        bytes: &[u8],
-        options: &DecodeOptions,
-        out: &mut PixelBuf,
-    ) -> Result<(), JpegError> {
+    pub fn decode(&mut self, bytes: &[u8], options: &DecodeOptions<'_>, out: &mut PixelBuf) -> Result<(), JpegError> {
         self.decode_parsed(&parse(bytes)?, options, out)
     }
 
@@ -116,7 +118,7 @@ impl Decoder {
     pub fn decode_parsed(
         &mut self,
         parsed: &Parsed<'_>,
-        options: &DecodeOptions,
+        options: &DecodeOptions<'_>,
         out: &mut PixelBuf,
     ) -> Result<(), JpegError> {
         let frame = &parsed.frame;
@@ -129,6 +131,9 @@ impl Decoder {
             });
         }
         let plan = Plan::new(frame, options.region, options.scale)?;
+        if let Some(index) = options.index {
+            index.check(parsed, &plan)?;
+        }
         let channels = if parsed.model == ColorModel::Gray { 1 } else { 3 };
         out.reset(plan.width as u32, plan.height as u32, channels);
         self.bands.reset(&plan);
@@ -145,44 +150,85 @@ impl Decoder {
             idct: transforms.map(|(full, _)| full),
             flat: transforms.map(|(_, flat)| flat),
         };
-        if frame.progressive || parsed.scan.count < frame.count {
-            progressive::gather(
-                parsed,
-                &plan,
-                &mut self.slots,
-                &mut stage,
-                &mut self.store,
-                &mut self.bytes,
-            )?;
+        if is_gathered(parsed) {
+            progressive::gather(parsed, &plan, &mut self.slots, &mut stage, &mut self.store, &mut self.bytes)?;
             progressive::render(parsed, &stage, &mut self.store, &mut self.bands, &kernels, out);
             return Ok(());
         }
         for component in 0..frame.count {
             stage.steps[component] = steps(&parsed.tables, frame, component, parsed.scan.at)?;
         }
-        self.slots
-            .load(&parsed.tables, &parsed.scan, Wanted { dc: true, ac: true })?;
-        for component in &parsed.scan.components[..frame.count] {
-            self.slots.ac[component.ac].prepare_ac();
-            self.slots.ac[component.ac].prepare_skip();
-        }
-        let blocks = mcu_blocks(frame, &parsed.scan, &self.slots);
-        let mut cursor = Cursor::new(
-            parsed.bytes,
-            parsed.scan.data,
-            parsed.tables.restart_interval,
-            &mut self.bytes,
-        );
+        let (blocks, mut cursor) = open(parsed, &plan, &mut self.slots, &mut self.bytes, true)?;
         for row in plan.rows.clone() {
-            sequential::skip_to(
-                &mut cursor,
-                &blocks,
-                row * plan.mcus_x + plan.columns.start,
-                &kernels,
-            )?;
+            let entry = options.index.and_then(|index| index.before(row, plan.columns.start));
+            if let Some(entry) = entry.filter(|entry| entry.mcu > cursor.mcu) {
+                cursor.seek(&entry)?;
+            }
+            sequential::skip_to(&mut cursor, &blocks, row * plan.mcus_x + plan.columns.start, &kernels)?;
             sequential::decode_row(&mut cursor, &blocks, &stage, row, &mut self.bands, &kernels)?;
             self.bands.finish_row(&plan, parsed.model, row, &kernels, out);
         }
         Ok(())
     }
+
+    /// Makes an index of a picture's entropy-coded data, with entry points some MCUs apart.
+    ///
+    /// # Errors
+    /// The picture is damaged, or of several scans, which have no such index.
+    pub fn index(&mut self, bytes: &[u8]) -> Result<EntropyIndex, JpegError> {
+        self.index_every(bytes, INDEX_SPACING)
+    }
+
+    /// As [`Self::index`], with `spacing` MCUs (at least 1, at most a row) between entry points.
+    ///
+    /// # Errors
+    /// As [`Self::index`].
+    pub fn index_every(&mut self, bytes: &[u8], spacing: u16) -> Result<EntropyIndex, JpegError> {
+        let parsed = parse(bytes)?;
+        if is_gathered(&parsed) {
+            return Err(JpegError::unsupported(parsed.scan.at, "an entropy index of a picture of several scans"));
+        }
+        let plan = Plan::new(&parsed.frame, None, Scale::Full)?;
+        let mut index = EntropyIndex::new(&parsed, &plan, spacing)?;
+        let (blocks, mut cursor) = open(&parsed, &plan, &mut self.slots, &mut self.bytes, false)?;
+        for row in 0..plan.mcus_y {
+            for column in (0..plan.mcus_x).step_by(index.spacing()) {
+                sequential::skip_to(&mut cursor, &blocks, row * plan.mcus_x + column, &self.kernels)?;
+                index.push(&mut cursor)?;
+            }
+        }
+        sequential::skip_to(&mut cursor, &blocks, plan.mcus_y * plan.mcus_x, &self.kernels)?;
+        Ok(index)
+    }
+}
+
+/// MCUs between the entry points of an index, where nothing else is asked for.
+const INDEX_SPACING: u16 = 8;
+
+/// Whether the coefficients come in several scans and must be gathered before they are transformed.
+fn is_gathered(parsed: &Parsed<'_>) -> bool {
+    parsed.frame.progressive || parsed.scan.count < parsed.frame.count
+}
+
+/// Goes to the start of a lone sequential scan, with its tables ready to be read past and, where wanted, for values.
+fn open<'a, 's>(
+    parsed: &Parsed<'a>,
+    plan: &Plan,
+    slots: &'s mut Slots,
+    scratch: &'s mut Vec<u8>,
+    values: bool,
+) -> Result<(Vec<McuBlock<'s>>, Cursor<'a, 's>), JpegError> {
+    slots.load(&parsed.tables, &parsed.scan, Wanted { dc: true, ac: true })?;
+    for component in &parsed.scan.components[..parsed.scan.count] {
+        let table = &mut slots.ac[component.ac];
+        // A whole picture at a scale with AC coefficients has nothing to read past.
+        if !values || !plan.is_whole() {
+            table.prepare_skip();
+        }
+        if values {
+            table.prepare_ac();
+        }
+    }
+    let blocks = mcu_blocks(&parsed.frame, &parsed.scan, slots);
+    Ok((blocks, Cursor::new(parsed.bytes, parsed.scan.data, parsed.tables.restart_interval, scratch)))
 }

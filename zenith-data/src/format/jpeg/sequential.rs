@@ -19,7 +19,8 @@ pub(super) struct Stage<'p> {
     pub(super) flat: [Idct; 4],
 }
 
-/// Reads past a number of MCUs between restart markers. The inner error is a block's, found where the cursor stands.
+/// Reads past a number of MCUs between restart markers. The inner error is a block's of the
+/// MCU at which the cursor stops.
 pub(super) type SkipRun =
     fn(&mut Cursor<'_, '_>, &[McuBlock<'_>], usize) -> Result<Result<(), BlockError>, JpegError>;
 
@@ -85,18 +86,16 @@ pub(super) fn skip_run(
     count: usize,
 ) -> Result<Result<(), BlockError>, JpegError> {
     for _ in 0..count {
-        cursor
-            .feed
-            .provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
-        let mut bits = cursor.bits;
+        cursor.feed.provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
+        let (mut bits, buf) = (cursor.bits, cursor.feed.bytes());
         for block in blocks {
-            let outcome = dc_difference(&mut bits, cursor.feed.bytes(), block.dc).and_then(|difference| {
-                let predictor = &mut cursor.predictors[block.component & 3];
-                *predictor = predictor.wrapping_add(difference);
-                skip_coefficients(&mut bits, cursor.feed.bytes(), block.ac)
-            });
-            if let Err(error) = outcome {
-                cursor.bits = bits;
+            let difference = match dc_difference(&mut bits, buf, block.dc) {
+                Ok(difference) => difference,
+                Err(error) => return Ok(Err(error)),
+            };
+            let predictor = &mut cursor.predictors[block.component & 3];
+            *predictor = predictor.wrapping_add(difference);
+            if let Err(error) = skip_coefficients(&mut bits, buf, block.ac) {
                 return Ok(Err(error));
             }
         }
@@ -115,42 +114,34 @@ pub(super) fn decode_run(
     (row, first, count): (usize, usize, usize),
     bands: &mut Bands,
 ) -> Result<Result<(), BlockError>, JpegError> {
-    let mut coefficients: Block = [0; 128];
+    let mut coefficients: Block = [0; 256];
     for column in first..first + count {
-        cursor
-            .feed
-            .provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
-        let mut bits = cursor.bits;
-        let buf = cursor.feed.bytes();
+        cursor.feed.provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
+        let (mut bits, buf) = (cursor.bits, cursor.feed.bytes());
         for block in blocks {
             let component = block.component & 3;
             let c = &stage.plan.components[component];
             let (bx, by) = (column * block.h + block.dx, row * block.v + block.dy);
             let needed = (c.bx.0..c.bx.1).contains(&bx) && (c.by.0..c.by.1).contains(&by);
-            let outcome = dc_difference(&mut bits, buf, block.dc).and_then(|difference| {
-                let predictor = &mut cursor.predictors[component];
-                *predictor = predictor.wrapping_add(difference);
-                coefficients[0] = *predictor as i16;
-                if needed && c.block > 1 {
-                    ac_coefficients(&mut bits, buf, block.ac, &mut coefficients)
-                } else {
-                    skip_coefficients(&mut bits, buf, block.ac).map(|()| 1)
-                }
-            });
-            let used = match outcome {
+            let difference = match dc_difference(&mut bits, buf, block.dc) {
+                Ok(difference) => difference,
+                Err(error) => return Ok(Err(error)),
+            };
+            let predictor = &mut cursor.predictors[component];
+            *predictor = predictor.wrapping_add(difference);
+            coefficients[0] = *predictor as i16;
+            let used = if needed && c.block > 1 {
+                ac_coefficients(&mut bits, buf, block.ac, &mut coefficients)
+            } else {
+                skip_coefficients(&mut bits, buf, block.ac).map(|()| 1)
+            };
+            let used = match used {
                 Ok(used) => used,
-                Err(error) => {
-                    cursor.bits = bits;
-                    return Ok(Err(error));
-                }
+                Err(error) => return Ok(Err(error)),
             };
             if needed {
-                let (out, stride) = bands.band(component).block(bx, by, c.block);
-                let idct = if used == 1 {
-                    stage.flat[component]
-                } else {
-                    stage.idct[component]
-                };
+                let (out, stride) = bands.band(component).block(bx, row, block.dy, c.block);
+                let idct = if used == 1 { stage.flat[component] } else { stage.idct[component] };
                 idct(&mut coefficients, &stage.steps[component], out, stride);
             }
         }

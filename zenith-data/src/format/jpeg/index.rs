@@ -1,0 +1,182 @@
+//! Entry points into a picture's entropy-coded data: where some MCUs begin and what the DC predictors are there. A
+//! decode with the index starts at the nearest one instead of reading everything before it; the pixels are the same.
+
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::error::JpegError;
+use super::header::Parsed;
+use super::plan::Plan;
+use super::scan::Cursor;
+
+/// First bytes of a stored index: format and version.
+const MAGIC: [u8; 4] = *b"ZJX1";
+/// Bytes in front of a stored index's entries.
+const HEAD: usize = 4 + 8 + 8 + 4 + 4 + 2 + 1;
+/// Bytes at each end of the entropy-coded data that tell one file from another.
+const PROBE: usize = 4096;
+
+/// Entry points into one picture of a single sequential scan. Takes 5 bytes and 2 for each component an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntropyIndex {
+    /// Length and hash of the file it belongs to.
+    length: u64,
+    identity: u64,
+    mcus_x: u32,
+    mcus_y: u32,
+    /// MCUs between entries; each row of MCUs begins with one.
+    spacing: u16,
+    components: u8,
+    /// Byte of the file in which each entry begins.
+    offsets: Vec<u32>,
+    /// Bit of that byte, from its top.
+    bits: Vec<u8>,
+    /// DC predictors, by component, of each entry.
+    predictors: Vec<i16>,
+}
+
+/// One entry point.
+pub(super) struct Entry {
+    pub(super) mcu: usize,
+    pub(super) offset: usize,
+    pub(super) bit: u32,
+    pub(super) predictors: [i32; 4],
+}
+
+/// Tells a file from others by its header and both ends of its data, without reading all of it.
+fn identity(parsed: &Parsed<'_>) -> u64 {
+    let bytes = parsed.bytes;
+    let mut hash = Xxh3::new();
+    hash.update(&bytes[..bytes.len().min(parsed.scan.data + PROBE)]);
+    hash.update(&bytes[bytes.len().saturating_sub(PROBE)..]);
+    hash.digest()
+}
+
+impl EntropyIndex {
+    pub(super) fn new(parsed: &Parsed<'_>, plan: &Plan, spacing: u16) -> Result<Self, JpegError> {
+        if u32::try_from(parsed.bytes.len()).is_err() {
+            return Err(JpegError::unsupported(0, "an entropy index of a file of 4 GiB or more"));
+        }
+        let mcus_x = plan.mcus_x as u32;
+        Ok(Self {
+            length: parsed.bytes.len() as u64,
+            identity: identity(parsed),
+            mcus_x,
+            mcus_y: plan.mcus_y as u32,
+            spacing: spacing.min(u16::try_from(mcus_x).unwrap_or(u16::MAX)).max(1),
+            components: plan.count as u8,
+            offsets: Vec::new(),
+            bits: Vec::new(),
+            predictors: Vec::new(),
+        })
+    }
+
+    /// MCUs between entries of a row.
+    pub(super) fn spacing(&self) -> usize {
+        usize::from(self.spacing)
+    }
+
+    /// Adds the place where `cursor` stands.
+    pub(super) fn push(&mut self, cursor: &mut Cursor<'_, '_>) -> Result<(), JpegError> {
+        let (offset, bit) = cursor.position()?;
+        self.offsets.push(offset as u32);
+        self.bits.push(bit as u8);
+        let predictors = &cursor.predictors[..usize::from(self.components)];
+        // A coefficient has 16 bits: more of the sum does not matter.
+        self.predictors.extend(predictors.iter().map(|&predictor| predictor as i16));
+        Ok(())
+    }
+
+    /// Checks that the index is of this file.
+    pub(super) fn check(&self, parsed: &Parsed<'_>, plan: &Plan) -> Result<(), JpegError> {
+        let shape = (self.mcus_x as usize, self.mcus_y as usize, usize::from(self.components));
+        if self.length != parsed.bytes.len() as u64
+            || shape != (plan.mcus_x, plan.mcus_y, plan.count)
+            || self.identity != identity(parsed)
+        {
+            return Err(JpegError::Index("it belongs to other bytes"));
+        }
+        Ok(())
+    }
+
+    /// The last entry at or before the MCU at `row`, `column`.
+    pub(super) fn before(&self, row: usize, column: usize) -> Option<Entry> {
+        let step = column / self.spacing();
+        let at = row * (self.mcus_x as usize).div_ceil(self.spacing()) + step;
+        let count = usize::from(self.components);
+        let mut predictors = [0; 4];
+        for (predictor, stored) in predictors.iter_mut().zip(self.predictors.get(at * count..(at + 1) * count)?) {
+            *predictor = i32::from(*stored);
+        }
+        Some(Entry {
+            mcu: row * self.mcus_x as usize + step * self.spacing(),
+            offset: *self.offsets.get(at)? as usize,
+            bit: u32::from(*self.bits.get(at)?),
+            predictors,
+        })
+    }
+
+    /// The index as bytes to be kept beside the picture; see [`Self::from_bytes`].
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEAD + self.offsets.len() * (5 + 2 * usize::from(self.components)) + 8);
+        out.extend(MAGIC);
+        out.extend(self.length.to_le_bytes());
+        out.extend(self.identity.to_le_bytes());
+        out.extend(self.mcus_x.to_le_bytes());
+        out.extend(self.mcus_y.to_le_bytes());
+        out.extend(self.spacing.to_le_bytes());
+        out.push(self.components);
+        out.extend(self.offsets.iter().flat_map(|offset| offset.to_le_bytes()));
+        out.extend(&self.bits);
+        out.extend(self.predictors.iter().flat_map(|predictor| predictor.to_le_bytes()));
+        let sum = xxh3_64(&out);
+        out.extend(sum.to_le_bytes());
+        out
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`JpegError::Index`]: the bytes are not a whole index of this version. Whether it belongs to a certain picture is
+    /// found out when that is decoded.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, JpegError> {
+        let damaged = JpegError::Index("it is damaged");
+        let (body, sum) = bytes.split_last_chunk::<8>().ok_or(damaged)?;
+        let rest = body.strip_prefix(&MAGIC).ok_or(JpegError::Index("it is of another kind or version"))?;
+        if xxh3_64(body) != u64::from_le_bytes(*sum) {
+            return Err(damaged);
+        }
+        let (length, rest) = rest.split_first_chunk::<8>().ok_or(damaged)?;
+        let (identity, rest) = rest.split_first_chunk::<8>().ok_or(damaged)?;
+        let (mcus_x, rest) = rest.split_first_chunk::<4>().ok_or(damaged)?;
+        let (mcus_y, rest) = rest.split_first_chunk::<4>().ok_or(damaged)?;
+        let (spacing, rest) = rest.split_first_chunk::<2>().ok_or(damaged)?;
+        let (&components, rest) = rest.split_first().ok_or(damaged)?;
+        let (mcus_x, mcus_y) = (u32::from_le_bytes(*mcus_x), u32::from_le_bytes(*mcus_y));
+        let spacing = u16::from_le_bytes(*spacing);
+        if spacing == 0 || !matches!(components, 1 | 3 | 4) || mcus_x > 8192 || mcus_y > 8192 {
+            return Err(damaged);
+        }
+        let count = (mcus_x.div_ceil(u32::from(spacing)) * mcus_y) as usize;
+        let per_entry = 5 + 2 * usize::from(components);
+        if rest.len() != count * per_entry {
+            return Err(damaged);
+        }
+        let (offsets, rest) = rest.split_at(4 * count);
+        let (bits, predictors) = rest.split_at(count);
+        if bits.iter().any(|&bit| bit > 7) {
+            return Err(damaged);
+        }
+        Ok(Self {
+            length: u64::from_le_bytes(*length),
+            identity: u64::from_le_bytes(*identity),
+            mcus_x,
+            mcus_y,
+            spacing,
+            components,
+            offsets: offsets.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect(),
+            bits: bits.to_vec(),
+            predictors: predictors.as_chunks().0.iter().map(|two| i16::from_le_bytes(*two)).collect(),
+        })
+    }
+}
