@@ -4,9 +4,9 @@
 /// One change of colour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Change {
-    Brightness(f32),
-    Contrast(f32),
-    Saturation(f32),
+    Brightness(f64),
+    Contrast(f64),
+    Saturation(f64),
     Hue(f64),
     Gray,
 }
@@ -21,11 +21,11 @@ pub(super) enum Arithmetic {
 impl Arithmetic {
     /// `ratio * value + (1 - ratio) * other`, truncated.
     #[inline]
-    fn blend(self, value: f32, other: f32, ratio: f32) -> u8 {
+    fn blend(self, value: f32, other: f32, ratio: f64) -> u8 {
         // Float to u8 conversion in Rust saturates, which is the clamp.
         match self {
-            Arithmetic::Pil => (other + ratio * (value - other)) as u8,
-            Arithmetic::Tensor => (value * ratio + other * (1.0 - ratio)) as u8,
+            Arithmetic::Pil => (other + ratio as f32 * (value - other)) as u8,
+            Arithmetic::Tensor => fused(other, (1.0 - ratio) as f32, value * ratio as f32) as u8,
         }
     }
 
@@ -37,7 +37,10 @@ impl Arithmetic {
             Arithmetic::Pil => {
                 ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
             }
-            Arithmetic::Tensor => (f32::from(r) * 0.2989 + f32::from(g) * 0.587 + f32::from(b) * 0.114) as u8,
+            Arithmetic::Tensor => {
+                let red = f32::from(r) * 0.2989;
+                fused(f32::from(b), 0.114, fused(f32::from(g), 0.587, red)) as u8
+            }
         }
     }
 
@@ -90,6 +93,12 @@ impl Arithmetic {
             Arithmetic::Tensor => mean as f32,
         }
     }
+}
+
+/// `a * b + c` with one rounding, as torch's vector loops compute it; the product is exact in f64.
+#[inline]
+fn fused(a: f32, b: f32, c: f32) -> f32 {
+    (f64::from(a) * f64::from(b) + f64::from(c)) as f32
 }
 
 /// Maps each byte by a function of its value.

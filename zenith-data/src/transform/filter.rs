@@ -125,7 +125,16 @@ pub(super) struct Layout {
 impl Taps {
     /// Computes the table of `layout` for `axis`.
     pub(super) fn build(&mut self, axis: Axis, filter: Filter, layout: Layout) {
-        let largest = self.evaluate(axis, filter, layout);
+        // The precision is the whole axis's, so that a window is exactly a part of the whole.
+        let whole = Layout {
+            first: 0,
+            count: axis.output,
+            ..layout
+        };
+        let largest = self.evaluate(axis, filter, whole);
+        if layout.count != axis.output {
+            self.evaluate(axis, filter, layout);
+        }
         // 22 bits is what an i32 sum of 8-bit pixels can hold; an i16 weight holds fewer unless all are small.
         self.shift = (1..=22)
             .rev()
@@ -191,7 +200,11 @@ impl Taps {
         self.pairs = 1;
         for run in &mut self.runs {
             let exact = &self.exact[run.at..run.at + run.count];
-            let lead = exact.iter().position(|&w| round(w) != 0).unwrap_or(0);
+            // With the light taps gone the starts might step back, which the vertical loop's ring cannot.
+            let lead = exact
+                .iter()
+                .position(|&w| layout.even || round(w) != 0)
+                .unwrap_or(0);
             let last = exact.iter().rposition(|&w| round(w) != 0).unwrap_or(lead);
             run.at += lead;
             run.first += lead as u32;

@@ -20,3 +20,6 @@ pub use emit::Order;
 pub use ops::{Interpolation, Mode, Op, TransformError};
 pub use plan::{Output, Plan, Scratch};
 pub use view::View;
+
+#[cfg(test)]
+mod tests;

@@ -402,9 +402,9 @@ impl Step {
                 for kind in order {
                     if let Some(factor) = factors[kind] {
                         let change = match kind {
-                            0 => Change::Brightness(factor as f32),
-                            1 => Change::Contrast(factor as f32),
-                            2 => Change::Saturation(factor as f32),
+                            0 => Change::Brightness(factor),
+                            1 => Change::Contrast(factor),
+                            2 => Change::Saturation(factor),
                             _ => Change::Hue(factor),
                         };
                         view.color(arithmetic, change);
