@@ -8,4 +8,5 @@ pub mod buffer;
 pub mod io;
 pub mod numa;
 pub mod sync;
+pub mod telemetry;
 pub mod thread;

@@ -27,7 +27,8 @@ mod slots;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::ptr::NonNull;
 
 use crate::sync::Gate;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -63,30 +64,88 @@ struct Shared<T> {
 }
 
 struct State {
-    producer_waits: AtomicBool,
-    consumer_waits: AtomicBool,
+    /// The producer waits for room, so the consumer is to wake it; always set where publishing needs a fence.
+    alert_consumer: AtomicBool,
+    /// The consumer waits for values, so the producer is to wake it; always set where publishing needs a fence.
+    alert_producer: AtomicBool,
     producer_gone: AtomicBool,
     consumer_gone: AtomicBool,
+    /// One end has let go.
+    deserted: AtomicBool,
+}
+
+/// The hold of one end on what both share, which the second to let go frees. The ends themselves have no `Drop`, and
+/// letting go takes no address of one: either would keep their indices from living in registers.
+struct Hold<T> {
+    shared: NonNull<Shared<T>>,
+    produces: bool,
+}
+
+// SAFETY: an end is used by one thread at a time; what both reach is atomic or handed from one to the other.
+unsafe impl<T: Send> Send for Hold<T> {}
+
+impl<T> Deref for Hold<T> {
+    type Target = Shared<T>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Shared<T> {
+        // SAFETY: freed only when both holds are gone.
+        unsafe { self.shared.as_ref() }
+    }
+}
+
+impl<T> Drop for Hold<T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: this hold is not used again.
+        unsafe { let_go(self.shared, self.produces) };
+    }
+}
+
+/// Tells the other end, and frees everything if it has let go before.
+///
+/// # Safety
+/// Once for each end, which does not use `shared` afterwards.
+#[cold]
+#[inline(never)]
+unsafe fn let_go<T>(shared: NonNull<Shared<T>>, produces: bool) {
+    // SAFETY: this end has not let go yet.
+    let Shared {
+        state, values, room, ..
+    } = unsafe { shared.as_ref() };
+    let (gone, gate) = if produces {
+        (&state.0.producer_gone, values)
+    } else {
+        (&state.0.consumer_gone, room)
+    };
+    gone.store(true, Ordering::Release);
+    gate.notify_all();
+    if state.0.deserted.swap(true, Ordering::AcqRel) {
+        // SAFETY: `ring` made it from a box; the other end has let go, and this is the last use.
+        drop(unsafe { Box::from_raw(shared.as_ptr()) });
+    }
 }
 
 /// The end of a ring that values go in at.
 pub struct Producer<T> {
-    shared: Arc<Shared<T>>,
+    shared: Hold<T>,
     /// As `shared.tail`, which only this end writes.
     tail: usize,
     /// `shared.head` when last looked at; the real one is this or further.
     head: usize,
     capacity: usize,
+    slots: Slots<T>,
     barriers: Barriers,
 }
 
 /// The end of a ring that values come out at.
 pub struct Consumer<T> {
-    shared: Arc<Shared<T>>,
+    shared: Hold<T>,
     /// As `shared.head`, which only this end writes.
     head: usize,
     /// `shared.tail` when last looked at; the real one is this or further.
     tail: usize,
+    slots: Slots<T>,
     barriers: Barriers,
 }
 
@@ -95,32 +154,37 @@ pub struct Consumer<T> {
 pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
     let capacity = capacity.max(1);
     let barriers = Barriers::choose();
-    let shared = Arc::new(Shared {
+    let slots = Slots::allocate(capacity);
+    let shared = Box::new(Shared {
         tail: Apart(AtomicUsize::new(0)),
         head: Apart(AtomicUsize::new(0)),
         state: Apart(State {
-            producer_waits: AtomicBool::new(false),
-            consumer_waits: AtomicBool::new(false),
+            alert_consumer: AtomicBool::new(barriers.fenced()),
+            alert_producer: AtomicBool::new(barriers.fenced()),
             producer_gone: AtomicBool::new(false),
             consumer_gone: AtomicBool::new(false),
+            deserted: AtomicBool::new(false),
         }),
         values: Gate::new(),
         room: Gate::new(),
-        slots: Slots::new(capacity),
+        slots,
     });
-    let producer = Producer {
-        shared: Arc::clone(&shared),
-        tail: 0,
-        head: 0,
-        capacity,
-        barriers,
-    };
+    let shared = NonNull::from(Box::leak(shared));
+    let hold = |produces| Hold { shared, produces };
     (
-        producer,
+        Producer {
+            shared: hold(true),
+            tail: 0,
+            head: 0,
+            capacity,
+            slots,
+            barriers,
+        },
         Consumer {
-            shared,
+            shared: hold(false),
             head: 0,
             tail: 0,
+            slots,
             barriers,
         },
     )
@@ -133,11 +197,11 @@ impl<T> Producer<T> {
     /// [`Full`], with the value. A ring without a consumer fills up; see [`Producer::is_abandoned`].
     #[inline]
     pub fn try_push(&mut self, value: T) -> Result<(), Full<T>> {
-        if self.tail.wrapping_sub(self.head) == self.capacity && self.look() == 0 {
+        if self.tail.wrapping_sub(self.head) == self.capacity && self.look() == 0 && self.look_again() == 0 {
             return Err(Full(value));
         }
         // SAFETY: `tail` is less than `capacity` beyond `head`, so the consumer is done with this slot.
-        unsafe { self.shared.slots.write(self.tail, value) };
+        unsafe { self.slots.write(self.tail, value) };
         self.publish(1);
         Ok(())
     }
@@ -167,7 +231,7 @@ impl<T> Producer<T> {
         for value in values.into_iter().take(room) {
             // SAFETY: `count` is less than `room`, so the slot is within `capacity` of `head`. Should the iterator
             // panic, the values written so far are not published and leak.
-            unsafe { self.shared.slots.write(self.tail.wrapping_add(count), value) };
+            unsafe { self.slots.write(self.tail.wrapping_add(count), value) };
             count += 1;
         }
         self.publish(count);
@@ -185,7 +249,7 @@ impl<T> Producer<T> {
             self.look().min(values.len())
         };
         // SAFETY: `count` slots from `tail` on are within `capacity` of `head`.
-        unsafe { self.shared.slots.copy_in(self.tail, &values[..count]) };
+        unsafe { self.slots.copy_in(self.tail, &values[..count]) };
         self.publish(count);
         count
     }
@@ -209,17 +273,26 @@ impl<T> Producer<T> {
         self.shared.state.0.consumer_gone.load(Ordering::Acquire)
     }
 
+    #[inline(always)]
     fn look(&mut self) -> usize {
         self.head = self.shared.head.0.load(Ordering::Acquire);
         self.capacity - self.tail.wrapping_sub(self.head)
+    }
+
+    /// Another look, a moment later. Looking takes the index's cache line from the other end, so an end that is
+    /// asked again and again in vain slows the other down the more, the faster it asks.
+    #[inline(always)]
+    fn look_again(&mut self) -> usize {
+        asymmetric::moment();
+        self.look()
     }
 
     #[inline(always)]
     fn publish(&mut self, count: usize) {
         self.tail = self.tail.wrapping_add(count);
         self.shared.tail.0.store(self.tail, Ordering::Release);
-        self.barriers.light();
-        if self.shared.state.0.consumer_waits.load(Ordering::Relaxed) {
+        asymmetric::light();
+        if self.shared.state.0.alert_producer.load(Ordering::Relaxed) {
             wake(&self.shared.values);
         }
     }
@@ -238,7 +311,7 @@ impl<T> Producer<T> {
             let full = tail.wrapping_sub(shared.head.0.load(Ordering::Acquire)) == *capacity;
             !full || state.consumer_gone.load(Ordering::Acquire)
         };
-        barriers.wait(&shared.room, &shared.state.0.producer_waits, changed);
+        barriers.wait(&shared.room, &shared.state.0.alert_consumer, changed);
     }
 }
 
@@ -246,11 +319,11 @@ impl<T> Consumer<T> {
     /// Pops the oldest value if there is one.
     #[inline]
     pub fn try_pop(&mut self) -> Option<T> {
-        if self.head == self.tail && self.look() == 0 {
+        if self.head == self.tail && self.look() == 0 && self.look_again() == 0 {
             return None;
         }
         // SAFETY: `head` is before `tail`, so the slot holds a value, which is read once: `head` moves past it.
-        let value = unsafe { self.shared.slots.read(self.head) };
+        let value = unsafe { self.slots.read(self.head) };
         self.release(1);
         Some(value)
     }
@@ -306,7 +379,7 @@ impl<T> Consumer<T> {
             self.look().min(values.len())
         };
         // SAFETY: `count` slots from `head` on hold values, which are `Copy`.
-        unsafe { self.shared.slots.copy_out(self.head, &mut values[..count]) };
+        unsafe { self.slots.copy_out(self.head, &mut values[..count]) };
         self.release(count);
         count
     }
@@ -324,17 +397,25 @@ impl<T> Consumer<T> {
         self.shared.state.0.producer_gone.load(Ordering::Acquire)
     }
 
+    #[inline(always)]
     fn look(&mut self) -> usize {
         self.tail = self.shared.tail.0.load(Ordering::Acquire);
         self.tail.wrapping_sub(self.head)
+    }
+
+    /// As [`Producer::look_again`].
+    #[inline(always)]
+    fn look_again(&mut self) -> usize {
+        asymmetric::moment();
+        self.look()
     }
 
     #[inline(always)]
     fn release(&mut self, count: usize) {
         self.head = self.head.wrapping_add(count);
         self.shared.head.0.store(self.head, Ordering::Release);
-        self.barriers.light();
-        if self.shared.state.0.producer_waits.load(Ordering::Relaxed) {
+        asymmetric::light();
+        if self.shared.state.0.alert_consumer.load(Ordering::Relaxed) {
             wake(&self.shared.room);
         }
     }
@@ -351,11 +432,13 @@ impl<T> Consumer<T> {
             shared.tail.0.load(Ordering::Acquire) != *head
                 || shared.state.0.producer_gone.load(Ordering::Acquire)
         };
-        barriers.wait(&shared.values, &shared.state.0.consumer_waits, changed);
+        barriers.wait(&shared.values, &shared.state.0.alert_producer, changed);
     }
 }
 
+/// Wakes who waits at `gate`. The gate fences first, so it also finds those who could not be seen without.
 #[cold]
+#[inline(never)]
 fn wake(gate: &Gate) {
     gate.notify_one();
 }
@@ -372,20 +455,6 @@ impl<T> Drop for Taken<'_, T> {
     }
 }
 
-impl<T> Drop for Producer<T> {
-    fn drop(&mut self) {
-        self.shared.state.0.producer_gone.store(true, Ordering::Release);
-        self.shared.values.notify_all();
-    }
-}
-
-impl<T> Drop for Consumer<T> {
-    fn drop(&mut self) {
-        self.shared.state.0.consumer_gone.store(true, Ordering::Release);
-        self.shared.room.notify_all();
-    }
-}
-
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         let tail = self.tail.0.load(Ordering::Acquire);
@@ -395,6 +464,8 @@ impl<T> Drop for Shared<T> {
             drop(unsafe { self.slots.read(head) });
             head = head.wrapping_add(1);
         }
+        // SAFETY: the ends, which had the only copies, are gone.
+        unsafe { self.slots.free() };
     }
 }
 
