@@ -165,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn quantiles_are_within_a_sixteenth(mut values in prop::collection::vec(0..1_u64 << TOP_BIT, 1..300), q in 0.0..=1.0) {
+        fn quantiles_are_within_a_sixteenth(mut values in prop::collection::vec(0..1_u64 << TOP_BIT, 1..300), q in 0.0..=1.0_f64) {
             let histogram = Histogram::new();
             values.iter().for_each(|&value| histogram.record(value));
             values.sort_unstable();

@@ -11,25 +11,9 @@ use crate::sync::atomic::{AtomicBool, Ordering, fence};
 #[cfg(not(loom))]
 const UNSURE: Duration = Duration::from_millis(1);
 
-/// Between publishing an index and looking for sleepers: keeps the compiler from swapping the two.
-#[inline(always)]
-pub(super) fn light() {
-    #[cfg(not(loom))]
-    std::sync::atomic::compiler_fence(Ordering::SeqCst);
-}
-
-/// Some tens of nanoseconds.
-#[inline(always)]
-pub(super) fn moment() {
-    #[cfg(not(loom))]
-    for _ in 0..4 {
-        crate::sync::hint::spin_loop();
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Barriers {
-    /// The kernel cannot make other cores run a barrier: alerts stay on and every publication fences.
+    /// The kernel cannot make other cores run a barrier, so every publication fences.
     fenced: bool,
 }
 
@@ -40,9 +24,15 @@ impl Barriers {
         }
     }
 
-    /// Whether publishing needs a real fence.
-    pub(super) fn fenced(self) -> bool {
-        self.fenced
+    /// Between publishing an index and looking for sleepers.
+    #[inline(always)]
+    pub(super) fn light(self) {
+        if self.fenced {
+            fence(Ordering::SeqCst);
+        } else {
+            #[cfg(not(loom))]
+            std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        }
     }
 
     /// Between announcing a sleeper and looking at the indices; whether it can be relied on.
@@ -51,14 +41,14 @@ impl Barriers {
         self.fenced || kernel::barrier()
     }
 
-    /// Waits at `gate` until `changed`; `alert` tells the other end that a notification is wanted.
-    pub(super) fn wait(self, gate: &Gate, alert: &AtomicBool, changed: impl Fn() -> bool) {
+    /// Waits at `gate` until `changed`; `waits` tells the other end that a notification is wanted.
+    pub(super) fn wait(self, gate: &Gate, waits: &AtomicBool, changed: impl Fn() -> bool) {
         if spin(&changed) {
             return;
         }
         loop {
             let key = gate.prepare();
-            alert.store(true, Ordering::Relaxed);
+            waits.store(true, Ordering::Relaxed);
             let sure = self.heavy();
             let done = if changed() {
                 drop(key);
@@ -71,7 +61,7 @@ impl Barriers {
                 changed()
             };
             if done {
-                alert.store(self.fenced, Ordering::Relaxed);
+                waits.store(false, Ordering::Relaxed);
                 return;
             }
         }

@@ -64,10 +64,8 @@ struct Shared<T> {
 }
 
 struct State {
-    /// The producer waits for room, so the consumer is to wake it; always set where publishing needs a fence.
-    alert_consumer: AtomicBool,
-    /// The consumer waits for values, so the producer is to wake it; always set where publishing needs a fence.
-    alert_producer: AtomicBool,
+    producer_waits: AtomicBool,
+    consumer_waits: AtomicBool,
     producer_gone: AtomicBool,
     consumer_gone: AtomicBool,
     /// One end has let go.
@@ -159,8 +157,8 @@ pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         tail: Apart(AtomicUsize::new(0)),
         head: Apart(AtomicUsize::new(0)),
         state: Apart(State {
-            alert_consumer: AtomicBool::new(barriers.fenced()),
-            alert_producer: AtomicBool::new(barriers.fenced()),
+            producer_waits: AtomicBool::new(false),
+            consumer_waits: AtomicBool::new(false),
             producer_gone: AtomicBool::new(false),
             consumer_gone: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
@@ -197,7 +195,7 @@ impl<T> Producer<T> {
     /// [`Full`], with the value. A ring without a consumer fills up; see [`Producer::is_abandoned`].
     #[inline]
     pub fn try_push(&mut self, value: T) -> Result<(), Full<T>> {
-        if self.tail.wrapping_sub(self.head) == self.capacity && self.look() == 0 && self.look_again() == 0 {
+        if self.tail.wrapping_sub(self.head) == self.capacity && self.look() == 0 {
             return Err(Full(value));
         }
         // SAFETY: `tail` is less than `capacity` beyond `head`, so the consumer is done with this slot.
@@ -279,20 +277,12 @@ impl<T> Producer<T> {
         self.capacity - self.tail.wrapping_sub(self.head)
     }
 
-    /// Another look, a moment later. Looking takes the index's cache line from the other end, so an end that is
-    /// asked again and again in vain slows the other down the more, the faster it asks.
-    #[inline(always)]
-    fn look_again(&mut self) -> usize {
-        asymmetric::moment();
-        self.look()
-    }
-
     #[inline(always)]
     fn publish(&mut self, count: usize) {
         self.tail = self.tail.wrapping_add(count);
         self.shared.tail.0.store(self.tail, Ordering::Release);
-        asymmetric::light();
-        if self.shared.state.0.alert_producer.load(Ordering::Relaxed) {
+        self.barriers.light();
+        if self.shared.state.0.consumer_waits.load(Ordering::Relaxed) {
             wake(&self.shared.values);
         }
     }
@@ -311,7 +301,7 @@ impl<T> Producer<T> {
             let full = tail.wrapping_sub(shared.head.0.load(Ordering::Acquire)) == *capacity;
             !full || state.consumer_gone.load(Ordering::Acquire)
         };
-        barriers.wait(&shared.room, &shared.state.0.alert_consumer, changed);
+        barriers.wait(&shared.room, &shared.state.0.producer_waits, changed);
     }
 }
 
@@ -319,7 +309,7 @@ impl<T> Consumer<T> {
     /// Pops the oldest value if there is one.
     #[inline]
     pub fn try_pop(&mut self) -> Option<T> {
-        if self.head == self.tail && self.look() == 0 && self.look_again() == 0 {
+        if self.head == self.tail && self.look() == 0 {
             return None;
         }
         // SAFETY: `head` is before `tail`, so the slot holds a value, which is read once: `head` moves past it.
@@ -403,19 +393,12 @@ impl<T> Consumer<T> {
         self.tail.wrapping_sub(self.head)
     }
 
-    /// As [`Producer::look_again`].
-    #[inline(always)]
-    fn look_again(&mut self) -> usize {
-        asymmetric::moment();
-        self.look()
-    }
-
     #[inline(always)]
     fn release(&mut self, count: usize) {
         self.head = self.head.wrapping_add(count);
         self.shared.head.0.store(self.head, Ordering::Release);
-        asymmetric::light();
-        if self.shared.state.0.alert_consumer.load(Ordering::Relaxed) {
+        self.barriers.light();
+        if self.shared.state.0.producer_waits.load(Ordering::Relaxed) {
             wake(&self.shared.room);
         }
     }
@@ -432,13 +415,11 @@ impl<T> Consumer<T> {
             shared.tail.0.load(Ordering::Acquire) != *head
                 || shared.state.0.producer_gone.load(Ordering::Acquire)
         };
-        barriers.wait(&shared.values, &shared.state.0.alert_producer, changed);
+        barriers.wait(&shared.values, &shared.state.0.consumer_waits, changed);
     }
 }
 
-/// Wakes who waits at `gate`. The gate fences first, so it also finds those who could not be seen without.
 #[cold]
-#[inline(never)]
 fn wake(gate: &Gate) {
     gate.notify_one();
 }
