@@ -7,7 +7,7 @@
 //! ```
 //! use zenith_runtime_cpu::buffer::ring;
 //!
-//! let (mut producer, mut consumer) = ring::ring(4);
+//! let (mut producer, mut consumer) = ring::waiting(4);
 //! std::thread::scope(|scope| {
 //!     scope.spawn(move || (0..10).for_each(|n| producer.push(n).unwrap()));
 //!     assert!((0..10).all(|n| consumer.pop() == Ok(n)));
@@ -20,10 +20,12 @@
 )]
 
 mod asymmetric;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 mod slots;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 
 use std::fmt;
@@ -124,8 +126,8 @@ unsafe fn let_go<T>(shared: NonNull<Shared<T>>, produces: bool) {
     }
 }
 
-/// The end of a ring that values go in at.
-pub struct Producer<T> {
+/// The end of a ring that values go in at. With `WAITS` it can wait for room; see [`waiting`].
+pub struct Producer<T, const WAITS: bool = false> {
     shared: Hold<T>,
     /// As `shared.tail`, which only this end writes.
     tail: usize,
@@ -136,8 +138,8 @@ pub struct Producer<T> {
     barriers: Barriers,
 }
 
-/// The end of a ring that values come out at.
-pub struct Consumer<T> {
+/// The end of a ring that values come out at. With `WAITS` it can wait for values; see [`waiting`].
+pub struct Consumer<T, const WAITS: bool = false> {
     shared: Hold<T>,
     /// As `shared.head`, which only this end writes.
     head: usize,
@@ -147,9 +149,21 @@ pub struct Consumer<T> {
     barriers: Barriers,
 }
 
-/// A ring with room for exactly `capacity` values (at least one).
+/// A ring with room for exactly `capacity` values (at least one), for ends that never wait in it: they try, and do
+/// something else meanwhile.
 #[must_use]
 pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    make(capacity)
+}
+
+/// A ring like [`ring`], the ends of which can also wait for each other asleep ([`Producer::push`],
+/// [`Consumer::pop`]). Each operation then also looks whether the other end sleeps.
+#[must_use]
+pub fn waiting<T>(capacity: usize) -> (Producer<T, true>, Consumer<T, true>) {
+    make(capacity)
+}
+
+fn make<T, const WAITS: bool>(capacity: usize) -> (Producer<T, WAITS>, Consumer<T, WAITS>) {
     let capacity = capacity.max(1);
     let barriers = Barriers::choose();
     let slots = Slots::allocate(capacity);
@@ -188,7 +202,7 @@ pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
     )
 }
 
-impl<T> Producer<T> {
+impl<T, const WAITS: bool> Producer<T, WAITS> {
     /// Pushes a value if there is room.
     ///
     /// # Errors
@@ -202,23 +216,6 @@ impl<T> Producer<T> {
         unsafe { self.slots.write(self.tail, value) };
         self.publish(1);
         Ok(())
-    }
-
-    /// Pushes a value, waiting for room: spinning for microseconds, then asleep.
-    ///
-    /// # Errors
-    /// [`Abandoned`], with the value, when the consumer is gone.
-    pub fn push(&mut self, mut value: T) -> Result<(), Abandoned<T>> {
-        loop {
-            if self.is_abandoned() {
-                return Err(Abandoned(value));
-            }
-            match self.try_push(value) {
-                Ok(()) => return Ok(()),
-                Err(Full(back)) => value = back,
-            }
-            self.wait_for_room();
-        }
     }
 
     /// Pushes values from `values` while there is room and publishes them at once; returns how many. Takes no value
@@ -281,9 +278,30 @@ impl<T> Producer<T> {
     fn publish(&mut self, count: usize) {
         self.tail = self.tail.wrapping_add(count);
         self.shared.tail.0.store(self.tail, Ordering::Release);
-        self.barriers.light();
-        if self.shared.state.0.consumer_waits.load(Ordering::Relaxed) {
-            wake(&self.shared.values);
+        if WAITS {
+            self.barriers.light();
+            if self.shared.state.0.consumer_waits.load(Ordering::Relaxed) {
+                wake(&self.shared.values);
+            }
+        }
+    }
+}
+
+impl<T> Producer<T, true> {
+    /// Pushes a value, waiting for room: spinning for microseconds, then asleep.
+    ///
+    /// # Errors
+    /// [`Abandoned`], with the value, when the consumer is gone.
+    pub fn push(&mut self, mut value: T) -> Result<(), Abandoned<T>> {
+        loop {
+            if self.is_abandoned() {
+                return Err(Abandoned(value));
+            }
+            match self.try_push(value) {
+                Ok(()) => return Ok(()),
+                Err(Full(back)) => value = back,
+            }
+            self.wait_for_room();
         }
     }
 
@@ -305,7 +323,7 @@ impl<T> Producer<T> {
     }
 }
 
-impl<T> Consumer<T> {
+impl<T, const WAITS: bool> Consumer<T, WAITS> {
     /// Pops the oldest value if there is one.
     #[inline]
     pub fn try_pop(&mut self) -> Option<T> {
@@ -316,23 +334,6 @@ impl<T> Consumer<T> {
         let value = unsafe { self.slots.read(self.head) };
         self.release(1);
         Some(value)
-    }
-
-    /// Pops the oldest value, waiting for one: spinning for microseconds, then asleep.
-    ///
-    /// # Errors
-    /// [`Abandoned`] when the ring is empty and the producer is gone.
-    pub fn pop(&mut self) -> Result<T, Abandoned<()>> {
-        loop {
-            if let Some(value) = self.try_pop() {
-                return Ok(value);
-            }
-            if self.is_abandoned() {
-                // What it pushed before it left is visible now.
-                return self.try_pop().ok_or(Abandoned(()));
-            }
-            self.wait_for_values();
-        }
     }
 
     /// Pops up to `most` values, calling `take` with each, and frees their slots together; returns how many.
@@ -397,9 +398,30 @@ impl<T> Consumer<T> {
     fn release(&mut self, count: usize) {
         self.head = self.head.wrapping_add(count);
         self.shared.head.0.store(self.head, Ordering::Release);
-        self.barriers.light();
-        if self.shared.state.0.producer_waits.load(Ordering::Relaxed) {
-            wake(&self.shared.room);
+        if WAITS {
+            self.barriers.light();
+            if self.shared.state.0.producer_waits.load(Ordering::Relaxed) {
+                wake(&self.shared.room);
+            }
+        }
+    }
+}
+
+impl<T> Consumer<T, true> {
+    /// Pops the oldest value, waiting for one: spinning for microseconds, then asleep.
+    ///
+    /// # Errors
+    /// [`Abandoned`] when the ring is empty and the producer is gone.
+    pub fn pop(&mut self) -> Result<T, Abandoned<()>> {
+        loop {
+            if let Some(value) = self.try_pop() {
+                return Ok(value);
+            }
+            if self.is_abandoned() {
+                // What it pushed before it left is visible now.
+                return self.try_pop().ok_or(Abandoned(()));
+            }
+            self.wait_for_values();
         }
     }
 
@@ -425,12 +447,12 @@ fn wake(gate: &Gate) {
 }
 
 /// Frees the slots of the values that were taken, whatever became of them.
-struct Taken<'a, T> {
-    consumer: &'a mut Consumer<T>,
+struct Taken<'a, T, const WAITS: bool> {
+    consumer: &'a mut Consumer<T, WAITS>,
     count: usize,
 }
 
-impl<T> Drop for Taken<'_, T> {
+impl<T, const WAITS: bool> Drop for Taken<'_, T, WAITS> {
     fn drop(&mut self) {
         self.consumer.release(self.count);
     }
@@ -450,7 +472,7 @@ impl<T> Drop for Shared<T> {
     }
 }
 
-impl<T> fmt::Debug for Producer<T> {
+impl<T, const WAITS: bool> fmt::Debug for Producer<T, WAITS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
             .field("capacity", &self.capacity)
@@ -458,7 +480,7 @@ impl<T> fmt::Debug for Producer<T> {
     }
 }
 
-impl<T> fmt::Debug for Consumer<T> {
+impl<T, const WAITS: bool> fmt::Debug for Consumer<T, WAITS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer").finish_non_exhaustive()
     }

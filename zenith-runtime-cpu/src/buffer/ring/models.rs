@@ -2,7 +2,7 @@
 
 use loom::thread;
 
-use super::{Abandoned, ring};
+use super::{Abandoned, ring, waiting};
 
 fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -61,7 +61,7 @@ fn loom_batches_are_published_whole() {
 #[test]
 fn loom_no_wakeup_is_lost() {
     check(2, || {
-        let (mut producer, mut consumer) = ring(1);
+        let (mut producer, mut consumer) = waiting(1);
         let pushing = thread::spawn(move || {
             producer.push(1).unwrap();
             producer.push(2).unwrap();
@@ -76,7 +76,7 @@ fn loom_no_wakeup_is_lost() {
 #[test]
 fn loom_a_dropped_consumer_wakes_the_producer() {
     check(3, || {
-        let (mut producer, mut consumer) = ring(1);
+        let (mut producer, mut consumer) = waiting(1);
         let popping = thread::spawn(move || drop(consumer.try_pop()));
         let mut pushed = 0;
         while producer.push(Box::new(pushed)).is_ok() {
