@@ -116,7 +116,7 @@ fn ours<V: Value>(count: u64) -> f64 {
 }
 
 fn ours_blocking<V: Value>(count: u64) -> f64 {
-    let (mut producer, mut consumer) = ring::ring::<V>(CAPACITY);
+    let (mut producer, mut consumer) = ring::waiting::<V>(CAPACITY);
     race(
         count,
         move |count| (1..=count).for_each(|n| assert!(producer.push(V::new(n)).is_ok())),

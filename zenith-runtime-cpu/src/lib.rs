@@ -11,4 +11,5 @@ pub mod doctor;
 pub mod io;
 pub mod numa;
 pub mod sync;
+pub mod telemetry;
 pub mod thread;

@@ -7,7 +7,7 @@
 //! ```
 //! use zenith_runtime_cpu::buffer::ring;
 //!
-//! let (mut producer, mut consumer) = ring::ring(4);
+//! let (mut producer, mut consumer) = ring::waiting(4);
 //! std::thread::scope(|scope| {
 //!     scope.spawn(move || (0..10).for_each(|n| producer.push(n).unwrap()));
 //!     assert!((0..10).all(|n| consumer.pop() == Ok(n)));
@@ -20,14 +20,17 @@
 )]
 
 mod asymmetric;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 mod slots;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::ptr::NonNull;
 
 use crate::sync::Gate;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -67,35 +70,104 @@ struct State {
     consumer_waits: AtomicBool,
     producer_gone: AtomicBool,
     consumer_gone: AtomicBool,
+    /// One end has let go.
+    deserted: AtomicBool,
 }
 
-/// The end of a ring that values go in at.
-pub struct Producer<T> {
-    shared: Arc<Shared<T>>,
+/// The hold of one end on what both share, which the second to let go frees. The ends themselves have no `Drop`, and
+/// letting go takes no address of one: either would keep their indices from living in registers.
+struct Hold<T> {
+    shared: NonNull<Shared<T>>,
+    produces: bool,
+}
+
+// SAFETY: an end is used by one thread at a time; what both reach is atomic or handed from one to the other.
+unsafe impl<T: Send> Send for Hold<T> {}
+
+impl<T> Deref for Hold<T> {
+    type Target = Shared<T>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Shared<T> {
+        // SAFETY: freed only when both holds are gone.
+        unsafe { self.shared.as_ref() }
+    }
+}
+
+impl<T> Drop for Hold<T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: this hold is not used again.
+        unsafe { let_go(self.shared, self.produces) };
+    }
+}
+
+/// Tells the other end, and frees everything if it has let go before.
+///
+/// # Safety
+/// Once for each end, which does not use `shared` afterwards.
+#[cold]
+#[inline(never)]
+unsafe fn let_go<T>(shared: NonNull<Shared<T>>, produces: bool) {
+    // SAFETY: this end has not let go yet.
+    let Shared {
+        state, values, room, ..
+    } = unsafe { shared.as_ref() };
+    let (gone, gate) = if produces {
+        (&state.0.producer_gone, values)
+    } else {
+        (&state.0.consumer_gone, room)
+    };
+    gone.store(true, Ordering::Release);
+    gate.notify_all();
+    if state.0.deserted.swap(true, Ordering::AcqRel) {
+        // SAFETY: `ring` made it from a box; the other end has let go, and this is the last use.
+        drop(unsafe { Box::from_raw(shared.as_ptr()) });
+    }
+}
+
+/// The end of a ring that values go in at. With `WAITS` it can wait for room; see [`waiting`].
+pub struct Producer<T, const WAITS: bool = false> {
+    shared: Hold<T>,
     /// As `shared.tail`, which only this end writes.
     tail: usize,
     /// `shared.head` when last looked at; the real one is this or further.
     head: usize,
     capacity: usize,
+    slots: Slots<T>,
     barriers: Barriers,
 }
 
-/// The end of a ring that values come out at.
-pub struct Consumer<T> {
-    shared: Arc<Shared<T>>,
+/// The end of a ring that values come out at. With `WAITS` it can wait for values; see [`waiting`].
+pub struct Consumer<T, const WAITS: bool = false> {
+    shared: Hold<T>,
     /// As `shared.head`, which only this end writes.
     head: usize,
     /// `shared.tail` when last looked at; the real one is this or further.
     tail: usize,
+    slots: Slots<T>,
     barriers: Barriers,
 }
 
-/// A ring with room for exactly `capacity` values (at least one).
+/// A ring with room for exactly `capacity` values (at least one), for ends that never wait in it: they try, and do
+/// something else meanwhile.
 #[must_use]
 pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    make(capacity)
+}
+
+/// A ring like [`ring`], the ends of which can also wait for each other asleep ([`Producer::push`],
+/// [`Consumer::pop`]). Each operation then also looks whether the other end sleeps.
+#[must_use]
+pub fn waiting<T>(capacity: usize) -> (Producer<T, true>, Consumer<T, true>) {
+    make(capacity)
+}
+
+fn make<T, const WAITS: bool>(capacity: usize) -> (Producer<T, WAITS>, Consumer<T, WAITS>) {
     let capacity = capacity.max(1);
     let barriers = Barriers::choose();
-    let shared = Arc::new(Shared {
+    let slots = Slots::allocate(capacity);
+    let shared = Box::new(Shared {
         tail: Apart(AtomicUsize::new(0)),
         head: Apart(AtomicUsize::new(0)),
         state: Apart(State {
@@ -103,30 +175,34 @@ pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
             consumer_waits: AtomicBool::new(false),
             producer_gone: AtomicBool::new(false),
             consumer_gone: AtomicBool::new(false),
+            deserted: AtomicBool::new(false),
         }),
         values: Gate::new(),
         room: Gate::new(),
-        slots: Slots::new(capacity),
+        slots,
     });
-    let producer = Producer {
-        shared: Arc::clone(&shared),
-        tail: 0,
-        head: 0,
-        capacity,
-        barriers,
-    };
+    let shared = NonNull::from(Box::leak(shared));
+    let hold = |produces| Hold { shared, produces };
     (
-        producer,
+        Producer {
+            shared: hold(true),
+            tail: 0,
+            head: 0,
+            capacity,
+            slots,
+            barriers,
+        },
         Consumer {
-            shared,
+            shared: hold(false),
             head: 0,
             tail: 0,
+            slots,
             barriers,
         },
     )
 }
 
-impl<T> Producer<T> {
+impl<T, const WAITS: bool> Producer<T, WAITS> {
     /// Pushes a value if there is room.
     ///
     /// # Errors
@@ -137,26 +213,9 @@ impl<T> Producer<T> {
             return Err(Full(value));
         }
         // SAFETY: `tail` is less than `capacity` beyond `head`, so the consumer is done with this slot.
-        unsafe { self.shared.slots.write(self.tail, value) };
+        unsafe { self.slots.write(self.tail, value) };
         self.publish(1);
         Ok(())
-    }
-
-    /// Pushes a value, waiting for room: spinning for microseconds, then asleep.
-    ///
-    /// # Errors
-    /// [`Abandoned`], with the value, when the consumer is gone.
-    pub fn push(&mut self, mut value: T) -> Result<(), Abandoned<T>> {
-        loop {
-            if self.is_abandoned() {
-                return Err(Abandoned(value));
-            }
-            match self.try_push(value) {
-                Ok(()) => return Ok(()),
-                Err(Full(back)) => value = back,
-            }
-            self.wait_for_room();
-        }
     }
 
     /// Pushes values from `values` while there is room and publishes them at once; returns how many. Takes no value
@@ -167,7 +226,7 @@ impl<T> Producer<T> {
         for value in values.into_iter().take(room) {
             // SAFETY: `count` is less than `room`, so the slot is within `capacity` of `head`. Should the iterator
             // panic, the values written so far are not published and leak.
-            unsafe { self.shared.slots.write(self.tail.wrapping_add(count), value) };
+            unsafe { self.slots.write(self.tail.wrapping_add(count), value) };
             count += 1;
         }
         self.publish(count);
@@ -185,7 +244,7 @@ impl<T> Producer<T> {
             self.look().min(values.len())
         };
         // SAFETY: `count` slots from `tail` on are within `capacity` of `head`.
-        unsafe { self.shared.slots.copy_in(self.tail, &values[..count]) };
+        unsafe { self.slots.copy_in(self.tail, &values[..count]) };
         self.publish(count);
         count
     }
@@ -209,6 +268,7 @@ impl<T> Producer<T> {
         self.shared.state.0.consumer_gone.load(Ordering::Acquire)
     }
 
+    #[inline(always)]
     fn look(&mut self) -> usize {
         self.head = self.shared.head.0.load(Ordering::Acquire);
         self.capacity - self.tail.wrapping_sub(self.head)
@@ -218,9 +278,30 @@ impl<T> Producer<T> {
     fn publish(&mut self, count: usize) {
         self.tail = self.tail.wrapping_add(count);
         self.shared.tail.0.store(self.tail, Ordering::Release);
-        self.barriers.light();
-        if self.shared.state.0.consumer_waits.load(Ordering::Relaxed) {
-            wake(&self.shared.values);
+        if WAITS {
+            self.barriers.light();
+            if self.shared.state.0.consumer_waits.load(Ordering::Relaxed) {
+                wake(&self.shared.values);
+            }
+        }
+    }
+}
+
+impl<T> Producer<T, true> {
+    /// Pushes a value, waiting for room: spinning for microseconds, then asleep.
+    ///
+    /// # Errors
+    /// [`Abandoned`], with the value, when the consumer is gone.
+    pub fn push(&mut self, mut value: T) -> Result<(), Abandoned<T>> {
+        loop {
+            if self.is_abandoned() {
+                return Err(Abandoned(value));
+            }
+            match self.try_push(value) {
+                Ok(()) => return Ok(()),
+                Err(Full(back)) => value = back,
+            }
+            self.wait_for_room();
         }
     }
 
@@ -242,7 +323,7 @@ impl<T> Producer<T> {
     }
 }
 
-impl<T> Consumer<T> {
+impl<T, const WAITS: bool> Consumer<T, WAITS> {
     /// Pops the oldest value if there is one.
     #[inline]
     pub fn try_pop(&mut self) -> Option<T> {
@@ -250,26 +331,9 @@ impl<T> Consumer<T> {
             return None;
         }
         // SAFETY: `head` is before `tail`, so the slot holds a value, which is read once: `head` moves past it.
-        let value = unsafe { self.shared.slots.read(self.head) };
+        let value = unsafe { self.slots.read(self.head) };
         self.release(1);
         Some(value)
-    }
-
-    /// Pops the oldest value, waiting for one: spinning for microseconds, then asleep.
-    ///
-    /// # Errors
-    /// [`Abandoned`] when the ring is empty and the producer is gone.
-    pub fn pop(&mut self) -> Result<T, Abandoned<()>> {
-        loop {
-            if let Some(value) = self.try_pop() {
-                return Ok(value);
-            }
-            if self.is_abandoned() {
-                // What it pushed before it left is visible now.
-                return self.try_pop().ok_or(Abandoned(()));
-            }
-            self.wait_for_values();
-        }
     }
 
     /// Pops up to `most` values, calling `take` with each, and frees their slots together; returns how many.
@@ -306,7 +370,7 @@ impl<T> Consumer<T> {
             self.look().min(values.len())
         };
         // SAFETY: `count` slots from `head` on hold values, which are `Copy`.
-        unsafe { self.shared.slots.copy_out(self.head, &mut values[..count]) };
+        unsafe { self.slots.copy_out(self.head, &mut values[..count]) };
         self.release(count);
         count
     }
@@ -324,6 +388,7 @@ impl<T> Consumer<T> {
         self.shared.state.0.producer_gone.load(Ordering::Acquire)
     }
 
+    #[inline(always)]
     fn look(&mut self) -> usize {
         self.tail = self.shared.tail.0.load(Ordering::Acquire);
         self.tail.wrapping_sub(self.head)
@@ -333,9 +398,30 @@ impl<T> Consumer<T> {
     fn release(&mut self, count: usize) {
         self.head = self.head.wrapping_add(count);
         self.shared.head.0.store(self.head, Ordering::Release);
-        self.barriers.light();
-        if self.shared.state.0.producer_waits.load(Ordering::Relaxed) {
-            wake(&self.shared.room);
+        if WAITS {
+            self.barriers.light();
+            if self.shared.state.0.producer_waits.load(Ordering::Relaxed) {
+                wake(&self.shared.room);
+            }
+        }
+    }
+}
+
+impl<T> Consumer<T, true> {
+    /// Pops the oldest value, waiting for one: spinning for microseconds, then asleep.
+    ///
+    /// # Errors
+    /// [`Abandoned`] when the ring is empty and the producer is gone.
+    pub fn pop(&mut self) -> Result<T, Abandoned<()>> {
+        loop {
+            if let Some(value) = self.try_pop() {
+                return Ok(value);
+            }
+            if self.is_abandoned() {
+                // What it pushed before it left is visible now.
+                return self.try_pop().ok_or(Abandoned(()));
+            }
+            self.wait_for_values();
         }
     }
 
@@ -361,28 +447,14 @@ fn wake(gate: &Gate) {
 }
 
 /// Frees the slots of the values that were taken, whatever became of them.
-struct Taken<'a, T> {
-    consumer: &'a mut Consumer<T>,
+struct Taken<'a, T, const WAITS: bool> {
+    consumer: &'a mut Consumer<T, WAITS>,
     count: usize,
 }
 
-impl<T> Drop for Taken<'_, T> {
+impl<T, const WAITS: bool> Drop for Taken<'_, T, WAITS> {
     fn drop(&mut self) {
         self.consumer.release(self.count);
-    }
-}
-
-impl<T> Drop for Producer<T> {
-    fn drop(&mut self) {
-        self.shared.state.0.producer_gone.store(true, Ordering::Release);
-        self.shared.values.notify_all();
-    }
-}
-
-impl<T> Drop for Consumer<T> {
-    fn drop(&mut self) {
-        self.shared.state.0.consumer_gone.store(true, Ordering::Release);
-        self.shared.room.notify_all();
     }
 }
 
@@ -395,10 +467,12 @@ impl<T> Drop for Shared<T> {
             drop(unsafe { self.slots.read(head) });
             head = head.wrapping_add(1);
         }
+        // SAFETY: the ends, which had the only copies, are gone.
+        unsafe { self.slots.free() };
     }
 }
 
-impl<T> fmt::Debug for Producer<T> {
+impl<T, const WAITS: bool> fmt::Debug for Producer<T, WAITS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
             .field("capacity", &self.capacity)
@@ -406,7 +480,7 @@ impl<T> fmt::Debug for Producer<T> {
     }
 }
 
-impl<T> fmt::Debug for Consumer<T> {
+impl<T, const WAITS: bool> fmt::Debug for Consumer<T, WAITS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer").finish_non_exhaustive()
     }

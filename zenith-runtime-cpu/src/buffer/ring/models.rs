@@ -2,17 +2,17 @@
 
 use loom::thread;
 
-use super::{Abandoned, ring};
+use super::{Abandoned, ring, waiting};
 
-fn check(model: impl Fn() + Send + Sync + 'static) {
+fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
 #[test]
 fn loom_values_arrive_in_order_and_once() {
-    check(|| {
+    check(3, || {
         let (mut producer, mut consumer) = ring(2);
         let pushing = thread::spawn(move || {
             let mut n = 0;
@@ -41,7 +41,7 @@ fn loom_values_arrive_in_order_and_once() {
 
 #[test]
 fn loom_batches_are_published_whole() {
-    check(|| {
+    check(3, || {
         let (mut producer, mut consumer) = ring(4);
         let pushing = thread::spawn(move || {
             assert_eq!(producer.push_slice(&[1, 2]), 2);
@@ -60,8 +60,8 @@ fn loom_batches_are_published_whole() {
 
 #[test]
 fn loom_no_wakeup_is_lost() {
-    check(|| {
-        let (mut producer, mut consumer) = ring(1);
+    check(2, || {
+        let (mut producer, mut consumer) = waiting(1);
         let pushing = thread::spawn(move || {
             producer.push(1).unwrap();
             producer.push(2).unwrap();
@@ -75,21 +75,21 @@ fn loom_no_wakeup_is_lost() {
 
 #[test]
 fn loom_a_dropped_consumer_wakes_the_producer() {
-    check(|| {
-        let (mut producer, mut consumer) = ring(1);
+    check(3, || {
+        let (mut producer, mut consumer) = waiting(1);
         let popping = thread::spawn(move || drop(consumer.try_pop()));
         let mut pushed = 0;
         while producer.push(Box::new(pushed)).is_ok() {
             pushed += 1;
         }
-        assert!((1..=2).contains(&pushed));
+        assert!(pushed <= 2);
         popping.join().unwrap();
     });
 }
 
 #[test]
 fn loom_what_is_left_is_dropped() {
-    check(|| {
+    check(3, || {
         let (mut producer, mut consumer) = ring(2);
         let pushing = thread::spawn(move || {
             let _ = producer.try_push(loom::sync::Arc::new(1));

@@ -2,12 +2,15 @@
 //! business.
 #![expect(unsafe_code, reason = "moves values in and out of uninitialised memory")]
 
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::MaybeUninit;
+use std::ptr::{NonNull, slice_from_raw_parts_mut};
 
 use crate::sync::cell::UnsafeCell;
 
+/// Both ends keep a copy, so that the way to a slot stays in registers. The memory lives until [`Slots::free`].
 pub(super) struct Slots<T> {
-    cells: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    first: NonNull<UnsafeCell<MaybeUninit<T>>>,
     mask: usize,
 }
 
@@ -16,16 +19,56 @@ unsafe impl<T: Send> Send for Slots<T> {}
 // SAFETY: as above; each slot is touched by one end at a time.
 unsafe impl<T: Send> Sync for Slots<T> {}
 
+impl<T> Clone for Slots<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Slots<T> {}
+
 impl<T> Slots<T> {
-    pub(super) fn new(capacity: usize) -> Self {
+    /// Slots for at least `capacity` values, on cache lines of their own.
+    pub(super) fn allocate(capacity: usize) -> Self {
         let count = capacity.next_power_of_two();
-        let cells = (0..count)
-            .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
-            .collect();
+        let layout = Self::layout(count);
+        let first: NonNull<UnsafeCell<MaybeUninit<T>>> = if layout.size() == 0 {
+            NonNull::dangling()
+        } else {
+            // SAFETY: the layout has a size.
+            let memory = unsafe { alloc(layout) };
+            NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout))
+        };
+        for at in 0..count {
+            // SAFETY: `at` is one of the `count` cells just allocated (or of no size).
+            unsafe { first.add(at).write(UnsafeCell::new(MaybeUninit::uninit())) };
+        }
         Slots {
-            cells,
+            first,
             mask: count - 1,
         }
+    }
+
+    /// Gives the memory back; values in it are not dropped.
+    ///
+    /// # Safety
+    /// No copy of this is used any more.
+    pub(super) unsafe fn free(self) {
+        let count = self.mask + 1;
+        let layout = Self::layout(count);
+        // SAFETY: `allocate` made these cells and, if they have a size, this memory; nobody uses it any more.
+        unsafe {
+            slice_from_raw_parts_mut(self.first.as_ptr(), count).drop_in_place();
+            if layout.size() > 0 {
+                dealloc(self.first.as_ptr().cast(), layout);
+            }
+        }
+    }
+
+    fn layout(count: usize) -> Layout {
+        Layout::array::<UnsafeCell<MaybeUninit<T>>>(count)
+            .and_then(|layout| layout.align_to(128))
+            .expect("a ring smaller than half the address space")
     }
 
     /// Moves a value into slot `index`.
@@ -34,8 +77,8 @@ impl<T> Slots<T> {
     /// The slot holds no value and the other end does not touch it.
     #[inline(always)]
     pub(super) unsafe fn write(&self, index: usize, value: T) {
-        // SAFETY: the mask keeps the index inside `cells`, whose length is `mask + 1`.
-        let cell = unsafe { self.cells.get_unchecked(index & self.mask) };
+        // SAFETY: the mask keeps the index among the `mask + 1` cells, which live until `free`.
+        let cell = unsafe { self.first.add(index & self.mask).as_ref() };
         // SAFETY: by contract nobody else touches this slot now.
         cell.with_mut(|slot| unsafe { slot.write(MaybeUninit::new(value)) });
     }
@@ -47,7 +90,7 @@ impl<T> Slots<T> {
     #[inline(always)]
     pub(super) unsafe fn read(&self, index: usize) -> T {
         // SAFETY: as in `write`.
-        let cell = unsafe { self.cells.get_unchecked(index & self.mask) };
+        let cell = unsafe { self.first.add(index & self.mask).as_ref() };
         // SAFETY: by contract the slot is initialised and nobody else touches it now.
         cell.with(|slot| unsafe { slot.read().assume_init() })
     }
@@ -62,8 +105,8 @@ impl<T> Slots<T> {
         T: Copy,
     {
         let start = index & self.mask;
-        let (front, back) = values.split_at(values.len().min(self.cells.len() - start));
-        let cells = self.cells.as_ptr().cast::<T>().cast_mut();
+        let (front, back) = values.split_at(values.len().min(self.mask + 1 - start));
+        let cells = self.first.as_ptr().cast::<T>();
         // SAFETY: cells have the layout of `T` and may be written through a shared reference; `front` fits between
         // `start` and the end, `back` (at most one round in all, by contract) before `start`.
         unsafe {
@@ -84,9 +127,9 @@ impl<T> Slots<T> {
         T: Copy,
     {
         let start = index & self.mask;
-        let split = values.len().min(self.cells.len() - start);
+        let split = values.len().min(self.mask + 1 - start);
         let (front, back) = values.split_at_mut(split);
-        let cells = self.cells.as_ptr().cast::<T>();
+        let cells = self.first.as_ptr().cast::<T>();
         // SAFETY: as in `copy_in`, and by contract all these slots are initialised.
         unsafe {
             cells

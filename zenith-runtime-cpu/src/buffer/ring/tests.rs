@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{Abandoned, Full, ring};
+use super::{Abandoned, Full, ring, waiting};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -138,7 +138,7 @@ fn two_threads_lose_reorder_and_tear_nothing() {
 fn blocking_ends_never_miss_each_other() {
     const COUNT: u64 = 10_000;
     for capacity in [1, 2, 7] {
-        let (mut producer, mut consumer) = ring(capacity);
+        let (mut producer, mut consumer) = waiting(capacity);
         thread::scope(|scope| {
             scope.spawn(move || (0..COUNT).for_each(|n| producer.push(n).unwrap()));
             (0..COUNT).for_each(|n| assert_eq!(consumer.pop(), Ok(n)));
@@ -149,7 +149,7 @@ fn blocking_ends_never_miss_each_other() {
 
 #[test]
 fn slow_partners_are_waited_for_asleep() {
-    let (mut producer, mut consumer) = ring(1);
+    let (mut producer, mut consumer) = waiting(1);
     thread::scope(|scope| {
         scope.spawn(move || {
             for n in 0..8 {
@@ -180,14 +180,14 @@ fn processor_time() -> Duration {
 
 #[test]
 fn dropping_an_end_wakes_the_other() {
-    let (producer, mut consumer) = ring::<u8>(1);
+    let (producer, mut consumer) = waiting::<u8>(1);
     thread::scope(|scope| {
         let popped = scope.spawn(move || consumer.pop());
         thread::sleep(Duration::from_millis(5));
         drop(producer);
         assert_eq!(popped.join().unwrap(), Err(Abandoned(())));
     });
-    let (mut producer, consumer) = ring(1);
+    let (mut producer, consumer) = waiting(1);
     producer.try_push(1).unwrap();
     thread::scope(|scope| {
         let pushed = scope.spawn(move || producer.push(2));
@@ -199,7 +199,7 @@ fn dropping_an_end_wakes_the_other() {
 
 #[test]
 fn what_a_producer_left_is_still_there() {
-    let (mut producer, mut consumer) = ring(4);
+    let (mut producer, mut consumer) = waiting(4);
     producer.push_iter([1, 2]);
     drop(producer);
     assert!(consumer.is_abandoned());
