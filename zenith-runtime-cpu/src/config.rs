@@ -2,9 +2,10 @@
 //!
 //! What belongs to a loader (batch size, prefetch) is not configured here.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::allocator::PagesWanted;
+use crate::io::Backend;
 use crate::numa::{CpuSet, Topology};
 
 /// Settings as they are written in a file, in arguments, or in the environment. Whatever is left out has its default.
@@ -22,7 +23,7 @@ pub struct RawMachineConfig {
 }
 
 /// Checked settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MachineConfig {
     /// The pages batches lie in.
     pub pages: PagesWanted,
@@ -31,12 +32,11 @@ pub struct MachineConfig {
     /// The memory node batches lie on; `None`: that of the device they are for, else of first touch.
     pub node: Option<u32>,
     /// How files are read.
-    pub io: IoEngine,
+    pub io: Backend,
 }
 
 /// Where threads run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Pin {
     /// Near the memory they work on, where the machine has more than one node.
     #[default]
@@ -45,19 +45,6 @@ pub enum Pin {
     Off,
     /// On these processors.
     To(CpuSet),
-}
-
-/// How files are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IoEngine {
-    /// `io_uring` where the system allows it, else `pread`.
-    #[default]
-    Auto,
-    /// `io_uring`; an error where the system does not allow it.
-    IoUring,
-    /// One `pread` at a time and thread.
-    Pread,
 }
 
 /// A setting that makes no sense on this machine.
@@ -118,9 +105,9 @@ impl RawMachineConfig {
                 "io",
                 self.io.as_deref(),
                 &[
-                    ("auto", IoEngine::Auto),
-                    ("io_uring", IoEngine::IoUring),
-                    ("pread", IoEngine::Pread),
+                    ("auto", Backend::Auto),
+                    ("io_uring", Backend::Uring),
+                    ("pread", Backend::Pread),
                 ],
             )?,
         })
@@ -269,7 +256,7 @@ mod tests {
                 pages: PagesWanted::Huge,
                 pin: Pin::To("1-2".parse().unwrap()),
                 node: Some(2),
-                io: IoEngine::Pread,
+                io: Backend::Pread,
             }
         );
     }

@@ -10,7 +10,7 @@ use super::atomic::{AtomicU32, Ordering, fence};
 use super::hint;
 use super::park::Parking;
 
-/// Rounds of a wait's spinning; round `i` pauses `2^i` times, so all of them take 2 to 5 microseconds: less than
+/// Rounds of a wait's spinning; round `i` pauses `2^i` times, so all of them take one to five microseconds: less than
 /// falling asleep and being woken costs.
 #[cfg(not(loom))]
 const SPIN_ROUNDS: u32 = 6;
