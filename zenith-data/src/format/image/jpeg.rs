@@ -32,6 +32,7 @@ pub(super) fn decode(
         _ => Scale::Full,
     };
     let options = DecodeOptions {
+        index: None,
         region: Some(region),
         scale,
         // Checked when the picture was opened.
