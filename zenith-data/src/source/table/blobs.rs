@@ -71,6 +71,16 @@ impl ColumnBlobs {
         let column = columns[pictures].name.clone();
         let count = table.rows().len();
         let sizes: Vec<u64> = (0..count).map(|block| table.bytes(block, pictures)).collect();
+        if let Some(budget) = options.memory_budget
+            && let Some((block, size)) = sizes.iter().enumerate().find(|(_, size)| **size > budget)
+        {
+            let (path, name) = table.place(block);
+            return Err(Error::Config(format!(
+                "{}: {name} alone has {size} bytes of pictures, more than memory_budget={budget}; raise the budget to {size} \
+                 at least, or write the file with smaller row groups",
+                path.display()
+            )));
+        }
         let mut end = 0;
         let ends = table
             .rows()
