@@ -6,6 +6,11 @@ pub mod cache_dir;
 pub mod detect;
 pub mod folder;
 pub mod image;
+mod open;
+mod picture_column;
+pub mod table;
+
+pub use self::open::{OpenOptions, open};
 
 use crate::pipeline::slots::Slots;
 use crate::{Result, SampleError, Schema};

@@ -1,0 +1,302 @@
+//! Cutting delimited text into blocks of whole lines, lines into fields, and guessing the delimiter. A line ends at a
+//! newline outside of double quotes; lines without a character are skipped.
+
+use std::borrow::Cow;
+
+/// A stretch of whole lines of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) offset: u64,
+    pub(super) len: usize,
+    /// Number of its first line, from 1.
+    pub(super) line: u64,
+    /// Lines that are rows.
+    pub(super) rows: u64,
+}
+
+/// Finds the stretches of a file that is fed to it in pieces.
+#[derive(Debug)]
+pub(super) struct Cutter {
+    /// Bytes after which a stretch ends with the next line.
+    target: usize,
+    quoted: bool,
+    at: u64,
+    line: u64,
+    /// Where the current line starts, and whether all of it so far is a carriage return.
+    line_start: u64,
+    blank: bool,
+    current: Stretch,
+    done: Vec<Stretch>,
+}
+
+impl Cutter {
+    /// A cutter that starts at `offset`, in front of line `line`.
+    pub(super) fn new(offset: u64, line: u64, target: usize) -> Self {
+        let current = Stretch {
+            offset,
+            len: 0,
+            line,
+            rows: 0,
+        };
+        Self {
+            target,
+            quoted: false,
+            at: offset,
+            line,
+            line_start: offset,
+            blank: true,
+            current,
+            done: Vec::new(),
+        }
+    }
+
+    /// The next piece of the file.
+    pub(super) fn feed(&mut self, piece: &[u8]) {
+        let mut from = 0;
+        for mark in memchr::memchr2_iter(b'\n', b'"', piece) {
+            self.see(&piece[from..mark]);
+            if piece[mark] == b'"' {
+                self.quoted = !self.quoted;
+                self.blank = false;
+            } else {
+                self.newline(self.at + mark as u64 + 1);
+            }
+            from = mark + 1;
+        }
+        self.see(&piece[from..]);
+        self.at += piece.len() as u64;
+    }
+
+    fn see(&mut self, text: &[u8]) {
+        self.blank = self.blank && matches!(text, [] | [b'\r']);
+    }
+
+    fn newline(&mut self, end: u64) {
+        self.line += 1;
+        if self.quoted {
+            return;
+        }
+        self.current.rows += u64::from(!self.blank);
+        self.line_start = end;
+        self.blank = true;
+        let len = end - self.current.offset;
+        if len >= self.target as u64 {
+            self.close(end);
+        }
+    }
+
+    fn close(&mut self, end: u64) {
+        self.current.len = (end - self.current.offset) as usize;
+        if self.current.rows > 0 {
+            self.done.push(self.current);
+        }
+        self.current = Stretch {
+            offset: end,
+            len: 0,
+            line: self.line,
+            rows: 0,
+        };
+    }
+
+    /// All stretches, the last up to the end of the file; an error names the line in which a quote stays open.
+    pub(super) fn finish(mut self) -> Result<Vec<Stretch>, String> {
+        if self.quoted {
+            return Err(format!(
+                "a double quote is not closed by the end of the file (line {})",
+                self.line
+            ));
+        }
+        if self.at > self.line_start && !self.blank {
+            self.current.rows += 1;
+        }
+        self.close(self.at);
+        Ok(self.done)
+    }
+}
+
+/// Calls `row` with the line's number and its fields, for every line of `text` that is a row.
+pub(super) fn rows<'t, E>(
+    text: &'t [u8],
+    first_line: u64,
+    delimiter: u8,
+    mut row: impl FnMut(u64, &[Cow<'t, [u8]>]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut fields: Vec<Cow<'t, [u8]>> = Vec::new();
+    let (mut at, mut line) = (0, first_line);
+    while at < text.len() {
+        fields.clear();
+        let started = line;
+        loop {
+            let (field, next) = field(&text[at..], delimiter, &mut line);
+            at += next;
+            let more = text.get(at) == Some(&delimiter);
+            at += usize::from(more);
+            fields.push(field);
+            if !more {
+                break;
+            }
+        }
+        // At the end of the line or of the text.
+        if text.get(at) == Some(&b'\r') {
+            at += 1;
+        }
+        if text.get(at) == Some(&b'\n') {
+            at += 1;
+            line += 1;
+        }
+        if let [only] = &fields[..]
+            && matches!(only, Cow::Borrowed([]))
+        {
+            continue;
+        }
+        row(started, &fields)?;
+    }
+    Ok(())
+}
+
+/// The field that `text` starts with, and where it ends (at a delimiter, a line's end, or the text's).
+fn field<'t>(text: &'t [u8], delimiter: u8, line: &mut u64) -> (Cow<'t, [u8]>, usize) {
+    if text.first() != Some(&b'"') {
+        let end = text
+            .iter()
+            .position(|b| *b == delimiter || *b == b'\n')
+            .unwrap_or(text.len());
+        let at_line_end = text.get(end) != Some(&delimiter);
+        let cut = if at_line_end && end > 0 && text[end - 1] == b'\r' {
+            end - 1
+        } else {
+            end
+        };
+        return (Cow::Borrowed(text[..cut].trim_ascii()), cut);
+    }
+    let mut value = Vec::new();
+    let mut at = 1;
+    while at < text.len() {
+        match text[at] {
+            b'"' if text.get(at + 1) == Some(&b'"') => {
+                value.push(b'"');
+                at += 2;
+            }
+            b'"' => {
+                at += 1;
+                break;
+            }
+            byte => {
+                *line += u64::from(byte == b'\n');
+                value.push(byte);
+                at += 1;
+            }
+        }
+    }
+    // What stands between the closing quote and the delimiter belongs to the field, as most readers have it.
+    while at < text.len() && text[at] != delimiter && text[at] != b'\n' && text[at] != b'\r' {
+        value.push(text[at]);
+        at += 1;
+    }
+    (Cow::Owned(value), at)
+}
+
+/// The delimiter of a first line: what occurs most outside of quotes among comma, semicolon, tab and bar.
+pub(super) fn delimiter(text: &[u8]) -> u8 {
+    let mut counts = [0usize; 4];
+    let marks = [b',', b';', b'\t', b'|'];
+    let mut quoted = false;
+    for byte in text {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\n' if !quoted => break,
+            _ if !quoted => {
+                if let Some(index) = marks.iter().position(|mark| mark == byte) {
+                    counts[index] += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    let most = counts.iter().copied().max().unwrap_or(0);
+    marks[counts.iter().position(|count| *count == most).unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Vec<(u64, Vec<String>)> {
+        let mut found = Vec::new();
+        rows(text.as_bytes(), 1, b',', |line, fields| {
+            found.push((
+                line,
+                fields
+                    .iter()
+                    .map(|f| String::from_utf8_lossy(f).into_owned())
+                    .collect(),
+            ));
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+        found
+    }
+
+    #[test]
+    fn quotes_hold_delimiters_newlines_and_quotes() {
+        let rows = parse("a, b ,c\r\n\"x,\"\"y\"\"\",\"two\nlines\",3\n\n1,,\n");
+        assert_eq!(rows[0], (1, vec!["a".into(), "b".into(), "c".into()]));
+        assert_eq!(
+            rows[1],
+            (2, vec!["x,\"y\"".into(), "two\nlines".into(), "3".into()])
+        );
+        assert_eq!(rows[2], (5, vec!["1".into(), String::new(), String::new()]));
+        assert_eq!(rows.len(), 3);
+    }
+
+    #[test]
+    fn the_delimiter_is_what_occurs_most() {
+        assert_eq!(delimiter(b"a;b;c,d\n1,2,3,4,5"), b';');
+        assert_eq!(delimiter(b"\"a,b\"\tc"), b'\t');
+        assert_eq!(delimiter(b"one"), b',');
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_cover_the_rows_whatever_the_pieces(
+            text in "([a-c0-9]{0,3}(,|\n|\r\n|\"[a\n,]{0,2}\")){0,40}",
+            piece in 1usize..9,
+            target in 1usize..40,
+        ) {
+            let mut cutter = Cutter::new(0, 1, target);
+            text.as_bytes().chunks(piece).for_each(|p| cutter.feed(p));
+            let whole = parse(&text);
+            // A quote in the middle of a field is not a quote to the parser; such texts are not regular.
+            let regular = !has_inner_quote(&text);
+            if let (Ok(stretches), true) = (cutter.finish(), regular) {
+                let mut again = Vec::new();
+                for s in &stretches {
+                    let part = &text[s.offset as usize..s.offset as usize + s.len];
+                    let before = again.len();
+                    rows(part.as_bytes(), s.line, b',', |line, fields| {
+                        again.push((line, fields.iter().map(|f| String::from_utf8_lossy(f).into_owned()).collect::<Vec<_>>()));
+                        Ok::<(), ()>(())
+                    }).unwrap();
+                    prop_assert_eq!((again.len() - before) as u64, s.rows);
+                }
+                prop_assert_eq!(again, whole);
+            }
+        }
+    }
+
+    fn has_inner_quote(text: &str) -> bool {
+        let mut quoted = false;
+        let mut previous = b'\n';
+        for byte in text.bytes() {
+            if byte == b'"' {
+                if !quoted && previous != b',' && previous != b'\n' {
+                    return true;
+                }
+                quoted = !quoted;
+            }
+            previous = byte;
+        }
+        false
+    }
+}

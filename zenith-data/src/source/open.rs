@@ -1,0 +1,101 @@
+//! From what a user names to a source of samples. Finding out what it is happens in [`detect`](super::detect), and the
+//! loading in the sources.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Source;
+use super::cache_dir::CacheDir;
+use super::detect::{Found, SourceSpec, detect};
+use super::folder::FolderBlobs;
+use super::image::ImageSource;
+use super::picture_column::PictureColumn;
+use super::table::{Kind, Opened, TableOptions, open_files};
+use crate::format::image::ImageOptions;
+use crate::transform::{Mode, Plan, TransformError};
+use crate::{Error, Result};
+
+/// How a source is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// What becomes of pictures; `None` for their pixels as they are. Refused for tables without pictures.
+    pub transform: Option<Plan>,
+    /// How pictures are read.
+    pub image: ImageOptions,
+    /// How tables are read.
+    pub table: TableOptions,
+    /// Where indexes are kept between runs; nowhere by default.
+    pub cache: CacheDir,
+}
+
+/// Opens the folder, pattern or files that `spec` names, whatever they hold.
+///
+/// # Errors
+/// When it is not found or not known (the message says what was found and what would work), cannot be read, or does
+/// not fit the options.
+pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Arc<dyn Source>> {
+    let pictures = |blobs| -> Result<Arc<dyn Source>> {
+        let plan = match &options.transform {
+            Some(plan) => plan.clone(),
+            None => Plan::compile(&[], Mode::Exact)
+                .map_err(|error: TransformError| Error::Config(error.to_string()))?,
+        };
+        Ok(Arc::new(ImageSource::new(blobs, plan, options.image)?))
+    };
+    match detect(spec, &options.cache)? {
+        Found::Pictures(index) => pictures(Arc::new(FolderBlobs::new(index)?)),
+        Found::Tables(files) => match open_files(&files, one_kind(&files)?, &options.table)? {
+            Opened::Pictures(column) => pictures(Arc::new(PictureColumn(Arc::new(column)))),
+            Opened::Rows(_) if options.transform.is_some() => Err(Error::Config(
+                "a transform of pictures was given, but the table holds none".into(),
+            )),
+            Opened::Rows(rows) => Ok(Arc::new(rows)),
+        },
+    }
+}
+
+/// The kind that all of `files` are of.
+fn one_kind(files: &[PathBuf]) -> Result<Kind> {
+    let mut first: Option<(Kind, &Path)> = None;
+    for file in files {
+        let kind = kind_of(file)?;
+        match first {
+            None => first = Some((kind, file)),
+            Some((expected, _)) if expected == kind => {}
+            Some((expected, other)) => {
+                return Err(Error::source(
+                    file,
+                    format!(
+                        "this is {kind:?}, but {} is {expected:?}; a pattern that takes files of one kind would work",
+                        other.display()
+                    ),
+                ));
+            }
+        }
+    }
+    first
+        .map(|(kind, _)| kind)
+        .ok_or_else(|| Error::Config("the list of files is empty".into()))
+}
+
+fn kind_of(path: &Path) -> Result<Kind> {
+    let failed = |source| Error::io(path, source);
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Error::source(path, "this is no file"));
+    }
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(64).read_to_end(&mut start).map_err(failed)?;
+    Kind::sniff(path, &start).ok_or_else(|| {
+        let found = match start.as_slice() {
+            [] => "an empty file",
+            start => crate::format::image::describe(start),
+        };
+        Error::source(
+            path,
+            format!("found {found}; Parquet, Arrow, CSV, NPY and NPZ files would work"),
+        )
+    })
+}

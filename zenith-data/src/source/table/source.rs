@@ -1,0 +1,412 @@
+//! A table as a source of samples: rows resident in memory, or a window of decoded blocks of a table that is larger
+//! than its budget.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::blocks::{self, Blocks};
+use super::cache::BlockCache;
+use super::columns::{self, MemoryColumn};
+use super::mapping::{Column, Mapped, Plan, TableOptions, Target, map};
+use super::rows::{RowStore, gather_from};
+use crate::pipeline::slots::Slots;
+use crate::source::{Filler, Grain, SampleKey, Source, Spent};
+use crate::{Error, Result, SampleError, Schema};
+
+/// A table whose rows are samples.
+#[derive(Debug)]
+pub struct TableSource {
+    rows: Rows,
+    plan: Plan,
+    ends: Vec<u64>,
+    fingerprint: u64,
+    streams: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Rows {
+    Resident(Arc<Resident>),
+    Window(Arc<Window>),
+}
+
+/// All rows, in one or more stretches of memory.
+#[derive(Debug)]
+struct Resident {
+    stores: Vec<RowStore>,
+    ends: Vec<u64>,
+    /// Ends of rows that cannot be had, and why: (first, end, reason).
+    bad: Vec<(u64, u64, Error)>,
+}
+
+/// Some blocks of rows.
+#[derive(Debug)]
+struct Window {
+    cache: BlockCache<RowStore>,
+    ends: Vec<u64>,
+}
+
+impl TableSource {
+    /// A table of columns in memory. A column that is a field of its own is borrowed, not copied; several columns of
+    /// numbers are transposed into one matrix of inputs.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for columns of unequal length, none, or names and columns that the options do not fit.
+    pub fn from_columns(columns: &[MemoryColumn], options: &TableOptions) -> Result<Self> {
+        let fingerprint = columns::fingerprint(columns);
+        Self::of_parts(&[columns.to_vec()], fingerprint, options)
+    }
+
+    /// Tables of the same columns, one behind the other.
+    pub(crate) fn of_parts(
+        parts: &[Vec<MemoryColumn>],
+        fingerprint: u64,
+        options: &TableOptions,
+    ) -> Result<Self> {
+        let Some(first) = parts.first() else {
+            return Err(Error::Config("there are no columns".into()));
+        };
+        let described: Vec<Column> = first.iter().map(|c| Column::new(&c.name, c.holds())).collect();
+        let Mapped::Rows(plan) = map(&described, options)? else {
+            return Err(Error::Config(
+                "columns in memory hold numbers, not pictures".into(),
+            ));
+        };
+        let threads = thread_count(options.threads);
+        let stores = parts
+            .iter()
+            .map(|part| columns::store(part, &plan, threads))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self::resident(stores, Vec::new(), plan, fingerprint))
+    }
+
+    /// Columns that are one field each, as they lie.
+    pub(crate) fn of_borrowed(parts: &[Vec<MemoryColumn>], plan: Plan, fingerprint: u64) -> Result<Self> {
+        // The columns are the targets, in their order.
+        let targets = plan
+            .targets
+            .iter()
+            .enumerate()
+            .map(|(column, t)| Target { column, ..t.clone() })
+            .collect();
+        let direct = Plan {
+            targets,
+            ..plan.clone()
+        };
+        let stores = parts
+            .iter()
+            .map(|part| columns::store(part, &direct, 1))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self::resident(stores, Vec::new(), plan, fingerprint))
+    }
+
+    fn resident(stores: Vec<RowStore>, bad: Vec<(u64, u64, Error)>, plan: Plan, fingerprint: u64) -> Self {
+        let ends = sums(stores.iter().map(|s| s.rows() as u64));
+        let fingerprint = with_plan(fingerprint, &plan);
+        let rows = Rows::Resident(Arc::new(Resident {
+            stores,
+            ends: ends.clone(),
+            bad,
+        }));
+        Self {
+            rows,
+            plan,
+            ends,
+            fingerprint,
+            streams: false,
+        }
+    }
+
+    /// The rows of a table of blocks: loaded now where they fit into the budget, else streamed.
+    pub(crate) fn of_blocks(table: Arc<dyn Blocks>, mut plan: Plan, options: &TableOptions) -> Result<Self> {
+        let threads = thread_count(options.threads);
+        blocks::find_classes(table.as_ref(), &mut plan)?;
+        let row_bytes = plan.schema.sample_bytes() as u64;
+        let sizes: Vec<u64> = table.rows().iter().map(|rows| rows * row_bytes).collect();
+        let total: u64 = sizes.iter().sum();
+        let ends = sums(table.rows().iter().copied());
+        match options.memory_budget.filter(|budget| total > *budget) {
+            None => {
+                let all = 0..table.rows().len();
+                let (store, failed) = blocks::load(table.as_ref(), &plan, all, threads, options.skip_bad)?;
+                let first = |block: usize| if block == 0 { 0 } else { ends[block - 1] };
+                let bad = failed
+                    .into_iter()
+                    .map(|(block, error)| (first(block), ends[block], error))
+                    .collect();
+                Ok(Self::resident(vec![store], bad, plan, table.fingerprint()))
+            }
+            Some(budget) => {
+                if let Some((block, size)) = sizes.iter().enumerate().find(|(_, size)| **size > budget) {
+                    let (path, name) = table.place(block);
+                    return Err(Error::Config(format!(
+                        "{}: {name} alone has {size} bytes of rows, more than memory_budget={budget}; raise the budget \
+                         to {size} at least, or write the file with smaller row groups",
+                        path.display()
+                    )));
+                }
+                let fingerprint = with_plan(table.fingerprint(), &plan);
+                let of_thread = plan.clone();
+                let decode = Box::new(move |block: usize| {
+                    blocks::load(table.as_ref(), &of_thread, block..block + 1, threads, false)
+                        .map(|(store, _)| store)
+                        .map_err(Arc::new)
+                });
+                let cache = BlockCache::new(sizes, Some(budget), decode)?;
+                let rows = Rows::Window(Arc::new(Window {
+                    cache,
+                    ends: ends.clone(),
+                }));
+                Ok(Self {
+                    rows,
+                    plan,
+                    ends,
+                    fingerprint,
+                    streams: true,
+                })
+            }
+        }
+    }
+}
+
+impl Source for TableSource {
+    fn len(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn schema(&self) -> &Schema {
+        &self.plan.schema
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    fn filler(&self) -> Result<Box<dyn Filler>> {
+        Ok(match &self.rows {
+            Rows::Resident(rows) => Box::new(ResidentFiller {
+                rows: Arc::clone(rows),
+                ids: Vec::new(),
+                places: Vec::new(),
+            }),
+            Rows::Window(window) => Box::new(WindowFiller {
+                window: Arc::clone(window),
+                places: Vec::new(),
+            }),
+        })
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Batch
+    }
+
+    fn blocks(&self) -> Option<&[u64]> {
+        self.streams.then_some(&self.ends)
+    }
+
+    fn classes(&self) -> Option<&[String]> {
+        self.plan.classes.as_deref()
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        let row_bytes = self.plan.schema.sample_bytes() as u64;
+        match &self.rows {
+            Rows::Resident(_) => vec![(
+                "rows held in memory".into(),
+                format!("{} bytes", self.len() * row_bytes),
+            )],
+            Rows::Window(window) => {
+                let (decoded, hits) = window.cache.counts();
+                vec![
+                    (
+                        "rows held in memory".into(),
+                        format!("at most {} bytes", window.cache.budget()),
+                    ),
+                    ("blocks decoded".into(), decoded.to_string()),
+                    ("reads that found their block decoded".into(), hits.to_string()),
+                ]
+            }
+        }
+    }
+}
+
+/// The threads to use: as asked, or as many as the process may run on.
+pub(crate) fn thread_count(asked: usize) -> usize {
+    if asked > 0 {
+        asked
+    } else {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+}
+
+fn sums(rows: impl Iterator<Item = u64>) -> Vec<u64> {
+    rows.scan(0, |end, rows| {
+        *end += rows;
+        Some(*end)
+    })
+    .collect()
+}
+
+fn with_plan(fingerprint: u64, plan: &Plan) -> u64 {
+    let text = format!(
+        "{fingerprint} {:?} {:?} {:?}",
+        plan.schema, plan.targets, plan.classes
+    );
+    xxhash_rust::xxh3::xxh3_64(text.as_bytes())
+}
+
+/// The stretch that holds a row, and the row's number in it.
+fn locate(ends: &[u64], row: u64) -> Option<(usize, u32)> {
+    let part = ends.partition_point(|end| *end <= row);
+    let first = if part == 0 { 0 } else { ends[part - 1] };
+    (part < ends.len()).then_some((part, (row - first) as u32))
+}
+
+fn no_such_row(sample: u64, ends: &[u64]) -> SampleError {
+    let rows = ends.last().copied().unwrap_or(0);
+    SampleError {
+        sample,
+        path: None,
+        offset: None,
+        reason: format!("there is no such row; the table has {rows}"),
+    }
+}
+
+fn bad_row(sample: u64, error: &Error) -> SampleError {
+    let reason = match error {
+        Error::Source { reason, .. } => reason.clone(),
+        other => other.to_string(),
+    };
+    SampleError {
+        sample,
+        path: error.path().map(Into::into),
+        offset: None,
+        reason,
+    }
+}
+
+struct ResidentFiller {
+    rows: Arc<Resident>,
+    ids: Vec<u64>,
+    places: Vec<(u32, u32)>,
+}
+
+impl Filler for ResidentFiller {
+    fn fill(
+        &mut self,
+        keys: &[SampleKey],
+        slots: &mut Slots<'_>,
+        spent: &mut Spent,
+    ) -> Result<(), (usize, SampleError)> {
+        let started = Instant::now();
+        let rows = &*self.rows;
+        let len = rows.ends.last().copied().unwrap_or(0);
+        let bad = |id: u64| {
+            rows.bad
+                .iter()
+                .find(|(first, end, _)| (*first..*end).contains(&id))
+        };
+        let unfit = if rows.bad.is_empty() {
+            keys.iter().position(|key| key.sample >= len)
+        } else {
+            keys.iter()
+                .position(|key| key.sample >= len || bad(key.sample).is_some())
+        };
+        let good = &keys[..unfit.unwrap_or(keys.len())];
+        if let [store] = &rows.stores[..] {
+            self.ids.clear();
+            self.ids.extend(good.iter().map(|key| key.sample));
+            store.gather(&self.ids, slots);
+        } else {
+            self.places.clear();
+            self.places.extend(
+                good.iter()
+                    .filter_map(|key| locate(&rows.ends, key.sample))
+                    .map(|(s, r)| (s as u32, r)),
+            );
+            gather_from(&rows.stores, &self.places, slots);
+        }
+        spent.transform_ns += started.elapsed().as_nanos() as u64;
+        spent.bytes += good.len() as u64 * rows.stores.first().map_or(0, RowStore::row_bytes) as u64;
+        match unfit {
+            None => Ok(()),
+            Some(position) => {
+                let sample = keys[position].sample;
+                Err((
+                    position,
+                    bad(sample).map_or_else(|| no_such_row(sample, &rows.ends), |b| bad_row(sample, &b.2)),
+                ))
+            }
+        }
+    }
+}
+
+struct WindowFiller {
+    window: Arc<Window>,
+    places: Vec<(u32, u32)>,
+}
+
+impl Filler for WindowFiller {
+    fn fill(
+        &mut self,
+        keys: &[SampleKey],
+        slots: &mut Slots<'_>,
+        spent: &mut Spent,
+    ) -> Result<(), (usize, SampleError)> {
+        let window = &*self.window;
+        let mut at = 0;
+        // As many keys at a time as their blocks fit into the window together; in a block-shuffled order that is all.
+        while at < keys.len() {
+            let started = Instant::now();
+            let mut held: Vec<(usize, Arc<RowStore>)> = Vec::new();
+            let mut bytes = 0;
+            let mut trouble = None;
+            self.places.clear();
+            for (nth, key) in keys[at..].iter().enumerate() {
+                let Some((block, row)) = locate(&window.ends, key.sample) else {
+                    trouble = Some((at + nth, no_such_row(key.sample, &window.ends)));
+                    break;
+                };
+                let index = match held.iter().position(|(b, _)| *b == block) {
+                    Some(index) => index,
+                    None => {
+                        bytes += window.cache.size(block);
+                        if bytes > window.cache.budget() {
+                            break;
+                        }
+                        match window.cache.get(block) {
+                            Ok(store) => held.push((block, store)),
+                            Err(reason) => {
+                                trouble = Some((at + nth, bad_row(key.sample, &reason)));
+                                break;
+                            }
+                        }
+                        held.len() - 1
+                    }
+                };
+                self.places.push((index as u32, row));
+            }
+            let waited = started.elapsed().as_nanos() as u64;
+            let stores: Vec<&RowStore> = held.iter().map(|(_, store)| store.as_ref()).collect();
+            gather_from(&stores, &self.places, &mut slots.tail(at));
+            spent.decode_ns += waited;
+            spent.transform_ns += started.elapsed().as_nanos() as u64 - waited;
+            spent.bytes += (self.places.len() * stores.first().map_or(0, |s| s.row_bytes())) as u64;
+            at += self.places.len();
+            if let Some(trouble) = trouble {
+                return Err(trouble);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_ahead(&mut self, upcoming: &[SampleKey]) {
+        let mut last = None;
+        for key in upcoming {
+            let block = locate(&self.window.ends, key.sample).map(|(block, _)| block);
+            if let Some(block) = block.filter(|b| Some(*b) != last) {
+                self.window.cache.hint(block);
+                last = Some(block);
+            }
+        }
+    }
+}
