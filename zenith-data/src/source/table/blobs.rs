@@ -136,6 +136,20 @@ impl ColumnBlobs {
         &self.ends
     }
 
+    /// The file that holds picture `id`.
+    #[must_use]
+    pub fn path(&self, id: u64) -> Option<PathBuf> {
+        let block = self.ends.partition_point(|end| *end <= id);
+        self.paths.get(block).cloned()
+    }
+
+    /// Pictures that half of the memory budget holds; `None` where everything fits.
+    #[must_use]
+    pub fn window(&self) -> Option<u64> {
+        let (budget, total) = (self.cache.budget(), self.cache.total().max(1));
+        (budget < total).then(|| (u128::from(self.len()) * u128::from(budget / 2) / u128::from(total)) as u64)
+    }
+
     /// A number that changes when the files change.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {

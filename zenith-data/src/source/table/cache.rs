@@ -104,6 +104,11 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
         }
     }
 
+    /// Decoded bytes of all blocks.
+    pub(crate) fn total(&self) -> u64 {
+        self.shared.sizes.iter().sum()
+    }
+
     /// Bytes the window may hold.
     pub(crate) fn budget(&self) -> u64 {
         self.shared.budget
