@@ -71,7 +71,7 @@ pub(crate) unsafe fn gather(copy: RowCopy, n: usize, address: impl Fn(usize) -> 
             }
             RowCopy::Bytes(bytes) => {
                 walk(bytes, n, address, out, bytes, |s, t| {
-                    std::ptr::copy_nonoverlapping(s, t, bytes)
+                    std::ptr::copy_nonoverlapping(s, t, bytes);
                 });
             }
             RowCopy::Convert {
