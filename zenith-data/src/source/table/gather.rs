@@ -9,6 +9,7 @@
 use super::convert::Convert;
 
 /// Bytes of rows to have in flight: 64 lines, about as many misses as a core keeps open towards memory.
+/// Twice as much is no faster (Zen 4, rows of 400 bytes).
 const IN_FLIGHT: usize = 4 << 10;
 /// Rows to have in flight at most, for rows of a few bytes.
 const MOST_ROWS: usize = 32;
