@@ -92,7 +92,7 @@ impl ColumnBlobs {
             .collect();
         let paths = (0..count).map(|block| table.place(block).0.to_owned()).collect();
         let fingerprint =
-            table.fingerprint() ^ xxhash_rust::xxh3::xxh3_64(format!("{column} {:?}", mapped).as_bytes());
+            table.fingerprint() ^ xxhash_rust::xxh3::xxh3_64(format!("{column} {mapped:?}").as_bytes());
         let decode = Box::new(move |block: usize| {
             let read = || table.arrays(block, pictures);
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)) {

@@ -164,7 +164,7 @@ impl Cells<'_> {
         }
         let rows = values.len() / source;
         assert!(
-            values.len() % source == 0 && row + rows <= self.rows,
+            values.len().is_multiple_of(source) && row + rows <= self.rows,
             "values outside of the claim"
         );
         let size = self.dtype.size();
