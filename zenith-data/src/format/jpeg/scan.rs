@@ -4,9 +4,9 @@ use super::bits::{self, Bits, Feed};
 use super::block::{BlockError, place};
 use super::error::JpegError;
 use super::header::{Frame, HuffmanSpec, Scan, Tables, ZIGZAG};
-use super::index::Entry;
 use super::huffman::{STANDARD_AC, STANDARD_DC, Table};
 use super::idct::Steps;
+use super::index::Entry;
 
 /// The Huffman tables of a decoder, by slot.
 #[derive(Default)]
@@ -41,7 +41,10 @@ impl Slots {
                     .load(&spec(&tables.dc, &STANDARD_DC, component.dc).ok_or(missing)?)
                     .ok_or(bad)?;
                 if !table.is_dc() {
-                    return Err(JpegError::corrupt(scan.at, "dc huffman table with a size above 15"));
+                    return Err(JpegError::corrupt(
+                        scan.at,
+                        "dc huffman table with a size above 15",
+                    ));
                 }
             }
             if wanted.ac {
@@ -55,10 +58,17 @@ impl Slots {
 }
 
 /// Dequantisation steps of a component, in storage order.
-pub(super) fn steps(tables: &Tables<'_>, frame: &Frame, component: usize, at: usize) -> Result<Steps, JpegError> {
+pub(super) fn steps(
+    tables: &Tables<'_>,
+    frame: &Frame,
+    component: usize,
+    at: usize,
+) -> Result<Steps, JpegError> {
     let slot = usize::from(frame.components[component].quant);
-    let table =
-        tables.quant[slot].ok_or(JpegError::corrupt(at, "scan with a quantisation table that was never given"))?;
+    let table = tables.quant[slot].ok_or(JpegError::corrupt(
+        at,
+        "scan with a quantisation table that was never given",
+    ))?;
     let mut steps = [0; 64];
     for (natural, step) in ZIGZAG.iter().zip(table) {
         let natural = usize::from(*natural);
@@ -88,7 +98,11 @@ pub(super) fn mcu_blocks<'t>(frame: &Frame, scan: &Scan, slots: &'t Slots) -> Ve
     let mut blocks = Vec::with_capacity(16);
     for component in &scan.components[..scan.count] {
         let given = &frame.components[component.index];
-        let (h, v) = if scan.count == 1 { (1, 1) } else { (usize::from(given.h), usize::from(given.v)) };
+        let (h, v) = if scan.count == 1 {
+            (1, 1)
+        } else {
+            (usize::from(given.h), usize::from(given.v))
+        };
         for at in 0..h * v {
             blocks.push(McuBlock {
                 component: component.index,
@@ -153,11 +167,17 @@ impl<'a, 'b> Cursor<'a, 'b> {
     /// Checks that `found` is the marker that must precede MCU `self.mcu`; returns the offset behind it.
     fn expect_restart(&self, found: Option<(u8, usize)>) -> Result<usize, JpegError> {
         let Some((code, behind)) = found else {
-            return Err(JpegError::truncated(self.data.len(), "entropy-coded data ends before a restart marker"));
+            return Err(JpegError::truncated(
+                self.data.len(),
+                "entropy-coded data ends before a restart marker",
+            ));
         };
         let number = (self.mcu / self.interval - 1) % 8;
         if usize::from(code) != 0xD0 + number {
-            return Err(JpegError::corrupt(behind - 2, "another marker in place of a restart marker"));
+            return Err(JpegError::corrupt(
+                behind - 2,
+                "another marker in place of a restart marker",
+            ));
         }
         Ok(behind)
     }
@@ -189,7 +209,11 @@ impl<'a, 'b> Cursor<'a, 'b> {
         self.bits.consume(entry.bit);
         self.predictors = entry.predictors;
         self.mcu = entry.mcu;
-        self.left = if self.interval == 0 { usize::MAX } else { self.interval - entry.mcu % self.interval };
+        self.left = if self.interval == 0 {
+            usize::MAX
+        } else {
+            self.interval - entry.mcu % self.interval
+        };
         Ok(())
     }
 
