@@ -4,6 +4,9 @@ use super::idct::{self, Idct};
 use super::sequential::{self, DecodeRun, SkipRun};
 use super::{avx2, color, upsample};
 
+/// Three rows of components to one of pixels.
+type ToRgb = fn(&[u8], &[u8], &[u8], &mut [u8]);
+
 /// The kernels a decoder calls.
 #[derive(Clone, Copy)]
 pub(super) struct Kernels {
@@ -14,7 +17,7 @@ pub(super) struct Kernels {
     pub(super) wide: fn(&[u8], &mut [u8]),
     pub(super) tall: fn(&[u8], &[u8], u16, &mut [u8]),
     pub(super) both: fn(&[u8], &[u8], &mut [u8]),
-    pub(super) ycc: fn(&[u8], &[u8], &[u8], &mut [u8]),
+    pub(super) ycc: ToRgb,
 }
 
 impl Kernels {
