@@ -39,7 +39,14 @@ impl Random {
             }
             let bits = 1 + self.next() % 7 * (self.next() % 2);
             let value = 1 + (self.next() % (1 << bits)) as i16;
-            ac.push((run, if self.next() % 2 == 0 { value } else { -value }));
+            ac.push((
+                run,
+                if self.next().is_multiple_of(2) {
+                    value
+                } else {
+                    -value
+                },
+            ));
             k += run + 1;
         }
         (dc, ac)

@@ -157,7 +157,7 @@ fn fnv(bytes: &[u8]) -> u64 {
 
 fn golden(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/jpeg");
-    fs::read(folder.join(format!("{name}.jpg"))).unwrap()
+    fs::read(folder.join(format!("{name}.jpg"))).expect("a golden file")
 }
 
 fn decode_by(
