@@ -132,7 +132,7 @@ fn measure(title: &str, tasks: &[Task], rounds: usize, jobs: &mut [Job<'_>]) -> 
 
 fn compare(tasks: &[Task]) -> Result<(), Box<dyn Error>> {
     let (mut decoder, mut turbo) = (Decoder::new(), Turbo::new()?);
-    let mut out = PixelBuf::new();
+    let (mut out, mut part) = (PixelBuf::new(), PixelBuf::new());
     for task in tasks {
         decoder.decode(&task.bytes, &DecodeOptions::default(), &mut out)?;
         assert_eq!(
@@ -140,6 +140,20 @@ fn compare(tasks: &[Task]) -> Result<(), Box<dyn Error>> {
             turbo.decode(&task.bytes, None)?,
             "pixels differ from libjpeg-turbo's"
         );
+        let (region, channels) = (task.region, usize::from(out.channels()));
+        let columns = region.x as usize * channels..(region.x + region.width) as usize * channels;
+        for index in [None, task.index.as_ref()] {
+            let options = DecodeOptions {
+                region: Some(region),
+                index,
+                ..DecodeOptions::default()
+            };
+            decoder.decode(&task.bytes, &options, &mut part)?;
+            let wanted = out.pixels().chunks_exact(out.stride()).skip(region.y as usize);
+            for (row, whole) in part.pixels().chunks_exact(part.stride()).zip(wanted) {
+                assert_eq!(row, &whole[columns.clone()], "a region differs from the whole");
+            }
+        }
     }
     Ok(())
 }

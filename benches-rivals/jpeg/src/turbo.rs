@@ -66,7 +66,7 @@ impl Turbo {
         }
         // SAFETY: the handle lives as long as `self`; a region of zeros lifts an earlier one.
         self.check(unsafe { sys::tj3SetCroppingRegion(self.handle, crop) })?;
-        let gray = subsampling == sys::TJSAMP_TJSAMP_GRAY as i32;
+        let gray = subsampling == sys::TJSAMP_TJSAMP_GRAY;
         let (format, channels) = if gray {
             (sys::TJPF_TJPF_GRAY, 1)
         } else {
@@ -84,7 +84,7 @@ impl Turbo {
                 bytes.len() as _,
                 self.pixels.as_mut_ptr(),
                 0,
-                format as i32,
+                format,
             )
         };
         self.check(code)?;
