@@ -143,7 +143,7 @@ fn compare(name: &str, interpolation: Interpolation, filter: FilterType, scale: 
         for (i, (view, source)) in samples.iter().enumerate() {
             ours.time(i, || {
                 plan.render(view, source, &mut scratch, black_box(&mut slot))
-                    .unwrap()
+                    .unwrap();
             });
             theirs.time(i, || rival.run(source, black_box(&mut out)));
             resize.time(i, || rival.resize(black_box(source)));
