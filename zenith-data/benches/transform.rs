@@ -150,7 +150,7 @@ fn compare(name: &str, interpolation: Interpolation, filter: FilterType, scale: 
             if round < 3 {
                 slow.time(i, || {
                     plan.render(view, source, &mut portable, black_box(&mut slot))
-                        .unwrap()
+                        .unwrap();
                 });
             }
         }
