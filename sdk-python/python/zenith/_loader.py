@@ -254,7 +254,7 @@ class Loader:
             "fingerprint": self._plan.fingerprint,
         }
         if self._listed is not None and place[1] > 0:
-            state["order"] = self._listed.digest()
+            state["order"] = self._resume_digest or self._listed.digest()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
