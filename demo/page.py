@@ -1,0 +1,3 @@
+"""page"""
+def render(comparisons, record):
+    return ""
