@@ -17,7 +17,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-_SKIMAGE = ("astronaut", "brick", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "ihc", "rocket")
+_SKIMAGE = (
+    "astronaut",
+    "brick",
+    "chelsea",
+    "coffee",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "ihc",
+    "rocket",
+)
 _SKLEARN = ("china", "flower")
 _MOTORCYCLE = "motorcycle_left"
 CLASSES = tuple(sorted((*_SKIMAGE, *_SKLEARN, _MOTORCYCLE)))

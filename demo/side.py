@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import model
 import torch
+
+import model
 
 _TICK = 0.2
 _RESIDENT_STEPS = 8
@@ -202,6 +203,7 @@ class Ticker:
         self._last = time.perf_counter()
 
     def __call__(self, done: float) -> None:
+        """Reports that ``done`` of the total is done, unless it has just reported."""
         now = time.perf_counter()
         if now - self._last > _TICK:
             self._last = now

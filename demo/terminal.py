@@ -81,13 +81,28 @@ def rows(comparison: Comparison) -> Sequence[Row]:
     step = comparison.stand_in_step_seconds * 1e3
     return [
         (f"loader alone, {unit}", lambda m: m.loader_samples_per_second, lambda v: f"{v:,.0f}", "more"),
-        (f"training on this CPU, {unit}", lambda m: m.train_samples_per_second, lambda v: f"{v:,.0f}", "more"),
+        (
+            f"training on this CPU, {unit}",
+            lambda m: m.train_samples_per_second,
+            lambda v: f"{v:,.0f}",
+            "more",
+        ),
         ("blocked in next() while training", lambda m: m.wait_fraction, lambda v: f"{v:.1%}", "none"),
         ("oracle ratio, training on this CPU", lambda m: m.oracle_ratio, lambda v: f"{v:.2f}", "none"),
-        (f"oracle ratio, {step:.3g} ms accelerator step", lambda m: m.stand_in_oracle_ratio, lambda v: f"{v:.2f}", "none"),
+        (
+            f"oracle ratio, {step:.3g} ms accelerator step",
+            lambda m: m.stand_in_oracle_ratio,
+            lambda v: f"{v:.2f}",
+            "none",
+        ),
         ("first batch", lambda m: m.first_batch_seconds, _seconds, "less"),
         ("memory of the loader", lambda m: m.memory_bytes, lambda v: f"{v / 1e6:,.0f} MB", "less"),
-        (f"held-out accuracy after {comparison.task.epochs} epochs", lambda m: m.accuracy[-1], lambda v: f"{v:.1%}", "same"),
+        (
+            f"held-out accuracy after {comparison.task.epochs} epochs",
+            lambda m: m.accuracy[-1],
+            lambda v: f"{v:.1%}",
+            "same",
+        ),
     ]
 
 
