@@ -202,6 +202,9 @@ fn make<T, const WAITS: bool>(capacity: usize) -> (Producer<T, WAITS>, Consumer<
     )
 }
 
+/// How many slots ahead of its writes a producer asks for.
+const WRITE_AHEAD: usize = 8;
+
 impl<T, const WAITS: bool> Producer<T, WAITS> {
     /// Pushes a value if there is room.
     ///
@@ -214,6 +217,7 @@ impl<T, const WAITS: bool> Producer<T, WAITS> {
         }
         // SAFETY: `tail` is less than `capacity` beyond `head`, so the consumer is done with this slot.
         unsafe { self.slots.write(self.tail, value) };
+        self.slots.prepare_write(self.tail.wrapping_add(WRITE_AHEAD));
         self.publish(1);
         Ok(())
     }
