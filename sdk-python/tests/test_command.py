@@ -25,7 +25,7 @@ def zenith_command(*arguments, status=0):
 
 def test_doctor_names_what_limits_the_machine():
     text = zenith_command("doctor").stdout.lower()
-    for word in ("numa", "huge", "memlock", "io_uring", "cpu"):
+    for word in ("processors", "memory nodes", "hugepages", "locked memory", "io_uring", "governor", "gpus"):
         assert word in text, word
 
 
@@ -50,7 +50,9 @@ def test_inspect_and_bench(pictures, tmp_path):
     assert zenith_command("data", "bench", file, "--seconds", "0.3").stdout
 
 
-@pytest.mark.parametrize("arguments", [("data", "inspect", "/nothing/here"), ("topology", "--root", "/nothing/here")])
+@pytest.mark.parametrize(
+    "arguments", [("data", "inspect", "/nothing/here"), ("topology", "--root", "/nothing/here")]
+)
 def test_failures_say_why_on_stderr(arguments):
     run = zenith_command(*arguments, status=1)
     assert "/nothing/here" in run.stderr and "Traceback" not in run.stderr and not run.stdout

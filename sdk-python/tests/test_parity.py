@@ -27,15 +27,28 @@ def pipelines(kind):
         "evaluation": [kind.Resize(72), kind.CenterCrop(64), *to_float(kind)],
         "normalised": [kind.Resize((50, 70)), *to_float(kind), normal],
         "upscaled": [kind.Resize((333, 222)), *to_float(kind)],
-        "bicubic": [kind.Resize(60, interpolation=InterpolationMode.BICUBIC), kind.CenterCrop(60), *to_float(kind)],
-        "flipped": [kind.RandomHorizontalFlip(1.0), kind.Resize((40, 64)), kind.RandomVerticalFlip(1.0), *to_float(kind)],
+        "bicubic": [
+            kind.Resize(60, interpolation=InterpolationMode.BICUBIC),
+            kind.CenterCrop(60),
+            *to_float(kind),
+        ],
+        "flipped": [
+            kind.RandomHorizontalFlip(1.0),
+            kind.Resize((40, 64)),
+            kind.RandomVerticalFlip(1.0),
+            *to_float(kind),
+        ],
         "brightness": [kind.Resize((64, 64)), kind.ColorJitter(brightness=(1.4, 1.4)), *to_float(kind)],
         "contrast": [kind.Resize((64, 64)), kind.ColorJitter(contrast=(0.6, 0.6)), *to_float(kind)],
         "saturation": [kind.Resize((64, 64)), kind.ColorJitter(saturation=(1.5, 1.5)), *to_float(kind)],
         "gray": [kind.Resize((64, 64)), kind.RandomGrayscale(1.0), *to_float(kind)],
         "one gray": [kind.Resize((64, 64)), kind.Grayscale(1), *to_float(kind)],
         "padded crop": [kind.CenterCrop(300), kind.Resize((64, 64)), *to_float(kind)],
-        "jitter at rest": [kind.Resize((64, 64)), kind.ColorJitter(**{name: (1.0, 1.0) for name in jitter}), *to_float(kind)],
+        "jitter at rest": [
+            kind.Resize((64, 64)),
+            kind.ColorJitter(**{name: (1.0, 1.0) for name in jitter}),
+            *to_float(kind),
+        ],
     }
 
 
@@ -62,7 +75,9 @@ def photographs(tmp_path_factory):
 PLAN = [(kind, name) for kind in (v1, v2) for name in pipelines(v1)]
 
 
-@pytest.mark.parametrize(("kind", "name"), PLAN, ids=lambda x: x if isinstance(x, str) else x.__name__.split(".")[2])
+@pytest.mark.parametrize(
+    ("kind", "name"), PLAN, ids=lambda x: x if isinstance(x, str) else x.__name__.split(".")[2]
+)
 def test_pixels_are_torchvisions(photographs, kind, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -75,7 +90,11 @@ def test_pixels_are_torchvisions(photographs, kind, name):
     for (path, _), got, (wanted, _) in zip(folder.samples, made, folder, strict=True):
         assert got.shape == wanted.shape and got.dtype == wanted.dtype
         difference = ((got - wanted) * scale).abs() * 255
-        assert difference.mean() <= 1 and difference.max() <= 4.01, (path, difference.mean(), difference.max())
+        assert difference.mean() <= 1 and difference.max() <= 4.01, (
+            path,
+            difference.mean(),
+            difference.max(),
+        )
 
 
 @pytest.mark.parametrize("kind", [v1, v2])
@@ -83,7 +102,9 @@ def test_the_whole_picture_as_a_random_crop_is_a_resize(tmp_path, kind):
     (tmp_path / "only").mkdir()
     photograph("coffee", (150, 100)).save(tmp_path / "only/0.png")
     crop = kind.RandomResizedCrop((48, 72), scale=(1, 1), ratio=(1.5, 1.5))
-    (made, _) = next(iter(zt.DataLoader(tmp_path, num_workers=0, transform=kind.Compose([crop, *to_float(kind)]))))
+    (made, _) = next(
+        iter(zt.DataLoader(tmp_path, num_workers=0, transform=kind.Compose([crop, *to_float(kind)])))
+    )
     plain = kind.Compose([kind.Resize((48, 72)), *to_float(kind)])
     wanted = plain(Image.open(tmp_path / "only/0.png"))
     assert (made[0] - wanted).abs().max() <= 4 / 255

@@ -129,7 +129,9 @@ def test_numpy_batches_of_python_samples():
 
 
 def test_a_recognised_dataset_with_a_callable_of_its_own(pictures):
-    folder = datasets.ImageFolder(pictures, transforms.Compose([transforms.Resize((8, 8)), transforms.ToTensor(), plus_one]))
+    folder = datasets.ImageFolder(
+        pictures, transforms.Compose([transforms.Resize((8, 8)), transforms.ToTensor(), plus_one])
+    )
     made = torch.cat([x for x, _ in zt.DataLoader(folder, 5, num_workers=0)])
     wanted = torch.stack([x for x, _ in folder])
     assert (made - wanted).abs().max() <= 4 / 255

@@ -16,7 +16,9 @@ def table(rows=640):
 
 
 def test_fields_count_what_happened(pictures):
-    loader = zt.DataLoader(pictures, 4, num_workers=1, transform=v2.Compose([v2.Resize((16, 16)), v2.ToImage()]))
+    loader = zt.DataLoader(
+        pictures, 4, num_workers=1, transform=v2.Compose([v2.Resize((16, 16)), v2.ToImage()])
+    )
     for _ in range(2):
         for _batch in loader:
             time.sleep(0.01)
