@@ -14,7 +14,6 @@ import os
 import platform
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,9 +26,6 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
-
 from zenith._pydata import PythonLoader
 
 
@@ -126,11 +122,10 @@ def drain(loader: Iterable[Any]) -> tuple[float, float, float]:
     """Seconds to the first batch, seconds of the epoch, CPU seconds of it."""
     cpu = cpu_seconds()
     start = time.perf_counter()
-    first, count = 0.0, 0
-    for _ in loader:
+    first = 0.0
+    for count, _ in enumerate(loader):
         if count == 0:
             first = time.perf_counter() - start
-        count += 1
     return first, time.perf_counter() - start, cpu_seconds() - cpu
 
 

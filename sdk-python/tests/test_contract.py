@@ -95,7 +95,11 @@ def test_columns_label_and_dtype_choose(table):
 
 
 def test_arrays_of_more_dimensions_come_as_a_dict():
-    source = {"image": np.arange(48, dtype=np.uint8).reshape(4, 3, 4), "size": np.arange(4.0), "flag": np.arange(4) > 1}
+    source = {
+        "image": np.arange(48, dtype=np.uint8).reshape(4, 3, 4),
+        "size": np.arange(4.0),
+        "flag": np.arange(4) > 1,
+    }
     batch = next(iter(zenith.DataLoader(source, 3, num_workers=0, label=False)))
     assert isinstance(batch, dict) and set(batch) == set(source)
     for name, column in source.items():
@@ -123,7 +127,10 @@ def test_strided_reversed_and_foreign_endian_arrays(table):
 def test_tensor_dataset_and_subset_are_read_natively():
     inputs, labels = torch.rand(30, 4), torch.arange(30)
     dataset = TensorDataset(inputs, labels)
-    for source, chosen in ((dataset, range(30)), (Subset(Subset(dataset, range(3, 25)), [9, 0, 9, 4]), [12, 3, 12, 7])):
+    for source, chosen in (
+        (dataset, range(30)),
+        (Subset(Subset(dataset, range(3, 25)), [9, 0, 9, 4]), [12, 3, 12, 7]),
+    ):
         loader = zt.DataLoader(source, 7, num_workers=1)
         assert_gives(loader, inputs[list(chosen)], labels[list(chosen)])
         assert any("natively" in note for note in loader.report().notes)
@@ -173,7 +180,9 @@ def test_list_columns_and_pictures_in_parquet(pictures, tmp_path):
     np.testing.assert_array_equal(images, folder)
     np.testing.assert_array_equal(labels, np.arange(12))
     tokens = pa.array([[i, i + 1, i + 2] for i in range(5)], pa.list_(pa.int32()))
-    inputs, _ = next(iter(zenith.DataLoader(pa.table({"ids": tokens, "y": list(range(5))}), 5, num_workers=0)))
+    inputs, _ = next(
+        iter(zenith.DataLoader(pa.table({"ids": tokens, "y": list(range(5))}), 5, num_workers=0))
+    )
     assert inputs.shape == (5, 3) and inputs[4].tolist() == [4, 5, 6]
 
 
@@ -191,7 +200,9 @@ def test_class_folders_are_numbered_as_imagefolder_does(pictures):
 
 
 def test_imagefolder_is_read_natively_with_the_same_samples(pictures):
-    folder = datasets.ImageFolder(pictures, transforms.Compose([transforms.Resize(20), transforms.ToTensor()]))
+    folder = datasets.ImageFolder(
+        pictures, transforms.Compose([transforms.Resize(20), transforms.ToTensor()])
+    )
     loader = zt.DataLoader(folder, 4, num_workers=1)
     for source, chosen in ((folder, range(12)), (Subset(folder, [7, 2, 2]), [7, 2, 2])):
         loader = zt.DataLoader(source, 4, num_workers=1)
@@ -283,7 +294,7 @@ def test_arguments_that_make_no_sense_are_refused(table, arguments):
 
 
 def test_sources_that_contradict_themselves():
-    with pytest.raises(zenith.ZenithError, match="rows|length"):
+    with pytest.raises(zenith.ZenithError, match=r"rows|length"):
         zenith.DataLoader({"a": np.zeros(3), "b": np.zeros(4)})
     with pytest.raises(zenith.ConfigError, match="empty"):
         zenith.DataLoader({})

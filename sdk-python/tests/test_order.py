@@ -66,7 +66,10 @@ def kinds(pictures):
         "python": (Noisy(), {"batch_size": 4, "shuffle": True}),
         "tail": (pictures, {"batch_size": 2, "shuffle": True, "transform": with_tail}),
         "sampler": (numbered(), {"batch_size": 4, "sampler": list(range(40, 3, -1))}),
-        "batch_sampler": (numbered(), {"batch_sampler": BatchSampler(SequentialSampler(range(50)), 6, False)}),
+        "batch_sampler": (
+            numbered(),
+            {"batch_sampler": BatchSampler(SequentialSampler(range(50)), 6, False)},
+        ),
         "python batch_sampler": (Noisy(), {"batch_sampler": [[1, 2, 3], [4], [5, 6], [1, 1]]}),
         "weighted": (numbered(), {"batch_size": 4, "sampler": weights}),
         "python weighted": (Noisy(), {"batch_size": 4, "sampler": zenith.WeightedSampler(np.ones(30), 20)}),
@@ -118,7 +121,9 @@ def test_shuffled_epochs_are_permutations_and_set_epoch_chooses_one():
 
 
 def test_a_generator_seeds_as_its_seed_does():
-    by_generator = zt.DataLoader(numbered(), 8, True, num_workers=0, generator=torch.Generator().manual_seed(7))
+    by_generator = zt.DataLoader(
+        numbered(), 8, True, num_workers=0, generator=torch.Generator().manual_seed(7)
+    )
     assert ids(by_generator) == ids(zt.DataLoader(numbered(), 8, True, num_workers=0, seed=7))
 
 
@@ -174,7 +179,9 @@ def test_a_loader_pickles_with_its_place():
 
 def test_states_of_something_else_are_refused_with_the_reason(tmp_path):
     def state(source=None, **arguments):
-        loader = zenith.DataLoader(numbered() if source is None else source, 8, True, num_workers=0, **arguments)
+        loader = zenith.DataLoader(
+            numbered() if source is None else source, 8, True, num_workers=0, **arguments
+        )
         next(iter(loader))
         return loader.state_dict()
 

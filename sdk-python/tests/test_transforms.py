@@ -1,8 +1,6 @@
 """torchvision transforms to native operations, and what stays Python."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +8,6 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
-
 from zenith._transforms import compile_transform
 
 

@@ -37,7 +37,9 @@ def main() -> None:
     from torch.utils.data import DataLoader
 
     path, batch_size, workers, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    loader = DataLoader(_dataset(path), batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    loader = DataLoader(
+        _dataset(path), batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )
     iterator = iter(loader)
     next(iterator)
     samples, start = 0, time.perf_counter()

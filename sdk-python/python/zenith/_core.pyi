@@ -1,10 +1,24 @@
 """The extension module: the native half of Zenith. Not for users; everything is reached through the package."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, final
 
 __version__: str
+__all__ = [
+    "Array",
+    "Batches",
+    "Loader",
+    "Order",
+    "Source",
+    "__version__",
+    "command",
+    "open_arrow",
+    "open_columns",
+    "open_paths",
+    "topology",
+]
 
+@final
 class Array:
     """One array of a batch, in memory that returns to Zenith when the last view of it is gone."""
 
@@ -20,12 +34,14 @@ class Array:
     ) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
+@final
 class Batches:
     """Iterates over the rest of a loader's epoch."""
 
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
 
+@final
 class Loader:
     """A pipeline over one source."""
 
@@ -41,6 +57,7 @@ class Loader:
     def skipped(self) -> list[tuple[int, str | None, str]]: ...
     def close(self) -> None: ...
 
+@final
 class Source:
     """Something to read samples from."""
 
@@ -57,10 +74,11 @@ class Source:
     @property
     def facts(self) -> list[tuple[str, str]]: ...
 
+@final
 class Order:
     """The sampler by itself."""
 
-    def __init__(self, samples: int, arguments: str, weights: list[float] | None = None) -> None: ...
+    def __new__(cls, samples: int, arguments: str, weights: list[float] | None = None) -> Order: ...
     def listed(self, order: list[int], ends: list[int] | None = None) -> Order: ...
     def batch(self, epoch: int, cursor: int) -> tuple[list[int], int] | None: ...
     def steps_from(self, epoch: int, cursor: int) -> int: ...

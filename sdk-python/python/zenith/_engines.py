@@ -93,7 +93,8 @@ class NativeEngine:
     def report(self, notes: list[str]) -> Report:
         """See :class:`Engine`."""
         skipped = [
-            (sample, f"{path}: {reason}" if path else reason) for sample, path, reason in self._loader.skipped()
+            (sample, f"{path}: {reason}" if path else reason)
+            for sample, path, reason in self._loader.skipped()
         ]
         return Report.from_counters(self._loader.counters(), skipped, notes)
 
@@ -193,8 +194,11 @@ class PythonEngine:
             skipped_count=len(stats["skipped"]),
             bytes_read=stats["bytes"],
             workers=stats["num_workers"],
-            notes=[*notes, f"slow path: Python code makes the samples ({stats['worker']}: {stats['why']})"]
-            + list(stats["notes"]),
+            notes=[
+                *notes,
+                f"slow path: Python code makes the samples ({stats['worker']}: {stats['why']})",
+                *list(stats["notes"]),
+            ],
         )
 
     def close(self) -> None:

@@ -93,7 +93,9 @@ class Loader:
         generator: Any = None,
     ) -> None:
         del persistent_workers
-        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self._arguments = {
+            name: value for name, value in locals().items() if name not in ("self", "__class__")
+        }
         _check(batch_size, num_workers, prefetch_factor, on_error, cache)
         _check_samplers(batch_size, shuffle, sampler, batch_sampler, drop_last)
         self.dataset = source
@@ -109,7 +111,7 @@ class Loader:
         if pin_memory and not self._pin:
             self.notes.append("pin_memory was asked for, but there is no CUDA device: batches are pageable")
         self._weights = sampler if isinstance(sampler, WeightedSampler) else None
-        given = batch_sampler if batch_sampler is not None else None if self._weights else sampler
+        given: Any = batch_sampler if batch_sampler is not None else None if self._weights else sampler
         self._listed = None if given is None else ListedOrder(given, batches=batch_sampler is not None)
         ranks = rank_and_world(rank, world_size) if self._listed is None else (0, 1)
         self._order = OrderOptions(
@@ -150,7 +152,9 @@ class Loader:
     @staticmethod
     def _batches(native: _core.Loader, pin: bool) -> Iterator[Any]:
         """Iterates over a native loader in the subclass's kind of arrays, page-locked if ``pin``."""
-        raise TypeError("zenith.DataLoader and zenith.torch.DataLoader say what batches are made of; this class does not")
+        raise TypeError(
+            "zenith.DataLoader and zenith.torch.DataLoader say what batches are made of; this class does not"
+        )
 
     def _can_pin(self) -> bool:
         """Whether memory can be page-locked for an accelerator."""
@@ -274,7 +278,9 @@ class Loader:
             )
         for name in ("epoch", "cursor"):
             if type(state.get(name)) is not int or state[name] < 0:
-                raise ResumeError(f"cannot resume: the state's {name} is {state.get(name)!r}, not a whole number")
+                raise ResumeError(
+                    f"cannot resume: the state's {name} is {state.get(name)!r}, not a whole number"
+                )
         mine = {
             "seed": self._order.seed,
             "shuffle": self._order.shuffle,
@@ -346,9 +352,12 @@ def _check(batch_size: Any, workers: Any, prefetch: Any, on_error: Any, cache: A
         raise ConfigError(f'cache must be None, "index" or "memory", not {cache!r}')
 
 
-def _check_samplers(batch_size: int, shuffle: bool, sampler: Any, batch_sampler: Any, drop_last: bool) -> None:
+def _check_samplers(
+    batch_size: int, shuffle: bool, sampler: Any, batch_sampler: Any, drop_last: bool
+) -> None:
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-        raise ConfigError("batch_sampler decides alone: leave batch_size, shuffle, sampler and drop_last at their defaults")
+        raise ConfigError(
+            "batch_sampler decides alone: leave batch_size, shuffle, sampler and drop_last at their defaults"
+        )
     if sampler is not None and shuffle:
         raise ConfigError("sampler decides the order: leave shuffle at False")
-

@@ -68,7 +68,11 @@ def _paths(source: Any) -> list[str] | None:
         if isinstance(text, bytes):
             text = os.fsdecode(text)
         return [text]
-    if isinstance(source, (list, tuple)) and source and all(isinstance(p, (str, os.PathLike)) for p in source):
+    if (
+        isinstance(source, (list, tuple))
+        and source
+        and all(isinstance(p, (str, os.PathLike)) for p in source)
+    ):
         return [str(os.fspath(path)) for path in source]
     return None
 
@@ -82,7 +86,9 @@ def _columns(source: Mapping[str, Any]) -> list[tuple[str, str, list[int], int, 
         array = given
         if hasattr(given, "detach"):
             if given.device.type != "cpu":
-                raise ConfigError(f"column {name!r} is on {given.device}; in-memory sources must be on the CPU")
+                raise ConfigError(
+                    f"column {name!r} is on {given.device}; in-memory sources must be on the CPU"
+                )
             array = given.detach().numpy()
         array = np.asarray(array)
         if array.ndim == 0:
@@ -106,4 +112,3 @@ def _columns(source: Mapping[str, Any]) -> list[tuple[str, str, list[int], int, 
     if not columns:
         raise ConfigError("the source is an empty dict; give at least one array")
     return columns
-

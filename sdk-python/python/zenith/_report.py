@@ -110,7 +110,11 @@ class Report:
         return asdict(self)
 
     def __str__(self) -> str:
-        oracle = "not measured; ask report(oracle=step)" if self.oracle_ratio is None else f"{self.oracle_ratio:.3f}"
+        oracle = (
+            "not measured; ask report(oracle=step)"
+            if self.oracle_ratio is None
+            else f"{self.oracle_ratio:.3f}"
+        )
         rows = [
             ("samples", f"{self.samples:,} in {self.batches:,} batches"),
             ("samples/s", f"{self.samples_per_second:,.0f}"),
@@ -143,7 +147,10 @@ def _diagnose(wait: float, seconds: dict[str, float], workers: int) -> tuple[str
     stage = max(_STAGES, key=lambda name: seconds[name])
     cores = len(os.sched_getaffinity(0))
     if workers < cores:
-        return stage, f"{stage} limits: raise num_workers from {workers} to {cores} (cores this process may use)"
+        return (
+            stage,
+            f"{stage} limits: raise num_workers from {workers} to {cores} (cores this process may use)",
+        )
     return stage, {
         "read": "storage limits: keep the data on a faster disk, or pass cache='memory' if it fits",
         "decode": "decoding limits: cache='index' skips what crops leave out; store pictures nearer to the size used",

@@ -126,7 +126,9 @@ def plan_source(
         threads=threads,
     )
     known = recognise(source)
-    if isinstance(known, Tensors) and not (compiled.native or compiled.python or target_transform or collate_fn):
+    if isinstance(known, Tensors) and not (
+        compiled.native or compiled.python or target_transform or collate_fn
+    ):
         native = open_tensors(list(known.tensors), options)
         native = native if known.indices is None else native.subset(list(known.indices))
         return _native_plan(native, ["TensorDataset is read natively"])

@@ -63,9 +63,9 @@ class Unpicklable(Exception):
 class Bad(Plain):
     """Raises at the indices in ``bad``."""
 
-    def __init__(self, bad, error=ValueError("bad sample"), rows=40):
+    def __init__(self, bad, error=None, rows=40):
         super().__init__(rows)
-        self.bad, self.error = set(bad), error
+        self.bad, self.error = set(bad), error or ValueError("bad sample")
 
     def __getitem__(self, i):
         if i in self.bad:

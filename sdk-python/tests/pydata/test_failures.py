@@ -191,10 +191,7 @@ def test_use_in_a_fork_is_an_error_and_harms_nobody():
 
 def script(body, **how):
     here = Path(__file__).parent
-    text = (
-        f"import sys; sys.path[:0] = [{str(here)!r}, {str(here.parents[1] / 'python')!r}]\n"
-        + textwrap.dedent(body)
-    )
+    text = f"import sys; sys.path.insert(0, {str(here)!r})\n" + textwrap.dedent(body)
     return subprocess.Popen(
         [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
     )

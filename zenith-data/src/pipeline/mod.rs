@@ -335,9 +335,11 @@ impl Pipeline {
         };
         self.take(work);
         if len == 0 {
-            return if self.config.on_error == OnError::Skip {
+            let shared = matches!(self.spec().cut, Cut::Even { world: 2.., .. });
+            return if shared && self.config.on_error == OnError::Skip {
                 Err(Error::Config(format!(
-                    "all {} samples of a batch were skipped",
+                    "all {} samples of this rank's batch were skipped; without it the ranks would have unequal \
+                     numbers of batches",
                     work.len()
                 )))
             } else {

@@ -1,0 +1,67 @@
+"""The ``zenith`` command that the package brings."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zenith
+
+
+def zenith_command(*arguments, status=0):
+    run = subprocess.run(
+        [sys.executable, "-m", "zenith._command", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == status, run.stderr
+    return run
+
+
+def test_doctor_names_what_limits_the_machine():
+    text = zenith_command("doctor").stdout.lower()
+    for word in ("processors", "memory nodes", "hugepages", "locked memory", "io_uring", "governor", "gpus"):
+        assert word in text, word
+
+
+def test_topology():
+    told = json.loads(zenith_command("topology", "--format", "json").stdout)
+    assert {"cpus", "packages", "numa_nodes", "pci"} <= told.keys()
+    assert told["cpus"] == zenith.topology()["cpus"] and zenith.is_available()
+    for node in told["numa_nodes"]:
+        assert {"id", "cpus", "memory_bytes", "distances"} <= node.keys()
+    assert zenith_command("topology").stdout
+    assert isinstance(zenith.devices(), list)
+
+
+def test_inspect_and_bench(pictures, tmp_path):
+    file = tmp_path / "t.parquet"
+    rows = np.arange(5000)
+    pq.write_table(pa.table({"first": rows.astype(np.float32), "second": rows * 1.0, "label": rows}), file)
+    text = zenith_command("data", "inspect", file).stdout
+    assert "5000" in text.replace(",", "") and "label" in text
+    text = zenith_command("data", "inspect", pictures).stdout
+    assert "12" in text
+    assert zenith_command("data", "bench", file, "--seconds", "0.3").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("data", "inspect", "/nothing/here"), ("topology", "--root", "/nothing/here")]
+)
+def test_failures_say_why_on_stderr(arguments):
+    run = zenith_command(*arguments, status=1)
+    assert "/nothing/here" in run.stderr and "Traceback" not in run.stderr and not run.stdout
+
+
+def test_a_wrong_word_is_a_usage_error():
+    assert "usage" in zenith_command("data", "dance", status=2).stderr.lower()
+
+
+def test_another_machines_topology_needs_a_processor(tmp_path):
+    with pytest.raises(zenith.MachineError):
+        zenith.topology(tmp_path)

@@ -1,0 +1,218 @@
+"""Starting, breaking off, forking, interrupting, ending: nothing stays behind."""
+
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+import zenith
+import zenith.torch as zt
+from conftest import descriptors, resident, threads
+from torchvision.transforms import v2
+
+
+def numbered(rows=2000):
+    return {"x": np.arange(rows * 8, dtype=np.float32).reshape(rows, 8), "label": np.arange(rows)}
+
+
+def settled(count, before):
+    """``count()`` once what ends by itself has ended."""
+    for _ in range(100):
+        gc.collect()
+        if count() <= before:
+            break
+        time.sleep(0.02)
+    return count()
+
+
+def test_loaders_that_are_dropped_leave_nothing(pictures):
+    table, transform = numbered(), v2.Compose([v2.Resize((16, 16)), v2.ToImage()])
+    chance = random.Random(1)
+
+    def one():
+        which = chance.randrange(3)
+        source = (table, pictures, list(range(40)))[which]
+        loader = zt.DataLoader(
+            source,
+            chance.choice([1, 3]),
+            True,
+            num_workers=chance.randrange(3) if which < 2 else 0,
+            transform=transform if which == 1 else None,
+        )
+        for _, _batch in zip(range(chance.randrange(6)), loader, strict=False):
+            pass
+        if chance.random() < 0.3:
+            loader.close()
+
+    for _ in range(10):
+        one()
+    gc.collect()
+    before = threads(), descriptors(), resident()
+    for _ in range(60):
+        one()
+    assert settled(threads, before[0]) <= before[0]
+    assert settled(descriptors, before[1]) <= before[1]
+    assert resident() - before[2] < 8 << 20
+
+
+def test_a_loader_goes_with_its_last_reference():
+    import weakref
+
+    before = threads()
+    loader = zt.DataLoader(numbered(), 8, num_workers=2)
+    gone = weakref.ref(loader)
+    next(iter(loader))
+    del loader
+    gc.collect()
+    assert gone() is None
+    assert settled(threads, before) <= before
+
+
+def test_an_iterator_outlives_its_loader():
+    rows = [y.tolist() for _, y in zenith.DataLoader(numbered(40), 8, num_workers=2)]
+    assert sum(rows, []) == list(range(40))
+    rows = [x.tolist() for x in zenith.DataLoader(list(range(9)), 4, num_workers=0)]
+    assert sum(rows, []) == list(range(9))
+
+
+def test_close_ends_threads_and_keeps_batches_and_place():
+    before = threads()
+    loader = zt.DataLoader(numbered(40), 8, num_workers=2)
+    batches = iter(loader)
+    inputs, _ = next(batches)
+    state = loader.state_dict()
+    loader.close()
+    loader.close()
+    assert settled(threads, before) <= before
+    assert loader.state_dict() == state and state["cursor"] == 8
+    assert inputs[7, 7] == 63
+    with pytest.raises(zenith.ZenithError, match="closed"):
+        next(batches)
+    assert len(list(loader)) == 5
+    with loader:
+        next(iter(loader))
+    assert settled(threads, before) <= before
+
+
+def test_a_newer_iterator_takes_over():
+    for source in ({"x": np.arange(40.0)}, list(range(40))):
+        loader = zenith.DataLoader(source, 8, num_workers=0, label=False)
+        first = iter(loader)
+        next(first)
+        second = iter(loader)
+        if isinstance(source, dict):
+            with pytest.raises(zenith.MachineError, match="newer iterator"):
+                next(first)
+        assert len(list(second)) == 5
+
+
+def test_breaking_off_begins_the_next_epoch():
+    loader = zenith.DataLoader(numbered(40), 8, True, num_workers=2)
+    first = [y.tolist() for _, y in loader]
+    second = [y.tolist() for _, y in loader]
+    loader.set_epoch(0)
+    next(iter(loader))
+    assert [y.tolist() for _, y in loader] == second != first
+
+
+def in_child(act):
+    """Forks, runs ``act`` in the child with ten seconds to live, and gives its exit code."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        code = 1
+        try:
+            code = act()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_fork_of_a_running_loader_is_told(workers):
+    loader = zt.DataLoader(numbered(), 8, num_workers=workers)
+    batches = iter(loader)
+    next(batches)
+
+    def child():
+        try:
+            next(batches)
+        except zenith.MachineError as error:
+            assert "fork" in str(error)
+            fresh = zt.DataLoader(numbered(40), 8, num_workers=2)
+            return 7 if len(list(fresh)) == 5 else 3
+        return 2
+
+    assert in_child(child) == 7
+
+    def drop():
+        nonlocal loader, batches
+        del loader, batches
+        gc.collect()
+        return 5
+
+    assert in_child(drop) == 5
+    assert len(list(batches)) == 249
+
+
+class Stuck:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        time.sleep(60)
+
+
+def test_ctrl_c_while_waiting_for_a_worker():
+    with zt.DataLoader(Stuck(), 2, num_workers=1) as loader:
+        main = threading.main_thread().ident
+        timer = threading.Timer(1, signal.pthread_kill, (main, signal.SIGINT))
+        timer.start()
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            next(iter(loader))
+        timer.join()
+        assert time.monotonic() - start < 20
+
+
+def test_a_program_that_just_ends_ends():
+    program = textwrap.dedent(
+        """
+        import numpy as np, zenith, sys
+        loader = zenith.DataLoader({"x": np.zeros((5000, 8)), "y": np.zeros(5000)}, 8, num_workers=3)
+        kept = iter(loader)
+        batch = next(kept)
+        sys.exit(3)
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (3, b"")
+
+
+def test_many_threads_may_build_and_read(pictures):
+    results = []
+
+    def read():
+        loader = zenith.DataLoader(numbered(200), 8, num_workers=1)
+        results.append(sum(int(y.sum()) for _, y in loader))
+
+    workers = [threading.Thread(target=read) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert results == [sum(range(200))] * 4
+
+
+def test_timeout_of_python_samples():
+    with zt.DataLoader(Stuck(), 2, num_workers=1, timeout=0.3) as loader, pytest.raises(TimeoutError):
+        next(iter(loader))
