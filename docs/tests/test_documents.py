@@ -62,7 +62,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pyarrow.table({**columns, "label": rng.integers(0, 3, 512)})
     pyarrow.parquet.write_table(table, root / "path/to/table.parquet", row_group_size=128)
     pyarrow.csv.write_csv(table, root / "path/to/table.csv")
-    np.savez(root / "path/to/arrays.npz", inputs=rng.standard_normal((64, 8)).astype(np.float32), labels=np.arange(64) % 3)
+    np.savez(
+        root / "path/to/arrays.npz", inputs=rng.standard_normal((64, 8)).astype(np.float32), labels=np.arange(64) % 3
+    )
     return root
 
 
