@@ -1,8 +1,8 @@
 //! `Loader`: a pipeline as Python sees it, and the iterators over it. Every wait happens with the GIL released.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use zenith_data::pipeline::{Batch, Pipeline, Place, StreamSpec};
@@ -21,6 +21,8 @@ pub(crate) struct Loader {
     /// Field names, for dict batches.
     names: Vec<String>,
     shape: Shape,
+    /// How often iteration began; an iterator of an earlier beginning must not take batches of a later one.
+    beginnings: AtomicU64,
 }
 
 impl Loader {
@@ -32,6 +34,16 @@ impl Loader {
             pipeline: Mutex::new(Some(pipeline)),
             names,
             shape,
+            beginnings: AtomicU64::new(0),
+        }
+    }
+
+    fn batches(slf: &Bound<'_, Self>, convert: Convert) -> Batches {
+        Batches {
+            beginning: slf.get().beginnings.load(Ordering::Relaxed),
+            loader: slf.clone().unbind(),
+            convert,
+            done: Mutex::new(false),
         }
     }
 
@@ -45,7 +57,7 @@ impl Loader {
         act: impl FnOnce(&mut Pipeline) -> zenith_data::Result<T> + Send,
     ) -> PyResult<T> {
         let outcome = py.detach(|| self.lock().as_mut().map(act));
-        outcome.ok_or_else(closed)?.into_python(py)
+        outcome.ok_or_else(|| closed(py))?.into_python(py)
     }
 
     /// The next batch; asks Python for signals while it waits, so that Ctrl-C works.
@@ -64,7 +76,7 @@ impl Loader {
                 }),
             )
         });
-        match (outcome.ok_or_else(closed)?, signal) {
+        match (outcome.ok_or_else(|| closed(py))?, signal) {
             (Err(Error::Interrupted), Some(raised)) => Err(raised),
             (outcome, _) => outcome.into_python(py),
         }
@@ -94,8 +106,8 @@ impl Loader {
     }
 }
 
-fn closed() -> PyErr {
-    PyRuntimeError::new_err("the loader is closed")
+fn closed(py: Python<'_>) -> PyErr {
+    to_python(py, &Error::Machine("the loader is closed".into()))
 }
 
 fn place_of((epoch, cursor): (u64, u64)) -> Place {
@@ -106,6 +118,7 @@ fn place_of((epoch, cursor): (u64, u64)) -> Place {
 impl Loader {
     /// Goes to a place; the iterators made afterwards start there.
     fn begin(&self, py: Python<'_>, place: (u64, u64)) -> PyResult<()> {
+        self.beginnings.fetch_add(1, Ordering::Relaxed);
         self.with(py, |pipeline| pipeline.begin(place_of(place)))
     }
 
@@ -118,6 +131,7 @@ impl Loader {
         order: Vec<u64>,
         ends: Option<Vec<u64>>,
     ) -> PyResult<()> {
+        self.beginnings.fetch_add(1, Ordering::Relaxed);
         self.with(py, |pipeline| {
             let samples = pipeline.source().len();
             if let Some((at, sample)) = order.iter().enumerate().find(|(_, sample)| **sample >= samples) {
@@ -169,20 +183,12 @@ impl Loader {
 
     /// Iterates over the epoch as torch tensors; `from_dlpack` takes a capsule.
     fn tensors(slf: &Bound<'_, Self>, from_dlpack: Py<PyAny>) -> Batches {
-        Batches {
-            loader: slf.clone().unbind(),
-            convert: Convert::Capsule(from_dlpack),
-            done: Mutex::new(false),
-        }
+        Self::batches(slf, Convert::Capsule(from_dlpack))
     }
 
     /// Iterates over the epoch as whatever `convert` makes of an [`Array`].
     fn arrays(slf: &Bound<'_, Self>, convert: Py<PyAny>) -> Batches {
-        Batches {
-            loader: slf.clone().unbind(),
-            convert: Convert::Array(convert),
-            done: Mutex::new(false),
-        }
+        Self::batches(slf, Convert::Array(convert))
     }
 
     /// The counters, as a dict of numbers.
@@ -251,6 +257,7 @@ pub(crate) struct Batches {
     loader: Py<Loader>,
     convert: Convert,
     done: Mutex<bool>,
+    beginning: u64,
 }
 
 #[pymethods]
@@ -264,6 +271,10 @@ impl Batches {
             return Ok(None);
         }
         let loader = self.loader.bind(py).get();
+        if loader.beginnings.load(Ordering::Relaxed) != self.beginning {
+            let text = "a newer iterator of this loader has taken over; one loader iterates once at a time";
+            return Err(to_python(py, &Error::Machine(text.into())));
+        }
         let Some(batch) = loader.next_batch(py)? else {
             *self.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
             return Ok(None);

@@ -9,10 +9,11 @@ use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use serde::Deserialize;
+use zenith_data::source::cache_dir::CacheDir;
 use zenith_data::source::detect::SourceSpec;
 use zenith_data::source::open::{OpenOptions, open, opened};
 use zenith_data::source::table::{LabelChoice, MemoryColumn, TableOptions, TableSource};
-use zenith_data::transform::{Mode, Op};
+use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error};
 
 use crate::errors::IntoPython;
@@ -60,8 +61,8 @@ impl Options {
             )));
         }
         Ok(OpenOptions {
-            transform: self.transform,
-            mode: Mode::Exact,
+            transform: transform(&self.transform)?,
+            cache: CacheDir::user(),
             table: TableOptions {
                 columns: self.columns,
                 label: match self.label {
@@ -77,6 +78,14 @@ impl Options {
             ..OpenOptions::default()
         })
     }
+}
+
+/// The compiled plan of a transform; none where there is nothing to do.
+fn transform(ops: &[Op]) -> zenith_data::Result<Option<Plan>> {
+    if ops.is_empty() {
+        return Ok(None);
+    }
+    Plan::compile(ops, Mode::Exact).map(Some).map_err(|error| Error::Config(error.to_string()))
 }
 
 /// Opens files or folders by path.

@@ -13,7 +13,7 @@ use zenith_data::source::cache_dir::CacheDir;
 use zenith_data::source::detect::{Found, SourceSpec, detect};
 use zenith_data::source::folder::FolderBlobs;
 use zenith_data::source::image::ImageSource;
-use zenith_data::source::{Grain, SampleKey, Source, Spent};
+use zenith_data::source::{self, Grain, OpenOptions, SampleKey, Source, Spent};
 use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error, SampleError};
 
@@ -360,4 +360,69 @@ fn what_is_found_is_said() {
         SourceSpec::Path(format!("file://{}", at("flat").display()).into()),
         0,
     );
+}
+
+#[test]
+fn folders_and_tables_open_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "pictures/a/0.png", &png(2, 2, [1, 2, 3]));
+    put(dir.path(), "rows/0.csv", b"x,y,label\n1,2,0\n3,4,1\n");
+    put(dir.path(), "rows/1.csv", b"x,y,label\n5,6,1\n");
+    put(dir.path(), "two/a.csv", b"x,y\n1,2\n");
+    put(dir.path(), "two/b.npy", b"\x93NUMPY\x01\0");
+    put(dir.path(), "false/a.csv", b"\x1f\x8b\0\0");
+    let spec = |name: &str| SourceSpec::from(dir.path().join(name));
+    let plain = OpenOptions::default();
+    let pictures = source::open(&spec("pictures"), &plain).unwrap();
+    assert_eq!(
+        (pictures.len(), pictures.schema().fields[0].dtype),
+        (1, DType::UInt8)
+    );
+    let rows = source::open(&spec("rows"), &plain).unwrap();
+    assert_eq!((rows.len(), &*rows.schema().fields[0].shape), (3, &[2][..]));
+    let resized = OpenOptions {
+        transform: Some(ops(r#"[{"op": "resize", "size": [8, 8]}]"#)),
+        ..OpenOptions::default()
+    };
+    let pictures = source::open(&spec("pictures"), &resized).unwrap();
+    assert_eq!(pictures.schema().fields[0].shape, [3, 8, 8]);
+    let fails = |name: &str, options: &OpenOptions, text: &str| {
+        let error = source::open(&spec(name), options).err().unwrap().to_string();
+        assert!(error.contains(text), "{error}");
+    };
+    fails("rows", &resized, "the table holds none");
+    fails("two", &plain, "files of one kind");
+    fails("false", &plain, "found gzip data; Parquet");
+}
+
+/// A Parquet file is what `datasets` of pictures often are; the column's bytes are decoded as files are.
+#[test]
+fn a_column_of_pictures_is_decoded() {
+    use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pictures.arrow");
+    let cells = [png(4, 4, [1, 2, 3]), png(4, 4, [4, 5, 6]), b"GIF89a".to_vec()];
+    let batch = RecordBatch::try_from_iter([
+        (
+            "image",
+            Arc::new(BinaryArray::from_iter_values(&cells)) as ArrayRef,
+        ),
+        ("label", Arc::new(Int64Array::from(vec![7, 8, 9])) as ArrayRef),
+    ])
+    .unwrap();
+    let mut writer =
+        arrow_ipc::writer::FileWriter::try_new(fs::File::create(&path).unwrap(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    let source = source::open(&path.clone().into(), &OpenOptions::default()).unwrap();
+    assert_eq!((source.len(), source.blocks()), (3, None), "everything fits");
+    let mut filled = fill(&*source, &[1, 0, 2]);
+    let error = filled.pop().unwrap().unwrap_err();
+    assert!(error.reason.contains("found a GIF picture"), "{error}");
+    assert_eq!((error.path, error.sample), (Some(path), 2));
+    for (fields, (color, label)) in filled.into_iter().zip([(4, 8i64), (1, 7)]) {
+        let fields = fields.unwrap();
+        assert_eq!(fields[0][..16], [color; 16]);
+        assert_eq!(fields[1], label.to_ne_bytes());
+    }
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from . import _core
 from ._order import OrderOptions, Place
 from ._pydata import PythonLoader
-from ._report import Report, Stage
+from ._report import STEP_ADVICE, STEP_LIMITS_BELOW, Report, Stage
 from ._sampling import ListedOrder, WeightedSampler
 
 
@@ -37,8 +40,21 @@ class Engine(Protocol):
         ...
 
 
+_running: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stops the threads of loaders that are alive at the interpreter's end, while everything they use is."""
+    for engine in list(_running):
+        engine.close()
+
+
 class NativeEngine:
-    """Batches made by the extension's threads."""
+    """Batches made by the extension's threads.
+
+    Iterators hold the native loader and not the engine: its threads end with the last of them.
+    """
 
     def __init__(
         self,
@@ -56,6 +72,7 @@ class NativeEngine:
         table = None if weights is None else weights.weights
         self._loader = source.loader(order.as_json(), json.dumps(run), table)
         self._iterate = iterate
+        _running.add(self)
 
     def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
         """See :class:`Engine`."""
@@ -100,6 +117,7 @@ class PythonEngine:
         self._order = _core.Order(samples, order.as_json(), None if weights is None else weights.weights)
         self._base = self._order
         self._place: Place = (0, 0)
+        self._wait = self._step = 0.0
         self._loader = PythonLoader(dataset, self._epoch, seed=order.seed, **options)
 
     def _epoch(self, epoch: int) -> Iterator[list[int]]:
@@ -133,6 +151,11 @@ class PythonEngine:
         self._place = (epoch, cursor)
         return cursor
 
+    def spent(self, wait: float, step: float) -> None:
+        """Adds seconds in ``next()`` and seconds between two calls of it."""
+        self._wait += wait
+        self._step += step
+
     def finish(self, epoch: int) -> None:
         """Notes the end of an epoch."""
         self._place = (epoch + 1, 0)
@@ -150,13 +173,21 @@ class PythonEngine:
         stats = self._loader.stats()
         busy = {"python": stats["fetch_s"], "transform": stats["collate_s"]}
         total = sum(busy.values()) or 1.0
+        iteration = self._wait + self._step
+        waiting = self._wait / iteration if iteration > 0 else 0.0
+        limits = "python" if waiting >= STEP_LIMITS_BELOW else "step"
         return Report(
             samples=stats["samples"],
             batches=stats["batches"],
-            data_wait_seconds=stats["wait_s"] + stats["assemble_s"],
+            samples_per_second=stats["samples"] / iteration if iteration > 0 else 0.0,
+            data_wait_seconds=self._wait,
+            data_wait_fraction=waiting,
             first_batch_seconds=stats["first_batch_s"] or 0.0,
-            bottleneck="python",
-            advice="samples are made by Python code; native sources and transforms need no Python per sample",
+            bottleneck=limits,
+            advice={
+                "python": "samples are made by Python code; native sources and transforms need no Python per sample",
+                "step": STEP_ADVICE,
+            }[limits],
             stages=[Stage(name, seconds, seconds / total) for name, seconds in busy.items()],
             skipped=list(stats["skipped"]),
             skipped_count=len(stats["skipped"]),
@@ -181,17 +212,22 @@ class _Counted:
         self._cursor = cursor
         self._position = 0
         self._ended = False
+        self._returned: float | None = None
 
     def __iter__(self) -> _Counted:
         return self
 
     def __next__(self) -> Any:
+        called = time.perf_counter()
         try:
             return next(self._iterator)
         except StopIteration:
             self._ended = True
             raise
         finally:
+            now = time.perf_counter()
+            self._engine.spent(now - called, 0.0 if self._returned is None else called - self._returned)
+            self._returned = None if self._ended else now
             steps = self._iterator.position - self._position
             self._position += steps
             self._cursor = self._engine.advance(self._epoch, self._cursor, steps)

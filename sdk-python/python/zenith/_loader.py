@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from . import _core
@@ -142,12 +142,15 @@ class Loader:
         self._next: Place = (0, 0)
         self._resume_digest: str | None = None
         self._begun = False
+        self._left: Place | None = None
+        self._largest = 1
 
     # -- what a subclass says
 
-    def _batches(self, native: _core.Loader) -> Iterator[Any]:
-        """Iterates over a native loader in the subclass's kind of arrays."""
-        raise TypeError(f"{type(self).__name__} does not say what its batches are made of")
+    @staticmethod
+    def _batches(native: _core.Loader, pin: bool) -> Iterator[Any]:
+        """Iterates over a native loader in the subclass's kind of arrays, page-locked if ``pin``."""
+        raise TypeError("zenith.DataLoader and zenith.torch.DataLoader say what batches are made of; this class does not")
 
     def _can_pin(self) -> bool:
         """Whether memory can be page-locked for an accelerator."""
@@ -165,28 +168,39 @@ class Loader:
         return self._started().steps_from((self._next[0], 0))
 
     def __iter__(self) -> Iterator[Any]:
-        place, self._next = self._next, (self._next[0] + 1, 0)
-        engine = self._started()
+        place = self._next
         if self._listed is not None:
-            self._listed.set_epoch(place[0])
-            self._listed.draw()
-            if self._resume_digest is not None:
-                self._listed.check(self._resume_digest)
+            self._draw(self._listed, place[0])
+        batches = self._started().begin(place, self._listed)
+        self._next = (place[0] + 1, 0)
         self._resume_digest = None
         self._begun = True
-        return engine.begin(place, self._listed)
+        self._left = None
+        return batches
+
+    def _draw(self, listed: ListedOrder, epoch: int) -> None:
+        """Asks the user's sampler for an epoch, and makes room for the largest of its batches."""
+        listed.set_epoch(epoch)
+        listed.draw()
+        if self._resume_digest is not None:
+            listed.check(self._resume_digest)
+        largest = listed.largest()
+        if largest > self._largest:
+            self._largest = largest
+            if self._engine is not None and self._plan.native is not None:
+                self._engine.close()
+                self._engine = None
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next iteration epoch ``epoch`` (0 or more), from its beginning."""
         if epoch < 0:
             raise ConfigError(f"epoch must be 0 or more, not {epoch}")
         self._next = (int(epoch), 0)
-        self._begun = False
+        self._begun, self._left = False, None
 
     def _started(self) -> Engine:
         if self._engine is None:
             self._engine = self._build()
-            weakref.finalize(self, self._engine.close)
         return self._engine
 
     def _build(self) -> Engine:
@@ -198,9 +212,9 @@ class Loader:
                 workers=self.num_workers,
                 prefetch=self.prefetch_factor,
                 skip=self._skip,
-                largest_batch=self._largest_batch(),
+                largest_batch=None if self.batch_sampler is None else self._largest,
                 weights=self._weights,
-                iterate=self._batches,
+                iterate=partial(type(self)._batches, pin=self._pin),
             )
         return PythonEngine(
             plan.dataset,
@@ -216,14 +230,6 @@ class Loader:
             **self._python_options,
         )
 
-    def _largest_batch(self) -> int | None:
-        if self.batch_sampler is None:
-            return None
-        size = getattr(self.batch_sampler, "batch_size", None)
-        if isinstance(size, int) and size > 0:
-            return size
-        return max((len(batch) for batch in self.batch_sampler), default=1)
-
     # -- state
 
     @property
@@ -237,7 +243,7 @@ class Loader:
         It does not depend on the rank: taken on any rank after the same number of batches, it restores every rank of
         any world size.
         """
-        place = self._next if not self._begun else self._started().place()
+        place = self._left or (self._started().place() if self._begun else self._next)
         state = {
             "version": _STATE_VERSION,
             "epoch": place[0],
@@ -248,7 +254,7 @@ class Loader:
             "fingerprint": self._plan.fingerprint,
         }
         if self._listed is not None and place[1] > 0:
-            state["order"] = self._listed.digest()
+            state["order"] = self._resume_digest or self._listed.digest()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -261,11 +267,14 @@ class Loader:
             ResumeError: the state belongs to other data, another seed or another version; the message says which.
         """
         if not isinstance(state, dict) or "version" not in state:
-            raise ResumeError("cannot resume: this is not a loader's state")
+            raise ResumeError(f"cannot resume: this is not a loader's state: {state!r:.200}")
         if state["version"] != _STATE_VERSION:
             raise ResumeError(
                 f"cannot resume: the state has version {state['version']}, this Zenith reads {_STATE_VERSION}"
             )
+        for name in ("epoch", "cursor"):
+            if type(state.get(name)) is not int or state[name] < 0:
+                raise ResumeError(f"cannot resume: the state's {name} is {state.get(name)!r}, not a whole number")
         mine = {
             "seed": self._order.seed,
             "shuffle": self._order.shuffle,
@@ -279,7 +288,7 @@ class Loader:
                 raise ResumeError(f"cannot resume: {what} ({name} was {state.get(name)}, is {mine[name]})")
         self._next = (int(state["epoch"]), int(state["cursor"]))
         self._resume_digest = state.get("order")
-        self._begun = False
+        self._begun, self._left = False, None
 
     # -- account
 
@@ -295,6 +304,12 @@ class Loader:
             report.oracle_ratio = oracle_ratio(self._twin(), oracle)
         return report
 
+    def __reduce__(self) -> Any:
+        return _rebuilt, (type(self), self._arguments), self.state_dict()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.load_state_dict(state)
+
     def _twin(self) -> Loader:
         return type(self)(**self._arguments)
 
@@ -302,7 +317,7 @@ class Loader:
         """Stops the workers. Batches that were handed out stay valid; the next iteration starts workers anew."""
         if self._engine is not None:
             if self._begun:
-                self._next = self._engine.place()
+                self._left = self._engine.place()
                 self._begun = False
             self._engine.close()
             self._engine = None
@@ -312,6 +327,10 @@ class Loader:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _rebuilt(kind: type[Loader], arguments: dict[str, Any]) -> Loader:
+    return kind(**arguments)
 
 
 def _check(batch_size: Any, workers: Any, prefetch: Any, on_error: Any, cache: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +48,10 @@ def open_source(source: Any, options: SourceOptions) -> _core.Source | None:
         return _core.open_columns(_columns(source), options.as_json())
     if hasattr(source, "__arrow_c_stream__"):
         return _core.open_arrow(source, options.as_json())
-    if hasattr(source, "__array_interface__") and hasattr(source, "shape"):
+    torch = sys.modules.get("torch")
+    if (torch is not None and type(source) is torch.Tensor) or (
+        hasattr(source, "__array_interface__") and hasattr(source, "shape")
+    ):
         return _core.open_columns(_columns({"inputs": source}), options.as_json())
     return None
 

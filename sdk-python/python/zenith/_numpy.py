@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,5 +16,7 @@ class DataLoader(Loader):
 
     _module = "numpy"
 
-    def _batches(self, native: _core.Loader) -> Any:
+    @staticmethod
+    def _batches(native: _core.Loader, pin: bool) -> Iterator[Any]:
+        del pin  # NumPy has no page-locked arrays, and says so
         return native.arrays(np.asarray)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ._errors import ConfigError
+
 # Steps that let the loader reach its steady state, then enough for a mean, within a bound of time.
 _WARM_UP, _STEPS, _SECONDS = 4, 200, 5.0
 
@@ -19,18 +21,21 @@ def oracle_ratio(loader: Any, step: Callable[[Any], Any]) -> float:
 
     Returns:
         1.0 where perfect data would not be faster; 0.6 where the loop waits 40 % of its time.
+
+    Raises:
+        ConfigError: the loader gives no batch.
     """
-    batches = _endless(loader)
-    resident = next(batches)
-    for _ in range(_WARM_UP):
-        step(next(batches))
-    begun = time.perf_counter()
-    steps = 0
-    while steps < _STEPS and (steps == 0 or time.perf_counter() - begun < _SECONDS):
-        step(next(batches))
-        steps += 1
-    real = time.perf_counter() - begun
-    loader.close()
+    with loader:
+        batches = _endless(loader)
+        resident = next(batches)
+        for _ in range(_WARM_UP):
+            step(next(batches))
+        begun = time.perf_counter()
+        steps = 0
+        while steps < _STEPS and (steps == 0 or time.perf_counter() - begun < _SECONDS):
+            step(next(batches))
+            steps += 1
+        real = time.perf_counter() - begun
     begun = time.perf_counter()
     for _ in range(steps):
         step(resident)
@@ -39,4 +44,9 @@ def oracle_ratio(loader: Any, step: Callable[[Any], Any]) -> float:
 
 def _endless(loader: Any) -> Iterator[Any]:
     while True:
-        yield from loader
+        given = 0
+        for batch in loader:
+            given += 1
+            yield batch
+        if given == 0:
+            raise ConfigError("the oracle ratio needs at least one batch in an epoch; the loader gives none")

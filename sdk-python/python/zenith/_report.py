@@ -11,6 +11,10 @@ from typing import Any
 
 _STAGES = ("read", "decode", "transform")
 
+STEP_LIMITS_BELOW = 0.05
+"""Part of the time waited for data below which the training step is what limits."""
+STEP_ADVICE = "the training step is the limit: the data is there before it is asked for"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -134,8 +138,8 @@ class Report:
 
 
 def _diagnose(wait: float, seconds: dict[str, float], workers: int) -> tuple[str, str]:
-    if wait < 0.05:
-        return "step", "the training step is the limit: the data is there before it is asked for"
+    if wait < STEP_LIMITS_BELOW:
+        return "step", STEP_ADVICE
     stage = max(_STAGES, key=lambda name: seconds[name])
     cores = len(os.sched_getaffinity(0))
     if workers < cores:
@@ -194,7 +198,8 @@ def _page(report: Report) -> str:
         f"<tr><td>{sample}</td><td>{html.escape(reason)}</td></tr>" for sample, reason in report.skipped[:100]
     )
     skipped_table = f"<h2>Skipped samples</h2><table>{skipped}</table>" if skipped else ""
-    data = html.escape(json.dumps(report.to_dict()), quote=False)
+    # Inside a script nothing is unescaped; only "<" could end it early.
+    data = json.dumps(report.to_dict()).replace("<", "\\u003c")
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"

@@ -47,6 +47,11 @@ class ListedOrder:
             ends.append(len(self.order))
         self.ends = [end for i, end in enumerate(ends) if end > (ends[i - 1] if i else 0)]
 
+    def largest(self) -> int:
+        """Samples in the largest batch that the user cut; 1 where Zenith cuts."""
+        ends = self.ends or []
+        return max((end - begin for begin, end in zip([0, *ends], ends, strict=False)), default=1)
+
     def set_epoch(self, epoch: int) -> None:
         """Tells the sampler the epoch, as DistributedSampler wants it."""
         for target in (self._sampler, getattr(self._sampler, "sampler", None)):

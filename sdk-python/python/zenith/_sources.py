@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from . import _core
 from ._errors import ConfigError, SourceError
 from ._native import SourceOptions, open_source, open_tensors
+from ._pydata.fetch import check_dataset
 from ._pydata.recognise import Images, Tensors, recognise
 from ._transforms import Compiled, compile_transform
 
@@ -55,14 +57,19 @@ class NativeSamples:
         self._tail = tail
         self._as_picture = as_picture
         self._target_transform = target_transform
-        self._names = [name for name, _, _ in source.fields]
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Any:
-        arrays = [np.asarray(array)[0] for array in self._source.sample(index, self._seed, self.epoch)]
+        return self._sample(0, index)
+
+    def zenith_at_epoch(self, epoch: int) -> Callable[[int], Any]:
+        """What gives the samples as they are augmented in ``epoch``."""
+        return partial(self._sample, epoch)
+
+    def _sample(self, epoch: int, index: int) -> Any:
+        arrays = [np.asarray(array)[0] for array in self._source.sample(index, self._seed, epoch)]
         inputs: Any = arrays[0]
         if self._as_picture:
             from PIL import Image
@@ -195,7 +202,8 @@ def _python_plan(
     collate_fn: Callable[[list[Any]], Any] | None,
 ) -> Plan:
     """The plan of a map-style dataset that only Python can read."""
-    if not hasattr(source, "__getitem__") or not hasattr(source, "__len__"):
+    check_dataset(source)
+    if not hasattr(source, "__len__"):
         raise SourceError(
             f"a source of type {type(source).__name__} cannot be read; paths, dictionaries of arrays, Arrow tables and "
             "map-style datasets (with __getitem__ and __len__) work"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ class DataLoader(Loader):
 
     _module = "torch"
 
-    def _batches(self, native: _core.Loader) -> Any:
+    @staticmethod
+    def _batches(native: _core.Loader, pin: bool) -> Iterator[Any]:
         batches = native.tensors(from_dlpack)
-        return map(_pin, batches) if self._pin else batches
+        return map(_pin, batches) if pin else batches
 
     def _can_pin(self) -> bool:
         return torch.cuda.is_available()

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use zenith_data::source::Source;
+use zenith_data::source::cache_dir::CacheDir;
 use zenith_data::source::detect::SourceSpec;
 use zenith_data::source::open::{OpenOptions, open};
 use zenith_data::source::table::TableOptions;
-use zenith_data::transform::Op;
+use zenith_data::transform::{Mode, Op, Plan};
 
 use crate::Failure;
 
@@ -39,36 +40,20 @@ impl Dataset {
     /// Opens it; pictures that need a transform for a common size get the usual one for training.
     fn open(&self) -> Result<Arc<dyn Source>, Failure> {
         let spec = SourceSpec::Path(self.path.clone());
-        let table = TableOptions {
-            skip_bad: true,
-            ..TableOptions::default()
-        };
-        if let Some(json) = &self.transform {
-            let transform: Vec<Op> = serde_json::from_str(json)?;
-            return Ok(open(
-                &spec,
-                &OpenOptions {
-                    transform,
-                    table,
-                    ..OpenOptions::default()
-                },
-            )?);
-        }
-        let usual = OpenOptions {
-            transform: usual_transform()?,
-            table: table.clone(),
+        let options = |transform| OpenOptions {
+            transform,
+            table: TableOptions { skip_bad: true, ..TableOptions::default() },
+            cache: CacheDir::user(),
             ..OpenOptions::default()
         };
-        // Tables refuse a transform, so that the error of the second try is the one about the data.
-        match open(&spec, &usual) {
+        if let Some(json) = &self.transform {
+            let ops: Vec<Op> = serde_json::from_str(json)?;
+            return Ok(open(&spec, &options(Some(Plan::compile(&ops, Mode::Exact)?)))?);
+        }
+        // A table refuses the transform; the error of the second try is then the one about the data.
+        match open(&spec, &options(Some(Plan::compile(&usual_transform()?, Mode::Exact)?))) {
             Ok(source) => Ok(source),
-            Err(zenith_data::Error::Config(_)) => Ok(open(
-                &spec,
-                &OpenOptions {
-                    table,
-                    ..OpenOptions::default()
-                },
-            )?),
+            Err(zenith_data::Error::Config(_)) => Ok(open(&spec, &options(None))?),
             Err(error) => Err(error.into()),
         }
     }

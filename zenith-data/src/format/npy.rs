@@ -27,14 +27,12 @@ struct Header {
 /// # Errors
 /// A file that is no NPY or is cut off, and arrays that have no rows or are no numbers.
 pub(crate) fn open(path: &Path, name: &str) -> Result<MemoryColumn> {
-    let file = std::fs::metadata(path).map_err(|error| Error::io(path, error))?;
     let bytes = Bytes::of(Mapping::file(path)?);
-    column(bytes.slice(0, file.len().min(bytes.len() as u64) as usize), name)
-        .map_err(|reason| Error::source(path, reason))
+    column(&bytes, name).map_err(|reason| Error::source(path, reason))
 }
 
 /// The array in `bytes` as a column called `name`.
-pub(crate) fn column(bytes: Bytes, name: &str) -> std::result::Result<MemoryColumn, String> {
+pub(crate) fn column(bytes: &Bytes, name: &str) -> std::result::Result<MemoryColumn, String> {
     let header = parse(bytes.as_slice())?;
     let Some((rows, shape)) = header.shape.split_first() else {
         return Err("a single number has no rows".into());
@@ -170,7 +168,7 @@ pub(crate) mod tests {
     #[test]
     fn an_array_becomes_a_column_of_its_rows() {
         let file = npy("<i2", false, "(2, 3)", &[1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0]);
-        let column = column(Bytes::of(file), "x").unwrap();
+        let column = column(&Bytes::of(file), "x").unwrap();
         assert_eq!(
             (column.rows, column.shape.as_slice(), column.dtype),
             (2, &[3][..], DType::Int16)
@@ -180,7 +178,7 @@ pub(crate) mod tests {
 
     #[test]
     fn big_endian_is_turned_and_fortran_order_is_refused() {
-        let column_of = |file| column(Bytes::of(file), "x");
+        let column_of = |file| column(&Bytes::of(file), "x");
         let big = column_of(npy(">i2", false, "(2,)", &[0, 1, 0, 2])).unwrap();
         assert_eq!(big.bytes.as_slice(), [1, 0, 2, 0]);
         let error = column_of(npy("<i2", true, "(2, 2)", &[0; 8])).unwrap_err();
@@ -190,7 +188,7 @@ pub(crate) mod tests {
 
     #[test]
     fn bad_files_say_what_is_wrong() {
-        let error = |file: Vec<u8>| column(Bytes::of(file), "x").unwrap_err();
+        let error = |file: Vec<u8>| column(&Bytes::of(file), "x").unwrap_err();
         assert!(error(npy("<f4", false, "(2, 3)", &[0; 20])).contains("24 bytes was begun, 20 are there"));
         assert!(error(npy("<U5", false, "(2,)", &[0; 40])).contains("<U5"));
         assert!(error(npy("<f4", false, "()", &[0; 4])).contains("no rows"));
@@ -206,7 +204,7 @@ pub(crate) mod tests {
             let mut file = npy("<f4", false, "(2, 3)", &[0; 24]);
             if let Some(place) = file.get_mut(at) { *place = byte; }
             file.truncate(len);
-            let _ = column(Bytes::of(file), "x");
+            let _ = column(&Bytes::of(file), "x");
         }
     }
 }

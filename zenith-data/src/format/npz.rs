@@ -37,7 +37,7 @@ fn columns(bytes: &Bytes) -> std::result::Result<Vec<MemoryColumn>, String> {
         .map(|member| {
             let name = member.name.strip_suffix(".npy").unwrap_or(&member.name);
             contents(bytes, member)
-                .and_then(|array| super::npy::column(array, name))
+                .and_then(|array| super::npy::column(&array, name))
                 .map_err(|reason| format!("array {name:?}: {reason}"))
         })
         .collect()

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::Result;
+use crate::{DType, Result};
 
 /// A set of byte strings, read by number from many threads.
 pub trait Blobs: Send + Sync {
@@ -25,11 +25,18 @@ pub trait Blobs: Send + Sync {
     /// The file a blob lies in, where there is one; for messages.
     fn path(&self, id: u64) -> Option<PathBuf>;
 
-    /// The label that comes with a blob.
-    fn label(&self, id: u64) -> Option<i64>;
+    /// Element type of the labels; `None` without labels.
+    fn label_dtype(&self) -> Option<DType>;
 
-    /// Whether every blob has a label.
-    fn labelled(&self) -> bool;
+    /// Writes the label of blob `id`, in native byte order, into `into`, which is as long as one element. Only called
+    /// where [`Self::label_dtype`] is some, and for blobs that exist.
+    fn write_label(&self, id: u64, into: &mut [u8]);
+
+    /// Runs of blobs that are cheap to read together, as the ends of each run, and how many of them a
+    /// reader's window may hold; `None` where all are equally near.
+    fn blocks(&self) -> Option<(&[u64], u64)> {
+        None
+    }
 
     /// Names of the labels, where they number classes.
     fn classes(&self) -> Option<&[String]> {

@@ -30,7 +30,7 @@ pub struct ImageSource {
 struct Shared {
     plan: Plan,
     options: ImageOptions,
-    labelled: bool,
+    labels: Option<DType>,
     /// Height and width of every sample.
     size: (u32, u32),
     /// The picture whose size the others have to have, where the transform leaves it open.
@@ -48,7 +48,7 @@ impl ImageSource {
             return Err(Error::Config("there are no pictures to load".into()));
         }
         let mut shared = Shared {
-            labelled: blobs.labelled(),
+            labels: blobs.label_dtype(),
             size: plan.output().size.unwrap_or_default(),
             model: None,
             plan,
@@ -65,13 +65,12 @@ impl ImageSource {
             Order::Hwc => [height, width, usize::from(output.channels)],
         };
         let mut fields = vec![Field::new("inputs", output.dtype, shape)];
-        if shared.labelled {
-            fields.push(Field::new("labels", DType::Int64, []));
-        }
-        let shape = if shared.labelled {
-            Shape::Tuple
-        } else {
-            Shape::Single
+        let shape = match shared.labels {
+            Some(dtype) => {
+                fields.push(Field::new("labels", dtype, []));
+                Shape::Tuple
+            }
+            None => Shape::Single,
         };
         Ok(Self {
             schema: Schema { fields, shape },
@@ -140,6 +139,10 @@ impl Source for ImageSource {
         Grain::Sample
     }
 
+    fn blocks(&self) -> Option<(&[u64], u64)> {
+        self.blobs.blocks()
+    }
+
     fn classes(&self) -> Option<&[String]> {
         self.blobs.classes()
     }
@@ -170,8 +173,6 @@ enum Trouble {
         wanted: (u32, u32),
         model: String,
     },
-    #[error("there is no label")]
-    Label,
     #[error("there is no such picture; there are {0}")]
     Range(u64),
 }
@@ -235,9 +236,8 @@ impl ImageFiller {
         if key.sample >= self.blobs.len() {
             return Err(Trouble::Range(self.blobs.len()));
         }
-        if self.worker.shared.labelled {
-            let label = self.blobs.label(key.sample).ok_or(Trouble::Label)?;
-            slots.bytes(1, slot).copy_from_slice(&label.to_ne_bytes());
+        if self.worker.shared.labels.is_some() {
+            self.blobs.write_label(key.sample, slots.bytes(1, slot));
         }
         let started = Instant::now();
         let bytes = self

@@ -9,6 +9,9 @@ pub mod image;
 pub mod open;
 pub mod subset;
 pub mod table;
+mod picture_column;
+
+pub use self::open::{OpenOptions, open};
 
 use crate::pipeline::slots::Slots;
 use crate::{Result, SampleError, Schema};

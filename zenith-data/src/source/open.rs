@@ -1,48 +1,45 @@
-//! From what a user names and asks for to a source: the one place where kinds of data, tables, pictures and transforms
-//! come together.
+//! From what a user names to a source of samples. Finding out what it is happens in [`detect`](super::detect), and the
+//! loading in the sources.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Source;
-use super::blobs::{BlobReader, Blobs};
+use super::blobs::Blobs;
 use super::cache_dir::CacheDir;
 use super::detect::{Found, SourceSpec, detect};
 use super::folder::FolderBlobs;
 use super::image::ImageSource;
-use super::table::{ColumnBlobs, Opened, TableOptions, open_files};
+use super::picture_column::PictureColumn;
+use super::table::{Kind, Opened, TableOptions, open_files};
 use crate::format::image::ImageOptions;
-use crate::format::kind::Kind;
-use crate::transform::{Mode, Op, Plan};
-use crate::{DType, Error, Result};
+use crate::transform::{Mode, Plan, TransformError};
+use crate::{Error, Result};
 
-/// What a user may ask of a source.
+/// How a source is opened.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
-    /// What happens to pictures; empty leaves them as they are.
-    pub transform: Vec<Op>,
-    /// Whether transforms may trade exactness for speed.
-    pub mode: Mode,
-    /// How pictures are decoded.
+    /// What becomes of pictures; `None` for their pixels as they are. Refused for tables without pictures.
+    pub transform: Option<Plan>,
+    /// How pictures are read.
     pub image: ImageOptions,
     /// How tables are read.
     pub table: TableOptions,
+    /// Where indexes are kept between runs; nowhere by default.
+    pub cache: CacheDir,
 }
 
-/// Opens what `spec` names.
+/// Opens the folder, pattern or files that `spec` names, whatever they hold.
 ///
 /// # Errors
-/// When there is nothing that can be read as data, with what was found and what would work; or when the options do not
-/// fit what was found.
+/// When it is not found or not known (the message says what was found and what would work), cannot be read, or does
+/// not fit the options.
 pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Arc<dyn Source>> {
-    match detect(spec, &CacheDir::user())? {
+    match detect(spec, &options.cache)? {
         Found::Pictures(index) => pictures(Arc::new(FolderBlobs::new(index)?), options),
-        Found::Tables(paths) => {
-            let kind = kind_of(&paths)?;
-            opened(open_files(&paths, kind, &options.table)?, options)
-        }
+        Found::Tables(files) => opened(open_files(&files, one_kind(&files)?, &options.table)?, options),
     }
 }
 
@@ -52,120 +49,63 @@ pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Arc<dyn Source>>
 /// When the options do not fit it.
 pub fn opened(opened: Opened, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     match opened {
-        Opened::Pictures(column) => pictures(Arc::new(PictureColumn::new(column)?), options),
-        Opened::Rows(_) if !options.transform.is_empty() => Err(Error::Config(
-            "transform works on pictures, and this source is a table of numbers".into(),
-        )),
+        Opened::Pictures(column) => pictures(Arc::new(PictureColumn(Arc::new(column))), options),
+        Opened::Rows(_) if options.transform.is_some() => {
+            Err(Error::Config("a transform of pictures was given, but the table holds none".into()))
+        }
         Opened::Rows(rows) => Ok(Arc::new(rows)),
     }
 }
 
 fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions) -> Result<Arc<dyn Source>> {
-    let plan =
-        Plan::compile(&options.transform, options.mode).map_err(|error| Error::Config(error.to_string()))?;
+    let plan = match &options.transform {
+        Some(plan) => plan.clone(),
+        None => Plan::compile(&[], Mode::Exact)
+            .map_err(|error: TransformError| Error::Config(error.to_string()))?,
+    };
     Ok(Arc::new(ImageSource::new(blobs, plan, options.image)?))
 }
 
-/// The one kind of all files.
-fn kind_of(paths: &[PathBuf]) -> Result<Kind> {
-    let mut all: Option<(Kind, &Path)> = None;
-    for path in paths {
-        let Some(kind) = Kind::sniff(path, &first_bytes(path)?) else {
-            let reason = "this is no table; Parquet, Arrow, CSV, NPY and NPZ files would work";
-            return Err(Error::source(path, reason));
-        };
-        match all {
-            Some((first, at)) if first != kind => {
-                let reason = format!(
-                    "{kind:?}, but {} is {first:?}; give files of one kind",
-                    at.display()
-                );
-                return Err(Error::source(path, reason));
+/// The kind that all of `files` are of.
+fn one_kind(files: &[PathBuf]) -> Result<Kind> {
+    let mut first: Option<(Kind, &Path)> = None;
+    for file in files {
+        let kind = kind_of(file)?;
+        match first {
+            None => first = Some((kind, file)),
+            Some((expected, _)) if expected == kind => {}
+            Some((expected, other)) => {
+                return Err(Error::source(
+                    file,
+                    format!(
+                        "this is {kind:?}, but {} is {expected:?}; a pattern that takes files of one kind would work",
+                        other.display()
+                    ),
+                ));
             }
-            _ => all = Some((kind, path)),
         }
     }
-    all.map(|(kind, _)| kind)
+    first
+        .map(|(kind, _)| kind)
         .ok_or_else(|| Error::Config("the list of files is empty".into()))
 }
 
-fn first_bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| Error::io(path, error))?;
-    file.take(64)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::io(path, error))?;
-    Ok(bytes)
-}
-
-/// A column of encoded pictures as blobs.
-struct PictureColumn {
-    column: Arc<ColumnBlobs>,
-}
-
-impl PictureColumn {
-    fn new(column: ColumnBlobs) -> Result<Self> {
-        match column.label_dtype() {
-            None | Some(DType::Int64) => Ok(Self {
-                column: Arc::new(column),
-            }),
-            Some(other) => Err(Error::Config(format!(
-                "the labels of pictures must be classes; this label column holds {other}"
-            ))),
-        }
+fn kind_of(path: &Path) -> Result<Kind> {
+    let failed = |source| Error::io(path, source);
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Error::source(path, "this is no file"));
     }
-}
-
-impl Blobs for PictureColumn {
-    fn len(&self) -> u64 {
-        self.column.len()
-    }
-
-    fn reader(&self) -> Result<Box<dyn BlobReader>> {
-        Ok(Box::new(ColumnReader {
-            column: Arc::clone(&self.column),
-        }))
-    }
-
-    fn path(&self, _: u64) -> Option<PathBuf> {
-        None
-    }
-
-    fn label(&self, id: u64) -> Option<i64> {
-        self.column
-            .label(id)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(i64::from_ne_bytes)
-    }
-
-    fn labelled(&self) -> bool {
-        self.column.label_dtype().is_some()
-    }
-
-    fn classes(&self) -> Option<&[String]> {
-        self.column.classes()
-    }
-
-    fn fingerprint(&self) -> u64 {
-        self.column.fingerprint()
-    }
-}
-
-struct ColumnReader {
-    column: Arc<ColumnBlobs>,
-}
-
-impl BlobReader for ColumnReader {
-    fn read<'a>(&'a mut self, id: u64, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
-        self.column
-            .read(id, scratch)
-            .map_err(|error| io::Error::other(error.reason))?;
-        Ok(scratch)
-    }
-
-    fn read_ahead(&mut self, ids: &[u64]) {
-        for id in ids {
-            self.column.hint(*id);
-        }
-    }
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(64).read_to_end(&mut start).map_err(failed)?;
+    Kind::sniff(path, &start).ok_or_else(|| {
+        let found = match start.as_slice() {
+            [] => "an empty file",
+            start => crate::format::image::describe(start),
+        };
+        Error::source(
+            path,
+            format!("found {found}; Parquet, Arrow, CSV, NPY and NPZ files would work"),
+        )
+    })
 }

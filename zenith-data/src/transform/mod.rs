@@ -7,6 +7,7 @@
 //! normalisation are part of the last pass. Nothing here knows files or formats.
 
 mod color;
+mod compile;
 mod emit;
 mod filter;
 mod geometry;

@@ -1,7 +1,7 @@
 """Zenith's way for data that only Python can read: any map-style dataset, any Python callable.
 
-The native data plane does not need this package, and this package does not need it: it imports neither torch
-nor the extension module.
+The native data plane does not need this package, and this package does not need it: of Zenith it knows only the
+exceptions, and it imports no torch.
 """
 
 from .errors import (

@@ -6,12 +6,14 @@ with the worker's traceback as its cause.
 
 from __future__ import annotations
 
+from .._errors import MachineError, SourceError, WorkerError, ZenithError
 
-class PythonLoaderError(RuntimeError):
+
+class PythonLoaderError(ZenithError, RuntimeError):
     """Base of everything that the Python path raises on its own behalf."""
 
 
-class WorkerDiedError(PythonLoaderError):
+class WorkerDiedError(PythonLoaderError, WorkerError):
     """A worker process ended without being asked to.
 
     Attributes:
@@ -28,11 +30,11 @@ class WorkerDiedError(PythonLoaderError):
         self.sample = sample
 
 
-class WorkerExceptionError(PythonLoaderError):
+class WorkerExceptionError(PythonLoaderError, WorkerError):
     """Stands for an exception that cannot be pickled; its text and traceback are in the message."""
 
 
-class LoaderForkedError(PythonLoaderError):
+class LoaderForkedError(PythonLoaderError, MachineError):
     """The loader was used in a forked copy of the process that owns it."""
 
 
@@ -44,7 +46,7 @@ class LoaderTimeoutError(PythonLoaderError, TimeoutError):
     """No batch came within ``timeout`` seconds."""
 
 
-class UnsupportedDatasetError(PythonLoaderError, TypeError):
+class UnsupportedDatasetError(PythonLoaderError, SourceError, TypeError):
     """The source is not a map-style dataset (``__getitem__`` by index)."""
 
 

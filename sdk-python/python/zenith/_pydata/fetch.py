@@ -108,7 +108,11 @@ class Fetcher:
         caller: the generators are the user's own here and are put back after each call.
         """
         self._dataset = dataset
-        self._get = functools.partial(operator.getitem, dataset)
+        self._get: Callable[[Any], Any] = functools.partial(operator.getitem, dataset)
+        # Zenith's own datasets make sample i differently in each epoch; users' datasets know no epochs.
+        self._at_epoch: Callable[[int], Callable[[Any], Any]] | None = getattr(
+            dataset, "zenith_at_epoch", None
+        )
         self._batched = batched_fetch(dataset)
         self._seed = seed
         self._skip = skip
@@ -132,6 +136,8 @@ class Fetcher:
         self, epoch: int, indices: Sequence[Any], on_sample: Callable[[int], None] | None = None
     ) -> Fetched:
         """Samples of ``indices``; ``on_sample`` is told each position before it is begun."""
+        if self._at_epoch is not None:
+            self._get = self._at_epoch(epoch)
         watch = self._watch
         if watch is None:
             return self._run(indices, None, on_sample)

@@ -78,21 +78,18 @@ impl CsvBlocks {
             identities.push(file_identity(path)?);
             let bad = |reason: String| Error::source(path, reason);
             let head = read_head(&file).map_err(bad)?;
-            if let Some(first) = &first {
-                if first.names != head.names || first.delimiter != head.delimiter {
-                    let (column, twin) = first
-                        .names
-                        .iter()
-                        .zip(&head.names)
-                        .find(|(a, b)| a != b)
-                        .map_or(("", ""), |(a, b)| (a.as_str(), b.as_str()));
-                    return Err(bad(format!(
-                        "{} columns ({twin:?}) unlike the {} ({column:?}) of {}",
-                        head.names.len(),
-                        first.names.len(),
-                        paths[0].display()
-                    )));
-                }
+            if let Some(first) = &first
+                && (first.names != head.names || first.delimiter != head.delimiter)
+            {
+                let differs = |(a, b): &(&String, &String)| a != b;
+                let pair = first.names.iter().zip(&head.names).find(differs);
+                let (column, twin) = pair.map_or(("", ""), |(a, b)| (a, b));
+                return Err(bad(format!(
+                    "{} columns ({twin:?}) unlike the {} ({column:?}) of {}",
+                    head.names.len(),
+                    first.names.len(),
+                    paths[0].display()
+                )));
             }
             let mut cutter = Cutter::new(head.offset, head.line, BLOCK);
             let mut at = head.offset;

@@ -1,6 +1,9 @@
 //! The kernels for x86-64 machines with AVX2 and the bit instructions that came with it. Each gives exactly what its
 //! portable twin gives.
-#![expect(unsafe_code, reason = "vector loads and stores, and calls that are sound only after the machine was asked")]
+#![expect(
+    unsafe_code,
+    reason = "vector loads and stores, and calls that are sound only after the machine was asked"
+)]
 
 use std::arch::x86_64::*;
 
@@ -141,7 +144,10 @@ fn transform<const SHIFT: i32>(i04: __m256i, i15: __m256i, i26: __m256i, i37: __
 #[inline]
 #[target_feature(enable = "avx2")]
 fn idct_avx2(block: &mut Block, steps: &Steps, out: &mut [u8], stride: usize) {
-    assert!(stride >= 8 && out.len() >= 7 * stride + 8, "eight rows of samples");
+    assert!(
+        stride >= 8 && out.len() >= 7 * stride + 8,
+        "eight rows of samples"
+    );
     let coefficients = block.as_mut_ptr().cast::<__m256i>();
     let steps = steps.as_ptr().cast::<__m256i>();
     // SAFETY: four vectors of 16 values are the 64 of `steps` and the first 64 of `block`.
@@ -158,10 +164,12 @@ fn idct_avx2(block: &mut Block, steps: &Steps, out: &mut [u8], stride: usize) {
     let (c01, c23) = (_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b));
     let (d01, d23) = (_mm256_unpacklo_epi16(c, d), _mm256_unpackhi_epi16(c, d));
     let interleave = _mm256_setr_epi8(
-        0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, 0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15,
+        0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, 0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7,
+        14, 15,
     );
     // A lane each of columns c and c + 4 becomes pairs of them, row by row.
-    let pairs = |both: __m256i| _mm256_shuffle_epi8(_mm256_permute4x64_epi64::<0b11_01_10_00>(both), interleave);
+    let pairs =
+        |both: __m256i| _mm256_shuffle_epi8(_mm256_permute4x64_epi64::<0b11_01_10_00>(both), interleave);
     let [c01, c23, c45, c67] = transform::<18>(
         pairs(_mm256_unpacklo_epi64(c01, d01)),
         pairs(_mm256_unpackhi_epi64(c01, d01)),
@@ -171,11 +179,15 @@ fn idct_avx2(block: &mut Block, steps: &Steps, out: &mut [u8], stride: usize) {
     // Now rows run along the lanes: 0..=3 in the lower, 4..=7 in the upper; bytes are four columns of four rows.
     let bias = _mm256_set1_epi8(-128);
     let turn = _mm256_setr_epi8(
-        0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,
+        0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7,
+        11, 15,
     );
     let left = _mm256_shuffle_epi8(_mm256_xor_si256(_mm256_packs_epi16(c01, c23), bias), turn);
     let right = _mm256_shuffle_epi8(_mm256_xor_si256(_mm256_packs_epi16(c45, c67), bias), turn);
-    let (rows0145, rows2367) = (_mm256_unpacklo_epi32(left, right), _mm256_unpackhi_epi32(left, right));
+    let (rows0145, rows2367) = (
+        _mm256_unpacklo_epi32(left, right),
+        _mm256_unpackhi_epi32(left, right),
+    );
     let quarters = [
         _mm256_castsi256_si128(rows0145),
         _mm256_castsi256_si128(rows2367),
@@ -287,8 +299,12 @@ fn ycc_16(y: __m256i, cb: __m256i, cr: __m256i) -> [__m256i; 3] {
     let blue = _mm256_add_epi16(_mm256_add_epi16(y, _mm256_add_epi16(cb, cb)), scaled(cb, -14942));
     let factors = _mm256_set1_epi32(pair(-22554, 18734));
     let half = _mm256_set1_epi32(1 << 15);
-    let part = |pairs: __m256i| _mm256_srai_epi32::<16>(_mm256_add_epi32(_mm256_madd_epi16(pairs, factors), half));
-    let green = _mm256_packs_epi32(part(_mm256_unpacklo_epi16(cb, cr)), part(_mm256_unpackhi_epi16(cb, cr)));
+    let part =
+        |pairs: __m256i| _mm256_srai_epi32::<16>(_mm256_add_epi32(_mm256_madd_epi16(pairs, factors), half));
+    let green = _mm256_packs_epi32(
+        part(_mm256_unpacklo_epi16(cb, cr)),
+        part(_mm256_unpackhi_epi16(cb, cr)),
+    );
     let green = _mm256_add_epi16(_mm256_sub_epi16(y, cr), green);
     [red, green, blue]
 }

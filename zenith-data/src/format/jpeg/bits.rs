@@ -243,7 +243,10 @@ fn find_ff(bytes: &[u8]) -> usize {
         }
         at += 8;
     }
-    at + bytes[at..].iter().position(|&byte| byte == 0xFF).unwrap_or(bytes.len() - at)
+    at + bytes[at..]
+        .iter()
+        .position(|&byte| byte == 0xFF)
+        .unwrap_or(bytes.len() - at)
 }
 
 #[cfg(test)]
@@ -279,7 +282,10 @@ mod tests {
         assert_eq!(feed.marker(), Some((0xD0, 11)));
         bits.refill(feed.bytes());
         bits.take(1);
-        assert!(matches!(feed.check(&bits), Err(JpegError::Corrupt { offset: 8, .. })));
+        assert!(matches!(
+            feed.check(&bits),
+            Err(JpegError::Corrupt { offset: 8, .. })
+        ));
     }
 
     #[test]

@@ -65,9 +65,9 @@ impl JpegError {
     pub const fn offset(&self) -> Option<u64> {
         match self {
             Self::NotJpeg => Some(0),
-            Self::Truncated { offset, .. } | Self::Corrupt { offset, .. } | Self::Unsupported { offset, .. } => {
-                Some(*offset)
-            }
+            Self::Truncated { offset, .. }
+            | Self::Corrupt { offset, .. }
+            | Self::Unsupported { offset, .. } => Some(*offset),
             Self::TooLarge { .. } | Self::Region { .. } | Self::Index(_) => None,
         }
     }

@@ -5,9 +5,9 @@ use super::{bits, exif};
 
 /// Zigzag position of every coefficient, as row * 8 + column.
 pub(super) const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
-    35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55,
-    62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
+    14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
+    46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
 /// What a caller wants to know before it decodes.
@@ -161,7 +161,9 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, JpegError> {
         Stop::Scan(scan) => scan,
         Stop::EndOfImage => return Err(JpegError::corrupt(walker.at, "end of image before any scan")),
     };
-    let frame = walker.frame.ok_or(JpegError::corrupt(scan.at, "scan before the frame header"))?;
+    let frame = walker
+        .frame
+        .ok_or(JpegError::corrupt(scan.at, "scan before the frame header"))?;
     let model = walker.color_model(&frame);
     Ok(Parsed {
         bytes,
@@ -309,14 +311,20 @@ impl<'a> Walker<'a> {
         let height = u16::from_be_bytes([fixed[1], fixed[2]]);
         let width = u16::from_be_bytes([fixed[3], fixed[4]]);
         if height == 0 {
-            return Err(JpegError::unsupported(start + 1, "a height that follows the scan (DNL)"));
+            return Err(JpegError::unsupported(
+                start + 1,
+                "a height that follows the scan (DNL)",
+            ));
         }
         if width == 0 {
             return Err(JpegError::corrupt(start + 3, "width of 0"));
         }
         let count = usize::from(fixed[5]);
         if !matches!(count, 1 | 3 | 4) {
-            return Err(JpegError::unsupported(start + 5, "a number of components other than 1, 3 or 4"));
+            return Err(JpegError::unsupported(
+                start + 5,
+                "a number of components other than 1, 3 or 4",
+            ));
         }
         if listed.len() != count * 3 {
             return Err(JpegError::corrupt(start, "frame header of a wrong length"));
@@ -344,7 +352,10 @@ impl<'a> Walker<'a> {
         let used = &components[..count];
         let max_h = used.iter().map(|component| component.h).max().unwrap_or(1);
         let max_v = used.iter().map(|component| component.v).max().unwrap_or(1);
-        if used.iter().any(|component| max_h % component.h != 0 || max_v % component.v != 0) {
+        if used
+            .iter()
+            .any(|component| max_h % component.h != 0 || max_v % component.v != 0)
+        {
             return Err(JpegError::unsupported(start + 6, "fractional sampling ratios"));
         }
         self.frame = Some(Frame {
@@ -374,7 +385,11 @@ impl<'a> Walker<'a> {
             }
             let (symbols, after) = tail.split_at(total);
             let spec = HuffmanSpec { counts, symbols };
-            let class = if class == 0 { &mut self.tables.dc } else { &mut self.tables.ac };
+            let class = if class == 0 {
+                &mut self.tables.dc
+            } else {
+                &mut self.tables.ac
+            };
             class[slot] = Some(spec);
             rest = after;
         }
@@ -424,7 +439,10 @@ impl<'a> Walker<'a> {
         for (component, given) in components.iter_mut().zip(payload[1..=2 * count].chunks_exact(2)) {
             let found = (0..frame.count).find(|&i| frame.components[i].id == given[0] && !taken[i]);
             let Some(index) = found else {
-                return Err(JpegError::corrupt(start, "scan of a component the frame does not have"));
+                return Err(JpegError::corrupt(
+                    start,
+                    "scan of a component the frame does not have",
+                ));
             };
             taken[index] = true;
             *component = ScanComponent {
@@ -442,7 +460,10 @@ impl<'a> Walker<'a> {
             .map(|component| u32::from(component.h) * u32::from(component.v))
             .sum();
         if count > 1 && blocks > 10 {
-            return Err(JpegError::corrupt(start, "more than 10 blocks in an interleaved unit"));
+            return Err(JpegError::corrupt(
+                start,
+                "more than 10 blocks in an interleaved unit",
+            ));
         }
         let tail = &payload[1 + 2 * count..];
         let scan = Scan {

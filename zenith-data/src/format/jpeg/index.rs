@@ -54,7 +54,10 @@ fn identity(parsed: &Parsed<'_>) -> u64 {
 impl EntropyIndex {
     pub(super) fn new(parsed: &Parsed<'_>, plan: &Plan, spacing: u16) -> Result<Self, JpegError> {
         if u32::try_from(parsed.bytes.len()).is_err() {
-            return Err(JpegError::unsupported(0, "an entropy index of a file of 4 GiB or more"));
+            return Err(JpegError::unsupported(
+                0,
+                "an entropy index of a file of 4 GiB or more",
+            ));
         }
         let mcus_x = plan.mcus_x as u32;
         Ok(Self {
@@ -82,13 +85,18 @@ impl EntropyIndex {
         self.bits.push(bit as u8);
         let predictors = &cursor.predictors[..usize::from(self.components)];
         // A coefficient has 16 bits: more of the sum does not matter.
-        self.predictors.extend(predictors.iter().map(|&predictor| predictor as i16));
+        self.predictors
+            .extend(predictors.iter().map(|&predictor| predictor as i16));
         Ok(())
     }
 
     /// Checks that the index is of this file.
     pub(super) fn check(&self, parsed: &Parsed<'_>, plan: &Plan) -> Result<(), JpegError> {
-        let shape = (self.mcus_x as usize, self.mcus_y as usize, usize::from(self.components));
+        let shape = (
+            self.mcus_x as usize,
+            self.mcus_y as usize,
+            usize::from(self.components),
+        );
         if self.length != parsed.bytes.len() as u64
             || shape != (plan.mcus_x, plan.mcus_y, plan.count)
             || self.identity != identity(parsed)
@@ -104,7 +112,10 @@ impl EntropyIndex {
         let at = row * (self.mcus_x as usize).div_ceil(self.spacing()) + step;
         let count = usize::from(self.components);
         let mut predictors = [0; 4];
-        for (predictor, stored) in predictors.iter_mut().zip(self.predictors.get(at * count..(at + 1) * count)?) {
+        for (predictor, stored) in predictors
+            .iter_mut()
+            .zip(self.predictors.get(at * count..(at + 1) * count)?)
+        {
             *predictor = i32::from(*stored);
         }
         Some(Entry {
@@ -118,7 +129,8 @@ impl EntropyIndex {
     /// The index as bytes to be kept beside the picture; see [`Self::from_bytes`].
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEAD + self.offsets.len() * (5 + 2 * usize::from(self.components)) + 8);
+        let mut out =
+            Vec::with_capacity(HEAD + self.offsets.len() * (5 + 2 * usize::from(self.components)) + 8);
         out.extend(MAGIC);
         out.extend(self.length.to_le_bytes());
         out.extend(self.identity.to_le_bytes());
@@ -128,7 +140,11 @@ impl EntropyIndex {
         out.push(self.components);
         out.extend(self.offsets.iter().flat_map(|offset| offset.to_le_bytes()));
         out.extend(&self.bits);
-        out.extend(self.predictors.iter().flat_map(|predictor| predictor.to_le_bytes()));
+        out.extend(
+            self.predictors
+                .iter()
+                .flat_map(|predictor| predictor.to_le_bytes()),
+        );
         let sum = xxh3_64(&out);
         out.extend(sum.to_le_bytes());
         out
@@ -142,7 +158,9 @@ impl EntropyIndex {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, JpegError> {
         let damaged = JpegError::Index("it is damaged");
         let (body, sum) = bytes.split_last_chunk::<8>().ok_or(damaged)?;
-        let rest = body.strip_prefix(&MAGIC).ok_or(JpegError::Index("it is of another kind or version"))?;
+        let rest = body
+            .strip_prefix(&MAGIC)
+            .ok_or(JpegError::Index("it is of another kind or version"))?;
         if xxh3_64(body) != u64::from_le_bytes(*sum) {
             return Err(damaged);
         }
@@ -174,9 +192,19 @@ impl EntropyIndex {
             mcus_y,
             spacing,
             components,
-            offsets: offsets.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect(),
+            offsets: offsets
+                .as_chunks()
+                .0
+                .iter()
+                .map(|four| u32::from_le_bytes(*four))
+                .collect(),
             bits: bits.to_vec(),
-            predictors: predictors.as_chunks().0.iter().map(|two| i16::from_le_bytes(*two)).collect(),
+            predictors: predictors
+                .as_chunks()
+                .0
+                .iter()
+                .map(|two| i16::from_le_bytes(*two))
+                .collect(),
         })
     }
 }

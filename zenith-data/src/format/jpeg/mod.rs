@@ -36,7 +36,7 @@ use header::ColorModel;
 use kernels::Kernels;
 use plan::Plan;
 use progressive::Store;
-use scan::{Cursor, McuBlock, Slots, Wanted, mcu_blocks, steps};
+use scan::{Cursor, McuBlocks, Slots, Wanted, mcu_blocks, steps};
 use sequential::Stage;
 
 /// What to decode of a picture.
@@ -107,7 +107,12 @@ impl Decoder {
     /// # Errors
     /// The bytes are no JPEG, are damaged where the region needs them, are of an unsupported kind or above the pixel
     /// limit; or the region is not inside the picture. The contents of `out` are then unspecified.
-    pub fn decode(&mut self, bytes: &[u8], options: &DecodeOptions<'_>, out: &mut PixelBuf) -> Result<(), JpegError> {
+    pub fn decode(
+        &mut self,
+        bytes: &[u8],
+        options: &DecodeOptions<'_>,
+        out: &mut PixelBuf,
+    ) -> Result<(), JpegError> {
         self.decode_parsed(&parse(bytes)?, options, out)
     }
 
@@ -151,7 +156,14 @@ impl Decoder {
             flat: transforms.map(|(_, flat)| flat),
         };
         if is_gathered(parsed) {
-            progressive::gather(parsed, &plan, &mut self.slots, &mut stage, &mut self.store, &mut self.bytes)?;
+            progressive::gather(
+                parsed,
+                &plan,
+                &mut self.slots,
+                &mut stage,
+                &mut self.store,
+                &mut self.bytes,
+            )?;
             progressive::render(parsed, &stage, &mut self.store, &mut self.bands, &kernels, out);
             return Ok(());
         }
@@ -160,11 +172,18 @@ impl Decoder {
         }
         let (blocks, mut cursor) = open(parsed, &plan, &mut self.slots, &mut self.bytes, true)?;
         for row in plan.rows.clone() {
-            let entry = options.index.and_then(|index| index.before(row, plan.columns.start));
+            let entry = options
+                .index
+                .and_then(|index| index.before(row, plan.columns.start));
             if let Some(entry) = entry.filter(|entry| entry.mcu > cursor.mcu) {
                 cursor.seek(&entry)?;
             }
-            sequential::skip_to(&mut cursor, &blocks, row * plan.mcus_x + plan.columns.start, &kernels)?;
+            sequential::skip_to(
+                &mut cursor,
+                &blocks,
+                row * plan.mcus_x + plan.columns.start,
+                &kernels,
+            )?;
             sequential::decode_row(&mut cursor, &blocks, &stage, row, &mut self.bands, &kernels)?;
             self.bands.finish_row(&plan, parsed.model, row, &kernels, out);
         }
@@ -186,7 +205,10 @@ impl Decoder {
     pub fn index_every(&mut self, bytes: &[u8], spacing: u16) -> Result<EntropyIndex, JpegError> {
         let parsed = parse(bytes)?;
         if is_gathered(&parsed) {
-            return Err(JpegError::unsupported(parsed.scan.at, "an entropy index of a picture of several scans"));
+            return Err(JpegError::unsupported(
+                parsed.scan.at,
+                "an entropy index of a picture of several scans",
+            ));
         }
         let plan = Plan::new(&parsed.frame, None, Scale::Full)?;
         let mut index = EntropyIndex::new(&parsed, &plan, spacing)?;
@@ -217,7 +239,7 @@ fn open<'a, 's>(
     slots: &'s mut Slots,
     scratch: &'s mut Vec<u8>,
     values: bool,
-) -> Result<(Vec<McuBlock<'s>>, Cursor<'a, 's>), JpegError> {
+) -> Result<(McuBlocks<'s>, Cursor<'a, 's>), JpegError> {
     slots.load(&parsed.tables, &parsed.scan, Wanted { dc: true, ac: true })?;
     for component in &parsed.scan.components[..parsed.scan.count] {
         let table = &mut slots.ac[component.ac];
@@ -230,5 +252,14 @@ fn open<'a, 's>(
         }
     }
     let blocks = mcu_blocks(&parsed.frame, &parsed.scan, slots);
-    Ok((blocks, Cursor::new(parsed.bytes, parsed.scan.data, parsed.tables.restart_interval, scratch)))
+    Ok((
+        blocks,
+        Cursor::new(
+            parsed.bytes,
+            parsed.scan.data,
+            plan.mcus_x * plan.mcus_y,
+            parsed.tables.restart_interval,
+            scratch,
+        ),
+    ))
 }

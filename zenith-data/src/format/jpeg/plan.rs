@@ -112,11 +112,16 @@ impl Plan {
         let (width, height) = (region.width as usize, region.height as usize);
         let unit = scale.block();
         let (max_h, max_v) = (usize::from(frame.max_h), usize::from(frame.max_v));
-        let components = [0, 1, 2, 3].map(|i| component(frame, i.min(frame.count - 1), unit, (x, width), (y, height)));
+        let components =
+            [0, 1, 2, 3].map(|i| component(frame, i.min(frame.count - 1), unit, (x, width), (y, height)));
         let used = &components[..frame.count];
         let span = |range: fn(&ComponentPlan) -> (usize, usize), per: fn(&ComponentPlan) -> usize| {
             let start = used.iter().map(|c| range(c).0 / per(c)).min().unwrap_or(0);
-            let end = used.iter().map(|c| range(c).1.div_ceil(per(c))).max().unwrap_or(0);
+            let end = used
+                .iter()
+                .map(|c| range(c).1.div_ceil(per(c)))
+                .max()
+                .unwrap_or(0);
             start..end
         };
         Ok(Self {
@@ -137,9 +142,9 @@ impl Plan {
 
     /// Whether every coefficient of every block is needed.
     pub(super) fn is_whole(&self) -> bool {
-        self.components[..self.count].iter().all(|c| {
-            c.block > 1 && c.bx == (0, self.mcus_x * c.h) && c.by == (0, self.mcus_y * c.v)
-        })
+        self.components[..self.count]
+            .iter()
+            .all(|c| c.block > 1 && c.bx == (0, self.mcus_x * c.h) && c.by == (0, self.mcus_y * c.v))
     }
 
     /// Blocks that the coefficients of the rows above the plan's end take, of all components.
@@ -163,7 +168,10 @@ fn component(
     let (h, v) = (usize::from(given.h), usize::from(given.v));
     // A subsampled component takes a larger inverse transform instead of upsampling where that is enough.
     let mut block = unit;
-    while block < 8 && (max_h * unit) % (h * block * 2) == 0 && (max_v * unit) % (v * block * 2) == 0 {
+    while block < 8
+        && (max_h * unit).is_multiple_of(h * block * 2)
+        && (max_v * unit).is_multiple_of(v * block * 2)
+    {
         block *= 2;
     }
     let across = (usize::from(frame.width) * h * block).div_ceil(max_h * 8);

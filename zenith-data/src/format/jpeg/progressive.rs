@@ -59,8 +59,11 @@ impl Store {
 
     /// Takes note of what a scan brings.
     fn note(&mut self, progressive: bool, scan: &Scan) {
-        let (start, end, low) =
-            if progressive { (usize::from(scan.start), usize::from(scan.end), scan.low) } else { (0, 63, 0) };
+        let (start, end, low) = if progressive {
+            (usize::from(scan.start), usize::from(scan.end), scan.low)
+        } else {
+            (0, 63, 0)
+        };
         for component in &scan.components[..scan.count] {
             for k in start..=end {
                 *self.known_mut(component.index, k) = low;
@@ -89,7 +92,8 @@ pub(super) fn gather(
         }
         for component in &scan.components[..scan.count] {
             if !std::mem::replace(&mut seen[component.index], true) {
-                stage.steps[component.index] = steps(&walker.tables, &parsed.frame, component.index, scan.at)?;
+                stage.steps[component.index] =
+                    steps(&walker.tables, &parsed.frame, component.index, scan.at)?;
             }
         }
         let wanted = Wanted {
@@ -103,7 +107,9 @@ pub(super) fn gather(
             }
         }
         let blocks = mcu_blocks(&parsed.frame, &scan, slots);
-        let mut cursor = Cursor::new(parsed.bytes, scan.data, walker.tables.restart_interval, scratch);
+        let (across, down) = extent(&scan, plan, plan.mcus_y);
+        let interval = walker.tables.restart_interval;
+        let mut cursor = Cursor::new(parsed.bytes, scan.data, across * down, interval, scratch);
         read_scan(&mut cursor, &blocks, &scan, progressive, plan, store)?;
         store.note(progressive, &scan);
         walker.seek(cursor.end());
@@ -139,13 +145,27 @@ pub(super) fn render(
                     let at = store.index(plan, component, bx, by);
                     block[..64].copy_from_slice(store.block_mut(at));
                     let flat = block[1..64].iter().fold(0, |any, &value| any | value) == 0;
-                    let idct = if flat { stage.flat[component] } else { stage.idct[component] };
+                    let idct = if flat {
+                        stage.flat[component]
+                    } else {
+                        stage.idct[component]
+                    };
                     let (samples, stride) = bands.band(component).block(bx, row, by - row * c.v, c.block);
                     idct(&mut block, &stage.steps[component], samples, stride);
                 }
             }
         }
         bands.finish_row(plan, parsed.model, row, kernels, out);
+    }
+}
+
+/// MCUs of a scan, across and down to the end of row `rows` of the picture's MCUs.
+fn extent(scan: &Scan, plan: &Plan, rows: usize) -> (usize, usize) {
+    let lone = &plan.components[scan.components[0].index];
+    if scan.count == 1 {
+        (lone.blocks_across, lone.blocks_down.min(rows * lone.v))
+    } else {
+        (plan.mcus_x, rows)
     }
 }
 
@@ -158,12 +178,7 @@ fn read_scan(
     plan: &Plan,
     store: &mut Store,
 ) -> Result<(), JpegError> {
-    let lone = &plan.components[scan.components[0].index];
-    let (across, down) = if scan.count == 1 {
-        (lone.blocks_across, lone.blocks_down.min(plan.rows.end * lone.v))
-    } else {
-        (plan.mcus_x, plan.rows.end)
-    };
+    let (across, down) = extent(scan, plan, plan.rows.end);
     let mut run = 0;
     for row in 0..down {
         for column in 0..across {
@@ -171,7 +186,9 @@ fn read_scan(
                 cursor.restart()?;
                 run = 0;
             }
-            cursor.feed.provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
+            cursor
+                .feed
+                .provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
             for block in blocks {
                 let (bx, by) = (column * block.h + block.dx, row * block.v + block.dy);
                 let at = store.index(plan, block.component, bx, by);
@@ -277,7 +294,11 @@ fn refinement(
     let correct = |bits: &mut Bits, value: &mut i16| {
         bits.refill(buf);
         if bits.take(1) != 0 && *value & step == 0 {
-            *value = if *value > 0 { value.wrapping_add(step) } else { value.wrapping_sub(step) };
+            *value = if *value > 0 {
+                value.wrapping_add(step)
+            } else {
+                value.wrapping_sub(step)
+            };
         }
     };
     let (mut k, end) = (usize::from(scan.start), usize::from(scan.end));

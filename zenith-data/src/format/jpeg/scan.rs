@@ -1,12 +1,14 @@
 //! What all kinds of scan share: their tables, their restart intervals, and the order of blocks in an MCU.
 
+use std::ops::Deref;
+
 use super::bits::{self, Bits, Feed};
 use super::block::{BlockError, place};
 use super::error::JpegError;
 use super::header::{Frame, HuffmanSpec, Scan, Tables, ZIGZAG};
-use super::index::Entry;
 use super::huffman::{STANDARD_AC, STANDARD_DC, Table};
 use super::idct::Steps;
+use super::index::Entry;
 
 /// The Huffman tables of a decoder, by slot.
 #[derive(Default)]
@@ -41,7 +43,10 @@ impl Slots {
                     .load(&spec(&tables.dc, &STANDARD_DC, component.dc).ok_or(missing)?)
                     .ok_or(bad)?;
                 if !table.is_dc() {
-                    return Err(JpegError::corrupt(scan.at, "dc huffman table with a size above 15"));
+                    return Err(JpegError::corrupt(
+                        scan.at,
+                        "dc huffman table with a size above 15",
+                    ));
                 }
             }
             if wanted.ac {
@@ -55,10 +60,17 @@ impl Slots {
 }
 
 /// Dequantisation steps of a component, in storage order.
-pub(super) fn steps(tables: &Tables<'_>, frame: &Frame, component: usize, at: usize) -> Result<Steps, JpegError> {
+pub(super) fn steps(
+    tables: &Tables<'_>,
+    frame: &Frame,
+    component: usize,
+    at: usize,
+) -> Result<Steps, JpegError> {
     let slot = usize::from(frame.components[component].quant);
-    let table =
-        tables.quant[slot].ok_or(JpegError::corrupt(at, "scan with a quantisation table that was never given"))?;
+    let table = tables.quant[slot].ok_or(JpegError::corrupt(
+        at,
+        "scan with a quantisation table that was never given",
+    ))?;
     let mut steps = [0; 64];
     for (natural, step) in ZIGZAG.iter().zip(table) {
         let natural = usize::from(*natural);
@@ -83,25 +95,60 @@ pub(super) struct McuBlock<'t> {
     pub(super) ac: &'t Table,
 }
 
-/// The blocks of an MCU of `scan`, in the order they are coded; a lone component is coded block by block.
-pub(super) fn mcu_blocks<'t>(frame: &Frame, scan: &Scan, slots: &'t Slots) -> Vec<McuBlock<'t>> {
-    let mut blocks = Vec::with_capacity(16);
-    for component in &scan.components[..scan.count] {
-        let given = &frame.components[component.index];
-        let (h, v) = if scan.count == 1 { (1, 1) } else { (usize::from(given.h), usize::from(given.v)) };
-        for at in 0..h * v {
-            blocks.push(McuBlock {
-                component: component.index,
-                h,
-                v,
-                dx: at % h,
-                dy: at / h,
-                dc: &slots.dc[component.dc],
-                ac: &slots.ac[component.ac],
-            });
-        }
+/// Most blocks of an MCU; the header is refused where there are more.
+const MAX_BLOCKS: usize = 10;
+
+/// The blocks of an MCU, in the order they are coded.
+pub(super) struct McuBlocks<'t> {
+    blocks: [McuBlock<'t>; MAX_BLOCKS],
+    count: usize,
+}
+
+impl<'t> Deref for McuBlocks<'t> {
+    type Target = [McuBlock<'t>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.blocks[..self.count]
     }
-    blocks
+}
+
+/// The blocks of an MCU of `scan`; a lone component is coded block by block.
+pub(super) fn mcu_blocks<'t>(frame: &Frame, scan: &Scan, slots: &'t Slots) -> McuBlocks<'t> {
+    let mut at = scan.components[..scan.count].iter().flat_map(|component| {
+        let given = &frame.components[component.index];
+        let (h, v) = if scan.count == 1 {
+            (1, 1)
+        } else {
+            (usize::from(given.h), usize::from(given.v))
+        };
+        (0..h * v).map(move |at| McuBlock {
+            component: component.index,
+            h,
+            v,
+            dx: at % h,
+            dy: at / h,
+            dc: &slots.dc[component.dc],
+            ac: &slots.ac[component.ac],
+        })
+    });
+    let unused = McuBlock {
+        component: 0,
+        h: 1,
+        v: 1,
+        dx: 0,
+        dy: 0,
+        dc: &slots.dc[0],
+        ac: &slots.ac[0],
+    };
+    let mut count = 0;
+    let blocks = [(); MAX_BLOCKS].map(|()| match at.next() {
+        Some(block) => {
+            count += 1;
+            block
+        }
+        None => unused,
+    });
+    McuBlocks { blocks, count }
 }
 
 /// A place in a scan's entropy-coded data.
@@ -113,6 +160,8 @@ pub(super) struct Cursor<'a, 'b> {
     pub(super) predictors: [i32; 4],
     /// The MCU that comes next.
     pub(super) mcu: usize,
+    /// MCUs of the scan.
+    total: usize,
     /// MCUs between restart markers, 0 for none.
     interval: usize,
     /// MCUs before a restart marker must come.
@@ -120,8 +169,14 @@ pub(super) struct Cursor<'a, 'b> {
 }
 
 impl<'a, 'b> Cursor<'a, 'b> {
-    /// At the start of a scan.
-    pub(super) fn new(data: &'a [u8], start: usize, interval: u16, scratch: &'b mut Vec<u8>) -> Self {
+    /// At the start of a scan of `total` MCUs.
+    pub(super) fn new(
+        data: &'a [u8],
+        start: usize,
+        total: usize,
+        interval: u16,
+        scratch: &'b mut Vec<u8>,
+    ) -> Self {
         let interval = usize::from(interval);
         Self {
             data,
@@ -129,6 +184,7 @@ impl<'a, 'b> Cursor<'a, 'b> {
             bits: Bits::default(),
             predictors: [0; 4],
             mcu: 0,
+            total,
             interval,
             left: if interval == 0 { usize::MAX } else { interval },
         }
@@ -153,18 +209,29 @@ impl<'a, 'b> Cursor<'a, 'b> {
     /// Checks that `found` is the marker that must precede MCU `self.mcu`; returns the offset behind it.
     fn expect_restart(&self, found: Option<(u8, usize)>) -> Result<usize, JpegError> {
         let Some((code, behind)) = found else {
-            return Err(JpegError::truncated(self.data.len(), "entropy-coded data ends before a restart marker"));
+            return Err(JpegError::truncated(
+                self.data.len(),
+                "entropy-coded data ends before a restart marker",
+            ));
         };
         let number = (self.mcu / self.interval - 1) % 8;
         if usize::from(code) != 0xD0 + number {
-            return Err(JpegError::corrupt(behind - 2, "another marker in place of a restart marker"));
+            return Err(JpegError::corrupt(
+                behind - 2,
+                "another marker in place of a restart marker",
+            ));
         }
         Ok(behind)
     }
 
+    /// Whether this interval ends, with a marker, at or before MCU `target`.
+    fn interval_ends_before(&self, target: usize) -> bool {
+        self.left <= target - self.mcu && self.left < self.total - self.mcu
+    }
+
     /// Goes past whole restart intervals towards MCU `target` by looking for their markers alone.
     pub(super) fn skip_intervals(&mut self, target: usize) -> Result<(), JpegError> {
-        if self.interval == 0 || self.left > target - self.mcu {
+        if self.interval == 0 || !self.interval_ends_before(target) {
             return Ok(());
         }
         let mut found = self.feed.marker();
@@ -172,7 +239,7 @@ impl<'a, 'b> Cursor<'a, 'b> {
             self.mcu += self.left;
             let behind = self.expect_restart(found)?;
             self.left = self.interval;
-            if self.left > target - self.mcu {
+            if !self.interval_ends_before(target) {
                 self.begin_interval(behind);
                 return Ok(());
             }
@@ -189,7 +256,11 @@ impl<'a, 'b> Cursor<'a, 'b> {
         self.bits.consume(entry.bit);
         self.predictors = entry.predictors;
         self.mcu = entry.mcu;
-        self.left = if self.interval == 0 { usize::MAX } else { self.interval - entry.mcu % self.interval };
+        self.left = if self.interval == 0 {
+            usize::MAX
+        } else {
+            self.interval - entry.mcu % self.interval
+        };
         Ok(())
     }
 

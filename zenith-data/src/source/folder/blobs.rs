@@ -1,43 +1,58 @@
-//! The bytes of a folder's files: opened relative to the root, checked to be ordinary files, read whole. It does not
-//! look into them.
-#![expect(unsafe_code, reason = "openat has no safe wrapper in the standard library")]
+//! The bytes of a folder's files: requested ahead, opened relative to the root, checked to be ordinary files, read
+//! whole. The system calls are [`zenith_runtime_cpu::io`]'s; nothing here looks into the files.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use zenith_runtime_cpu::io::{
+    Backend, FileReader, FileReaderOptions, FileRef, IoError, OpenFile, ReadBuffer, open_reader,
+};
 
 use super::FolderIndex;
 use crate::source::blobs::{BlobReader, Blobs};
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Files larger than this are refused rather than read into memory.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// Files opened ahead of their reading, per reader.
-const AHEAD: usize = 16;
+/// Files on their way at a time, per reader: enough to hide a disk behind the decoding of a file.
+const AHEAD: usize = 8;
 
-/// The files of a [`FolderIndex`]. One descriptor for the root, however many readers there are, and at most sixteen
-/// more per reader.
+/// The files of a [`FolderIndex`]. One descriptor for the root, however many readers there are, and at most eight more
+/// per reader.
 #[derive(Clone, Debug)]
 pub struct FolderBlobs {
     index: Arc<FolderIndex>,
-    root: Arc<OwnedFd>,
+    root: OpenFile,
+    backend: Backend,
 }
 
 impl FolderBlobs {
-    /// The files of `index`.
+    /// The files of `index`, read by io_uring where the kernel allows it.
     ///
     /// # Errors
     /// When the root cannot be opened.
     pub fn new(index: FolderIndex) -> Result<Self> {
-        let root = File::open(index.root()).map_err(|source| Error::io(index.root(), source))?;
+        Self::with_backend(index, Backend::Auto)
+    }
+
+    /// The files of `index`, read by `backend`.
+    ///
+    /// # Errors
+    /// When the root cannot be opened.
+    pub fn with_backend(index: FolderIndex, backend: Backend) -> Result<Self> {
+        let root = OpenFile::open(index.root()).map_err(|error| match error {
+            IoError::Open { path, source } => Error::io(path, source),
+            error => Error::source(index.root(), error.to_string()),
+        })?;
         Ok(Self {
             index: Arc::new(index),
-            root: Arc::new(root.into()),
+            root,
+            backend,
         })
     }
 
@@ -54,10 +69,17 @@ impl Blobs for FolderBlobs {
     }
 
     fn reader(&self) -> Result<Box<dyn BlobReader>> {
+        let reader = open_reader(self.backend, AHEAD).map_err(|error| Error::Machine(error.to_string()))?;
+        let options = FileReaderOptions {
+            limit: MAX_FILE_BYTES,
+            ..FileReaderOptions::default()
+        };
         Ok(Box::new(FolderReader {
             blobs: self.clone(),
             path: Vec::new(),
+            files: FileReader::new(reader, options),
             ahead: VecDeque::with_capacity(AHEAD),
+            current: None,
         }))
     }
 
@@ -65,16 +87,18 @@ impl Blobs for FolderBlobs {
         self.index.path(id)
     }
 
-    fn label(&self, id: u64) -> Option<i64> {
-        self.index.class(id).map(i64::from)
+    fn label_dtype(&self) -> Option<DType> {
+        (!self.index.class_names().is_empty()).then_some(DType::Int64)
     }
 
-    fn labelled(&self) -> bool {
-        !self.index.class_names().is_empty()
+    fn write_label(&self, id: u64, into: &mut [u8]) {
+        if let Some(class) = self.index.class(id) {
+            into.copy_from_slice(&i64::from(class).to_ne_bytes());
+        }
     }
 
     fn classes(&self) -> Option<&[String]> {
-        self.labelled().then(|| self.index.class_names())
+        (!self.index.class_names().is_empty()).then(|| self.index.class_names())
     }
 
     fn fingerprint(&self) -> u64 {
@@ -86,101 +110,102 @@ impl Blobs for FolderBlobs {
     }
 }
 
-/// Reads files with ordinary system calls, and asks the kernel to bring those that come next.
+/// Reads files through its own ring, or with ordinary system calls.
 struct FolderReader {
     blobs: FolderBlobs,
     path: Vec<u8>,
-    ahead: VecDeque<(u64, File, u64)>,
+    files: FileReader,
+    /// Requested and not taken, oldest first.
+    ahead: VecDeque<u64>,
+    /// The file that was read last; its memory goes back with the next one.
+    current: Option<ReadBuffer>,
 }
 
 impl FolderReader {
-    /// Opens file `id` and says how long it is.
-    fn open(&mut self, id: u64) -> io::Result<(File, u64)> {
+    /// Puts file `id` on its way; `false` when there is no room.
+    fn request(&mut self, id: u64) -> bool {
         self.blobs.index.relative(id, &mut self.path);
-        debug_assert_eq!(self.path.last(), Some(&0));
-        // Without O_NONBLOCK the opening of a FIFO would wait for a writer for ever.
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let fd = loop {
-            // SAFETY: `path` ends with a NUL (the index keeps names so), and lives until the call returns.
-            let fd = unsafe { libc::openat(self.blobs.root.as_raw_fd(), self.path.as_ptr().cast(), flags) };
-            if fd >= 0 {
-                break fd;
-            }
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::NotFound => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::NotFound,
-                        "the file is gone, or is a link to nothing",
-                    ));
-                }
-                _ => return Err(error),
-            }
-        };
-        // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-        let file = unsafe { File::from_raw_fd(fd) };
-        let about = file.metadata()?;
-        let kind = about.file_type();
-        let refuse = |what: &str| {
-            Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("this is {what}, not a file"),
-            ))
-        };
-        if kind.is_file() {
-            Ok((file, about.len()))
-        } else if kind.is_dir() {
-            refuse("a directory")
-        } else if kind.is_fifo() {
-            refuse("a FIFO")
-        } else if kind.is_socket() {
-            refuse("a socket")
-        } else {
-            refuse("a device")
+        self.path.pop();
+        let path = Path::new(OsStr::from_bytes(&self.path));
+        let requested = self.files.request(id, FileRef::Within(&self.blobs.root, path));
+        if requested {
+            self.ahead.push_back(id);
+        }
+        requested
+    }
+
+    fn take(&mut self, id: u64) -> Result<ReadBuffer, IoError> {
+        self.ahead.retain(|&ahead| ahead != id);
+        self.files.wait(id)
+    }
+
+    /// Takes the file at `at` of those ahead that nobody wants any more, and forgets it and its trouble.
+    fn forget(&mut self, at: usize) {
+        if let Some(&id) = self.ahead.get(at)
+            && let Ok(buffer) = self.take(id)
+        {
+            self.files.recycle(buffer);
         }
     }
 }
 
 impl BlobReader for FolderReader {
-    fn read<'a>(&'a mut self, id: u64, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
-        let opened = self.ahead.iter().position(|(ahead, ..)| *ahead == id);
-        let (file, length) = match opened.and_then(|at| self.ahead.remove(at)) {
-            Some((_, file, length)) => (file, length),
-            None => self.open(id)?,
-        };
-        if length > MAX_FILE_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("the file has {length} bytes, more than the limit of {MAX_FILE_BYTES}"),
-            ));
+    fn read<'a>(&'a mut self, id: u64, _scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        if let Some(buffer) = self.current.take() {
+            self.files.recycle(buffer);
         }
-        scratch.clear();
-        scratch.reserve(usize::try_from(length).unwrap_or(0));
-        // Bounded by the length, the reading ends without one more call that only finds the end.
-        let got = (&file).take(length).read_to_end(scratch)? as u64;
-        if got < length {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("the file shrank while it was read: {got} of {length} bytes are left"),
-            ));
+        if !self.ahead.contains(&id) {
+            if self.files.room() == 0 {
+                self.forget(0);
+            }
+            self.request(id);
         }
-        Ok(scratch)
+        let buffer = self.take(id).map_err(explain)?;
+        Ok(self.current.insert(buffer).as_slice())
     }
 
     fn read_ahead(&mut self, ids: &[u64]) {
-        let ids = &ids[..ids.len().min(AHEAD)];
-        self.ahead.retain(|(ahead, ..)| ids.contains(ahead));
+        // One place stays free for a file that was not announced.
+        let ids = &ids[..ids.len().min(AHEAD - 1)];
+        while let Some(at) = self.ahead.iter().position(|ahead| !ids.contains(ahead)) {
+            self.forget(at);
+        }
+        // Few calls with several files each cost less than one call a file.
+        if 2 * self.ahead.len() > ids.len() {
+            return;
+        }
         for &id in ids {
-            if self.ahead.iter().any(|(ahead, ..)| *ahead == id) {
-                continue;
-            }
-            // Trouble shows again, and is reported, when the file is read.
-            if let Ok((file, length)) = self.open(id) {
-                // SAFETY: the descriptor is open; the call only gives the kernel a hint.
-                unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_WILLNEED) };
-                self.ahead.push_back((id, file, length));
+            if !self.ahead.contains(&id) && !self.request(id) {
+                break;
             }
         }
+        // Trouble with the ring shows again, and is reported, when a file is taken.
+        if let Err(error) = self.files.start() {
+            tracing::debug!(%error, "cannot read ahead");
+        }
+    }
+}
+
+/// The error without the path, which the sample's error has.
+fn explain(error: IoError) -> io::Error {
+    match error {
+        IoError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => io::Error::new(
+            io::ErrorKind::NotFound,
+            "the file is gone, or is a link to nothing",
+        ),
+        IoError::Open { source, .. } | IoError::Stat { source, .. } | IoError::Read { source, .. } => source,
+        IoError::Ended { found, expected, .. } => io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("the file shrank while it was read: {found} of {expected} bytes are left"),
+        ),
+        IoError::TooLarge { size, limit, .. } => io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the file has {size} bytes, more than the limit of {limit}"),
+        ),
+        IoError::NotAFile { found, .. } => io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("this is {found}, not a file"),
+        ),
+        error => io::Error::other(error.to_string()),
     }
 }

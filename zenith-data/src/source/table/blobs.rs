@@ -71,6 +71,16 @@ impl ColumnBlobs {
         let column = columns[pictures].name.clone();
         let count = table.rows().len();
         let sizes: Vec<u64> = (0..count).map(|block| table.bytes(block, pictures)).collect();
+        if let Some(budget) = options.memory_budget
+            && let Some((block, size)) = sizes.iter().enumerate().find(|(_, size)| **size > budget)
+        {
+            let (path, name) = table.place(block);
+            return Err(Error::Config(format!(
+                "{}: {name} alone has {size} bytes of pictures, more than memory_budget={budget}; raise the budget to {size} \
+                 at least, or write the file with smaller row groups",
+                path.display()
+            )));
+        }
         let mut end = 0;
         let ends = table
             .rows()
@@ -82,7 +92,7 @@ impl ColumnBlobs {
             .collect();
         let paths = (0..count).map(|block| table.place(block).0.to_owned()).collect();
         let fingerprint =
-            table.fingerprint() ^ xxhash_rust::xxh3::xxh3_64(format!("{column} {:?}", mapped).as_bytes());
+            table.fingerprint() ^ xxhash_rust::xxh3::xxh3_64(format!("{column} {mapped:?}").as_bytes());
         let decode = Box::new(move |block: usize| {
             let read = || table.arrays(block, pictures);
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)) {
@@ -124,6 +134,20 @@ impl ColumnBlobs {
     #[must_use]
     pub fn blocks(&self) -> &[u64] {
         &self.ends
+    }
+
+    /// The file that holds picture `id`.
+    #[must_use]
+    pub fn path(&self, id: u64) -> Option<PathBuf> {
+        let block = self.ends.partition_point(|end| *end <= id);
+        self.paths.get(block).cloned()
+    }
+
+    /// Pictures that half of the memory budget holds; `None` where everything fits.
+    #[must_use]
+    pub fn window(&self) -> Option<u64> {
+        let (budget, total) = (self.cache.budget(), self.cache.total().max(1));
+        (budget < total).then(|| (u128::from(self.len()) * u128::from(budget / 2) / u128::from(total)) as u64)
     }
 
     /// A number that changes when the files change.

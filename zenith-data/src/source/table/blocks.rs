@@ -87,7 +87,7 @@ pub(crate) fn load(
     let mut end = 0usize;
     for block in range.clone() {
         starts.push(end);
-        end += rows[block] as usize;
+        end = end.saturating_add(rows[block] as usize);
     }
     let matrices = Matrices::new(plan, end)?;
     let classes = class_index(plan);

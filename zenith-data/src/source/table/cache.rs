@@ -104,6 +104,11 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
         }
     }
 
+    /// Decoded bytes of all blocks.
+    pub(crate) fn total(&self) -> u64 {
+        self.shared.sizes.iter().sum()
+    }
+
     /// Bytes the window may hold.
     pub(crate) fn budget(&self) -> u64 {
         self.shared.budget
@@ -168,7 +173,9 @@ impl<V> Shared<V> {
         state.decoded += 1;
         state.entries.insert(block, Entry::Coming);
         drop(state);
+        let coming = Coming { shared: self, block };
         let value = (self.decode)(block).map(Arc::new);
+        std::mem::forget(coming);
         let mut state = self.lock();
         state.clock += 1;
         let used = state.clock;
@@ -182,6 +189,22 @@ impl<V> Shared<V> {
         drop(state);
         self.changed.notify_all();
         value
+    }
+}
+
+/// Takes the mark of a block back when its decoder panics, so that nobody waits for it for ever.
+struct Coming<'a, V> {
+    shared: &'a Shared<V>,
+    block: usize,
+}
+
+impl<V> Drop for Coming<'_, V> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.entries.remove(&self.block);
+        state.bytes -= self.shared.sizes[self.block];
+        drop(state);
+        self.shared.changed.notify_all();
     }
 }
 

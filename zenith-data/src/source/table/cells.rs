@@ -9,7 +9,7 @@ use super::convert::{convert, is_float};
 use super::mapping::{Plan, Target};
 use super::memory::{Bytes, Mapping};
 use super::rows::{RowField, RowStore};
-use crate::{DType, Result};
+use crate::{DType, Error, Result};
 
 /// The matrices of a store that is being filled.
 #[derive(Debug)]
@@ -33,8 +33,13 @@ impl Matrices {
             .fields
             .iter()
             .map(|field| {
+                // The number of rows may come from a damaged file.
+                let bytes = rows
+                    .checked_mul(field.sample_bytes())
+                    .filter(|bytes| isize::try_from(bytes.saturating_add(1 << 30)).is_ok())
+                    .ok_or_else(|| Error::Machine(format!("{rows} rows are larger than memory")))?;
                 Ok(Matrix {
-                    memory: Mapping::zeroed(rows * field.sample_bytes())?,
+                    memory: Mapping::zeroed(bytes)?,
                     elements: field.shape.iter().product(),
                     dtype: field.dtype,
                 })
@@ -159,7 +164,7 @@ impl Cells<'_> {
         }
         let rows = values.len() / source;
         assert!(
-            values.len() % source == 0 && row + rows <= self.rows,
+            values.len().is_multiple_of(source) && row + rows <= self.rows,
             "values outside of the claim"
         );
         let size = self.dtype.size();

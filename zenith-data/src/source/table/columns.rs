@@ -93,7 +93,7 @@ impl MemoryColumn {
     ) -> Result<Self> {
         let (name, shape) = (name.into(), shape.into());
         let value = value_bytes(&name, dtype, &shape)?;
-        if value == 0 || bytes.len() % value != 0 {
+        if value == 0 || !bytes.len().is_multiple_of(value) {
             return Err(Error::Config(format!(
                 "column {name:?}: {} bytes are no whole number of rows of {value} bytes",
                 bytes.len()
@@ -265,7 +265,7 @@ impl Blocks for Columns<'_> {
         for (nth, target) in plan.targets.iter().enumerate() {
             match tasks.last_mut() {
                 Some(last) if last.len() < GROUP && plan.targets[last.start].field == target.field => {
-                    last.end = nth + 1
+                    last.end = nth + 1;
                 }
                 _ => tasks.push(nth..nth + 1),
             }

@@ -93,7 +93,7 @@ unsafe fn body<S: Cast<T> + Copy, T>(source: *const u8, target: *mut u8, n: usiz
         unsafe {
             target
                 .add(i)
-                .write_unaligned(source.add(i).read_unaligned().cast())
+                .write_unaligned(source.add(i).read_unaligned().cast());
         }
     }
 }

@@ -8,7 +8,8 @@
 
 use super::convert::Convert;
 
-/// Bytes of rows to have in flight. Measured on Zen 4 at 400-byte rows: from 2 KiB on the curve is flat.
+/// Bytes of rows to have in flight: 64 lines, about as many misses as a core keeps open towards memory.
+/// Twice as much is no faster (Zen 4, rows of 400 bytes).
 const IN_FLIGHT: usize = 4 << 10;
 /// Rows to have in flight at most, for rows of a few bytes.
 const MOST_ROWS: usize = 32;
@@ -71,7 +72,7 @@ pub(crate) unsafe fn gather(copy: RowCopy, n: usize, address: impl Fn(usize) -> 
             }
             RowCopy::Bytes(bytes) => {
                 walk(bytes, n, address, out, bytes, |s, t| {
-                    std::ptr::copy_nonoverlapping(s, t, bytes)
+                    std::ptr::copy_nonoverlapping(s, t, bytes);
                 });
             }
             RowCopy::Convert {

@@ -1,13 +1,14 @@
 //! Opening table files of every kind. Several files are one table: their rows follow each other in the order of their
 //! names (arrays in NPY files may also be columns, see [`open_files`]).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 
 use super::blobs::{ArrayBlocks, ColumnBlobs, first_bytes, is_picture};
-use super::blocks::Blocks;
+use super::blocks::{Blocks, panic_text};
 use super::columns::MemoryColumn;
 use super::mapping::{Mapped, TableOptions, is_label_name, map};
 use super::source::TableSource;
@@ -40,15 +41,27 @@ pub enum Opened {
 pub fn open_files(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Result<Opened> {
     let mut paths = paths.to_vec();
     paths.sort();
+    let opened = catch_unwind(AssertUnwindSafe(|| open_sorted(&paths, kind, options)));
+    // The decoders of damaged files may panic; that is bad input, not a bug of the caller.
+    opened.unwrap_or_else(|panic| {
+        let path = paths.first().map_or_else(PathBuf::new, Clone::clone);
+        Err(Error::source(
+            path,
+            format!("cannot be decoded: {}", panic_text(panic.as_ref())),
+        ))
+    })
+}
+
+fn open_sorted(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Result<Opened> {
     match kind {
-        Kind::Parquet => open_arrays(Arc::new(ParquetBlocks::open(&paths)?), options, |_| Ok(None)),
+        Kind::Parquet => open_arrays(Arc::new(ParquetBlocks::open(paths)?), options, |_| Ok(None)),
         Kind::ArrowIpc => {
-            let table = Arc::new(IpcBlocks::open(&paths)?);
+            let table = Arc::new(IpcBlocks::open(paths)?);
             let mapped = Arc::clone(&table);
             open_arrays(table, options, move |plan| mapped.borrow(plan))
         }
         Kind::Csv => {
-            let table = Arc::new(CsvBlocks::open(&paths)?);
+            let table = Arc::new(CsvBlocks::open(paths)?);
             match map(table.columns(), options)? {
                 Mapped::Rows(plan) => Ok(Opened::Rows(TableSource::of_blocks(table, plan, options)?)),
                 Mapped::Pictures(_) => Err(Error::source(&paths[0], "text holds no pictures")),
@@ -64,16 +77,16 @@ pub fn open_files(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Resu
             let parts = if names.iter().any(|name| is_label_name(name)) {
                 vec![columns]
             } else {
-                shards(columns, &paths)?
+                shards(columns, paths)?
             };
-            of_arrays(&parts, &paths, options)
+            of_arrays(&parts, paths, options)
         }
         Kind::Npz => {
             let parts = paths
                 .iter()
                 .map(|path| npz::open(path))
                 .collect::<Result<Vec<_>>>()?;
-            of_arrays(&parts, &paths, options)
+            of_arrays(&parts, paths, options)
         }
     }
 }

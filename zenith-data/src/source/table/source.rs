@@ -154,8 +154,12 @@ impl TableSource {
         let threads = thread_count(options.threads);
         blocks::find_classes(table.as_ref(), &mut plan)?;
         let row_bytes = plan.schema.sample_bytes() as u64;
-        let sizes: Vec<u64> = table.rows().iter().map(|rows| rows * row_bytes).collect();
-        let total: u64 = sizes.iter().sum();
+        let sizes: Vec<u64> = table
+            .rows()
+            .iter()
+            .map(|rows| rows.saturating_mul(row_bytes))
+            .collect();
+        let total = sizes.iter().fold(0u64, |all, size| all.saturating_add(*size));
         let ends = sums(table.rows().iter().copied());
         match options.memory_budget.filter(|budget| total > *budget) {
             None => {
@@ -276,8 +280,8 @@ pub(crate) fn thread_count(asked: usize) -> usize {
 }
 
 fn sums(rows: impl Iterator<Item = u64>) -> Vec<u64> {
-    rows.scan(0, |end, rows| {
-        *end += rows;
+    rows.scan(0u64, |end, rows| {
+        *end = end.saturating_add(rows);
         Some(*end)
     })
     .collect()

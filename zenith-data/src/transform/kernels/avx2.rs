@@ -174,7 +174,7 @@ unsafe fn vertical_u8_of(ring: &[u32], rows: &[usize], weights: &[i16], shift: u
             _mm_storeu_si128(
                 bytes.as_mut_ptr().cast(),
                 narrow(columns::<1>(ring, rows, weights, shift, x)),
-            )
+            );
         };
         chunk.copy_from_slice(&bytes[..chunk.len()]);
         x += 8;

@@ -60,7 +60,7 @@ proptest! {
         Kernels::Portable.vertical_f32(&ring, &rows, &weights, 14, &affine, &mut out[1]);
         prop_assert_eq!(&out[0], &out[1]);
 
-        let affine = [affine.clone(), Affine::new(0.5, -1.0), Affine::new(1.0 / 255.0, 0.0)];
+        let affine = [affine, Affine::new(0.5, -1.0), Affine::new(1.0 / 255.0, 0.0)];
         let mut planes = [vec![1; columns * 12], vec![2; columns * 12]];
         for (kernels, planes) in [kernels, Kernels::Portable].into_iter().zip(&mut planes) {
             let (r, rest) = planes.split_at_mut(columns * 4);

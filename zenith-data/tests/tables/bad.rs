@@ -1,0 +1,123 @@
+//! Bad files: each is named, with what is wrong, and nothing of it is delivered as if it were right.
+
+use std::fs;
+use std::sync::Arc;
+
+use arrow_array::{Int32Array, Int64Array};
+use zenith_data::Error;
+use zenith_data::source::table::{Kind, LabelChoice, TableOptions, TableSource, open_files};
+
+use crate::made::{
+    assert_numbers, batch, error_of, fill, numbers, open, open_rows, write_ipc, write_parquet,
+};
+
+#[test]
+fn a_null_that_cannot_be_nan_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = Int32Array::from(vec![Some(1), None, Some(3)]);
+    let label = Int64Array::from(vec![Some(1), Some(2), None]);
+    let table = batch(vec![("a", Arc::new(a)), ("label", Arc::new(label))]);
+    for name in ["a.parquet", "a.arrow"] {
+        let path = folder.path().join(name);
+        if name == "a.parquet" {
+            write_parquet(&path, &table, 2);
+        } else {
+            write_ipc(&path, &table, 2, false);
+        }
+        let error = error_of(&path, &TableOptions::default());
+        assert!(
+            error.contains("\"label\", row 2: a null cannot be int64"),
+            "{error}"
+        );
+        let options = TableOptions {
+            label: LabelChoice::Named("a".into()),
+            ..TableOptions::default()
+        };
+        assert!(error_of(&path, &options).contains("\"a\", row 1"));
+    }
+}
+
+#[test]
+fn damaged_files_are_named_and_never_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let one = std::slice::from_ref(&path);
+    write_parquet(&path, &numbers(2000), 500);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 100]).unwrap();
+    let error = open(one, &TableOptions::default()).unwrap_err();
+    assert_eq!(error.path(), Some(path.as_path()));
+    // Zeroes in the middle of the second row group's pages.
+    let mut torn = whole.clone();
+    let middle = whole.len() * 3 / 8;
+    torn[middle..middle + 3000].fill(0);
+    fs::write(&path, &torn).unwrap();
+    let error = open(one, &TableOptions::default()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Source { path: found, .. } if *found == path),
+        "{error:?}"
+    );
+    // With skip_bad the rows of that block are bad samples, all others are right.
+    let source = open_rows(
+        &path,
+        &TableOptions {
+            skip_bad: true,
+            ..TableOptions::default()
+        },
+    );
+    assert_numbers(&source, &(0..500).collect::<Vec<_>>());
+    assert_numbers(&source, &(1000..2000).collect::<Vec<_>>());
+    let (position, error) = fill(&source, &[3, 600, 4]).unwrap_err();
+    assert_eq!(
+        (position, error.sample, error.path.as_deref()),
+        (1, 600, Some(path.as_path()))
+    );
+    // And so they are when the table streams.
+    let source = open_rows(
+        &path,
+        &TableOptions {
+            memory_budget: Some(600 * 168),
+            ..TableOptions::default()
+        },
+    );
+    assert_numbers(&source, &[3, 4, 1500]);
+    assert_eq!(fill(&source, &[3, 4, 999]).unwrap_err().0, 2);
+    assert!(
+        fill(&source, &[2000])
+            .unwrap_err()
+            .1
+            .to_string()
+            .contains("no such row")
+    );
+    fs::write(&path, b"PAR1").unwrap();
+    assert!(error_of(&path, &TableOptions::default()).contains("a.parquet"));
+    fs::remove_file(&path).unwrap();
+    let error = open_files(one, Kind::Parquet, &TableOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+#[test]
+fn cut_arrow_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, stream) in [("a.arrow", false), ("b.arrows", true)] {
+        let path = folder.path().join(name);
+        write_ipc(&path, &numbers(500), 100, stream);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() * 2 / 3]).unwrap();
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains("cut off") && error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn empty_tables_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = numbers(0);
+    let (parquet, ipc) = (folder.path().join("a.parquet"), folder.path().join("a.arrow"));
+    write_parquet(&parquet, &empty, 10);
+    write_ipc(&ipc, &empty, 10, false);
+    for path in [parquet, ipc] {
+        assert!(error_of(&path, &TableOptions::default()).contains("no rows"));
+    }
+    assert!(TableSource::from_record_batches(vec![empty], &TableOptions::default()).is_err());
+}
