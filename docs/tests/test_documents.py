@@ -114,6 +114,27 @@ def test_the_tutorials_have_the_same_code() -> None:
     assert len(english) > 5
 
 
+def test_the_architecture_names_every_module() -> None:
+    """No module is missing from ARCHITECTURE.md."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", text))
+    folders = [
+        *ROOT.glob("zenith-*/src"),
+        ROOT / "sdk-python/src",
+        ROOT / "sdk-python/python/zenith",
+        ROOT / "xtask/src",
+    ]
+    modules = [path for folder in folders for path in folder.rglob("*") if path.suffix in {".rs", ".py"}]
+    known = {"mod", "main", "tests", "golden", "laws", "__init__"}
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in modules
+        if path.stem not in words | known and not path.stem.endswith(("_loom", "_disabled"))
+    ]
+    assert not missing, "say in ARCHITECTURE.md what these are for"
+    assert len(modules) > 100
+
+
 def run(command: list[str], folder: Path) -> None:
     """Runs a command in a folder; its output is shown where it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
