@@ -28,16 +28,16 @@ def main() -> None:
     arguments = _arguments()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    begun = time.time()
+    begun, busy = time.time(), os.getloadavg()[0]
     bars, paint = terminal.Bars(), terminal.Paint()
-    scale = dataset.Scale(100, 20, 240_000, 20_000) if not arguments.small else dataset.Scale(12, 4, 20_000, 4_000)
+    scale = dataset.Scale(100, 30, 240_000, 20_000) if not arguments.small else dataset.Scale(12, 4, 20_000, 4_000)
     data = dataset.make(out / "data", scale, lambda done, of: bars("making the data", done / of))
     comparisons = []
     for task in _tasks(data, arguments.small):
         title = _title(task, scale, data)
         print(f"\n{title}", file=sys.stderr)
         comparisons.append((title, compare(task, bars)))
-    record = _record(comparisons, scale, begun)
+    record = _record(comparisons, scale, begun, busy)
     (out / "record.json").write_text(json.dumps(record, indent=1) + "\n")
     (out / "index.html").write_text(page.render(comparisons, record), encoding="utf-8")
     print(f"\n{terminal.table(comparisons, paint)}")
@@ -49,10 +49,10 @@ def main() -> None:
 
 
 _LEGEND = (
-    "oracle ratio: time of the loop if every batch were there already / its time; 1 means that no loader could do better.",
-    "accelerator step: a step that only waits, 1.2x as long as the faster loader takes for a batch; it leaves the CPU to",
-    "the loader. Training on this CPU does not: step and loader share its cores.",
-    "Accuracy is of one seed each; the sides shuffle differently.",
+    "oracle ratio: time of the loop if every batch were there already / its time; 1: no loader could do better.",
+    "accelerator step: a step that only waits, 1.2x as long as the faster loader takes for a batch (at least 1 ms). It",
+    "leaves the CPU to the loader. Training on this CPU does not: step and loader share its cores.",
+    "accuracy: one seed each; the sides shuffle and crop differently.",
 )
 
 
@@ -101,17 +101,23 @@ def _title(task: Task, scale: dataset.Scale, data: dataset.Data) -> str:
     return f"Pictures: {count:,} JPEGs of about 500 x 375 and {kilobytes:.0f} KB, crop 224, batch {task.batch}"
 
 
-def _record(comparisons: list[tuple[str, Comparison]], scale: dataset.Scale, begun: float) -> dict[str, Any]:
+def _record(
+    comparisons: list[tuple[str, Comparison]], scale: dataset.Scale, begun: float, busy: float
+) -> dict[str, Any]:
+    cores = len(os.sched_getaffinity(0))
+    notes = [note for _, comparison in comparisons for note in comparison.notes]
+    if busy > cores / 2:
+        notes.insert(0, f"the machine was busy before this began: load {busy:.1f} on {cores} cores")
     processors = Path("/proc/cpuinfo").read_text().splitlines()
     return {
         "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
         "seconds": round(time.time() - begun, 1),
         "machine": {
             "processor": next((line.split(": ")[1] for line in processors if line.startswith("model name")), "unknown"),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": cores,
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "kernel": platform.release(),
-            "load_average": os.getloadavg()[0],
+            "load_average_before": busy,
         },
         "versions": {
             "python": platform.python_version(),
@@ -121,7 +127,7 @@ def _record(comparisons: list[tuple[str, Comparison]], scale: dataset.Scale, beg
         },
         "scale": vars(scale),
         "comparisons": [{"title": title, **comparison.to_dict()} for title, comparison in comparisons],
-        "notes": [note for _, comparison in comparisons for note in comparison.notes],
+        "notes": notes,
     }
 
 

@@ -24,6 +24,7 @@ _SHORTEST_STEP = 0.001
 # Below this a result says more about the moment than about the loader.
 _SHORT_SECONDS = 2.0
 _NOISY_SPREAD = 0.3
+_IMPOSSIBLE_RATIO = 1.05
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,14 @@ def compare(task: Task, progress: Progress) -> Comparison:
                 result, _ = processes[side].order(title, progress, do="epoch")
                 epochs[side].append(result)
     sides = {side: _measured(loads[side], memory[side], stand_ins[side], epochs[side]) for side in SIDES}
-    return Comparison(task, sides, step, _doubts(task, loads, stand_ins, epochs))
+    notes = _doubts(task, loads, stand_ins, epochs)
+    notes += [
+        f"{task.kind}, {NAMES[side]}: an oracle ratio of {measured.oracle_ratio:.2f} is impossible; the machine "
+        "was slower while the resident batch was measured"
+        for side, measured in sides.items()
+        if measured.oracle_ratio > _IMPOSSIBLE_RATIO
+    ]
+    return Comparison(task, sides, step, notes)
 
 
 def _turn(number: int) -> tuple[str, ...]:

@@ -14,14 +14,21 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def picture_model(classes: int) -> nn.Module:
-    """A small convolutional network for [B, 3, 224, 224] float32; about 25,000 parameters."""
+    """A small convolutional network for [B, 3, 224, 224] float32; about 65,000 parameters."""
 
     def block(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
-    layers = [*block(3, 16, 5, 2), *block(16, 32, 3, 2), *block(32, 64, 3, 2)]
-    return nn.Sequential(nn.AvgPool2d(2), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+    layers = [*block(3, 16, 5, 2), *block(16, 32, 3, 2), *block(32, 64, 3, 2), *block(64, 64, 3, 2)]
+    return nn.Sequential(nn.AvgPool2d(2), *layers, _Pool(), nn.Linear(128, classes))
+
+
+class _Pool(nn.Module):
+    """The largest and the mean value of each channel, side by side."""
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        return torch.cat([planes.amax((2, 3)), planes.mean((2, 3))], dim=1)
 
 
 def table_model(features: int, classes: int) -> nn.Module:
@@ -30,11 +37,11 @@ def table_model(features: int, classes: int) -> nn.Module:
 
 
 def transforms(train: bool) -> Any:
-    """torchvision's usual ImageNet transforms; the same object goes to both loaders."""
+    """torchvision's usual ImageNet transforms, their crops larger than usual; the same goes to both loaders."""
     from torchvision.transforms import v2
 
     crop = (
-        [v2.RandomResizedCrop(PICTURE_SIZE), v2.RandomHorizontalFlip()]
+        [v2.RandomResizedCrop(PICTURE_SIZE, scale=(0.35, 1.0)), v2.RandomHorizontalFlip()]
         if train
         else [v2.Resize(256), v2.CenterCrop(PICTURE_SIZE)]
     )

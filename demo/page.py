@@ -24,22 +24,24 @@ h3{font-size:.92rem;margin:0 0 .1rem;font-weight:600}
 p{margin:.3rem 0}.soft{color:var(--soft)}.small{font-size:.86rem}
 .key{display:flex;gap:1.4rem;margin:1rem 0 0}.key span::before{content:"";display:inline-block;width:.75em;height:.75em;
 border-radius:3px;margin-right:.45em;background:var(--c)}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(17.5rem,1fr));gap:.9rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(12.5rem,1fr));gap:.9rem;margin-top:.9rem}
+.cards.curves{grid-template-columns:repeat(auto-fit,minmax(20rem,1fr))}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1rem 1.1rem;min-width:0}
 .card svg{display:block;width:100%;height:auto;margin-top:.5rem;overflow:visible}
 .wide{overflow-x:auto;padding:.3rem 1.1rem .5rem;margin-top:.9rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 td,th{padding:.42rem 0 .42rem 1.2rem;text-align:right;border-top:1px solid var(--line);white-space:nowrap}
 tr:first-child>*{border-top:0;color:var(--soft);font-weight:500;font-size:.86rem}
-td:first-child,th:first-child{text-align:left;padding-left:0}
+td:first-child,th:first-child{text-align:left;padding-left:0;white-space:normal}
+@media(max-width:34rem){td,th{padding-left:.6rem;font-size:.86rem}}
 .good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}
 .note{background:var(--warn);border-radius:10px;padding:.7rem 1rem;margin-top:.9rem;font-size:.9rem}
 .note ul{margin:.2rem 0 0;padding-left:1.1rem}
-text{font:12px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--ink)}text.t{fill:var(--soft);font-size:11px}
+text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--ink)}text.t{fill:var(--soft);font-size:12px}
 .grid{stroke:var(--line);stroke-width:1}.zenith{--c:var(--zenith)}.torch{--c:var(--torch)}
 rect.zenith,rect.torch,circle.zenith,circle.torch{fill:var(--c)}
 path.zenith,path.torch{stroke:var(--c);fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}
-text.zenith,text.torch{fill:var(--c);font-weight:600}
+text.zenith,text.torch{fill:var(--c);font-weight:600;paint-order:stroke;stroke:var(--card);stroke-width:4px}
 pre{overflow-x:auto;font-size:.8rem;margin:.6rem 0 0}summary{cursor:pointer}
 """
 
@@ -82,31 +84,23 @@ def _section(title: str, comparison: Comparison) -> str:
     table = comparison.task.kind == "table"
     unit = "rows per second" if table else "pictures per second"
     sides = comparison.sides
-    cards = (
+    step = comparison.stand_in_step_seconds * 1e3
+    waits = {side: sides[side].wait_fraction for side in SIDES}
+    ratios = {side: sides[side].stand_in_oracle_ratio for side in SIDES}
+    bars = (
         _card("Loader alone", unit, _bars({s: sides[s].loader_samples_per_second for s in SIDES}, "{:,.0f}")),
-        _card(
-            "Training on this CPU",
-            unit,
-            _bars({s: sides[s].train_samples_per_second for s in SIDES}, "{:,.0f}"),
-        ),
-        _card(
-            "Waiting for data",
-            "part of training blocked in next(); less is better",
-            _bars({s: sides[s].wait_fraction for s in SIDES}, "{:.1%}", full=1.0),
-        ),
-        _card(
-            "Oracle ratio",
-            f"with a step of {comparison.stand_in_step_seconds * 1e3:.3g} ms that leaves the CPU alone; 1 is perfect",
-            _bars({s: sides[s].stand_in_oracle_ratio for s in SIDES}, "{:.2f}", full=1.0),
-        ),
-        _card("Accuracy by epoch", "held-out samples", _curves(comparison, by_time=False)),
-        _card(
-            "Accuracy by time",
-            "held-out samples, over seconds of training",
-            _curves(comparison, by_time=True),
-        ),
+        _card("Training on this CPU", unit, _bars({s: sides[s].train_samples_per_second for s in SIDES}, "{:,.0f}")),
+        _card("Waiting for data", "share of training, in next()", _bars(waits, "{:.1%}", full=1.0)),
+        _card("Oracle ratio", f"accelerator step of {step:.3g} ms", _bars(ratios, "{:.2f}", full=1.0)),
     )
-    return f'<h2>{html.escape(title)}</h2><div class="cards">{"".join(cards)}</div>{_table(comparison)}'
+    curves = (
+        _card("Accuracy by epoch", "held-out samples", _curves(comparison, by_time=False)),
+        _card("Accuracy by time", "held-out samples, seconds of training", _curves(comparison, by_time=True)),
+    )
+    return (
+        f'<h2>{html.escape(title)}</h2><div class="cards">{"".join(bars)}</div>'
+        f'<div class="cards curves">{"".join(curves)}</div>{_table(comparison)}'
+    )
 
 
 def _card(title: str, text: str, plot: str) -> str:
@@ -127,7 +121,7 @@ def _table(comparison: Comparison) -> str:
 def _bars(values: dict[str, float], form: str, full: float | None = None) -> str:
     """Horizontal bars, one per side, from 0 to the largest value (or to ``full``, drawn as a track)."""
     most = full or max(values.values()) or 1.0
-    room = 236.0
+    room = 156.0
     shapes = []
     for place, side in enumerate(SIDES):
         y = place * 42
@@ -138,12 +132,12 @@ def _bars(values: dict[str, float], form: str, full: float | None = None) -> str
             f'<rect class="{side}" x="0" y="{y + 18}" width="{length:.1f}" height="14" rx="3"/>'
             f'<text x="{(room if full else length) + 7:.1f}" y="{y + 29.5}">{form.format(values[side])}</text>'
         )
-    return f'<svg viewBox="0 0 300 80" role="img">{"".join(shapes)}</svg>'
+    return f'<svg viewBox="0 0 222 80" role="img">{"".join(shapes)}</svg>'
 
 
 def _curves(comparison: Comparison, *, by_time: bool) -> str:
     """Accuracy of both sides over epochs or seconds, with the last values written beside the lines."""
-    left, top, width, height = 30.0, 8.0, 222.0, 118.0
+    left, top, width, height = 34.0, 8.0, 360.0, 150.0
     series: dict[str, list[tuple[float, float]]] = {}
     for side in SIDES:
         measured = comparison.sides[side]
@@ -186,7 +180,7 @@ def _curves(comparison: Comparison, *, by_time: bool) -> str:
                 f"{point[1]:.1%}</title></circle>"
             )
     shapes += _end_labels({side: (at(points[-1]), points[-1][1]) for side, points in series.items()})
-    return f'<svg viewBox="0 0 300 146" role="img">{"".join(shapes)}</svg>'
+    return f'<svg viewBox="0 0 440 180" role="img">{"".join(shapes)}</svg>'
 
 
 def _end_labels(ends: dict[str, tuple[tuple[float, float], float]]) -> list[str]:
@@ -204,19 +198,30 @@ def _end_labels(ends: dict[str, tuple[tuple[float, float], float]]) -> list[str]
 
 
 def _reading(comparison: Comparison) -> str:
+    """What the measurements mean and how they were made."""
     task = comparison.task
-    return (
-        "<h2>How to read this</h2>"
-        f'<div class="small soft"><p><strong>Loader alone</strong>: batches are fetched and dropped; {task.rounds} rounds '
-        f"of {task.round_seconds:g} s each, in turn, with a fresh loader each; median. Pictures are loaded by "
-        f"{task.workers} workers on either side. torch gets the table as tensors in memory and no workers, which is its "
-        "faster setting.</p><p><strong>Training on this CPU</strong>: the step runs on "
-        f"{task.threads} thread(s) and shares the cores with the loader, so a loader that needs less of the CPU speeds "
-        "up the step too. Epochs take turns; the first is left out of the rates.</p><p><strong>Oracle ratio</strong>: "
-        "time of the loop if every batch were there already, divided by its time. The card above shows it with a stand-in "
-        "for an accelerator: a step that only waits, 1.2 times as long as the faster loader takes for a batch (at least "
-        "1 ms).</p><p><strong>First batch</strong>: from the loader's construction, the scan of the folder or the reading "
-        "of the table included. <strong>Memory</strong>: what the process and its workers grow by during the first round "
-        "(proportional set size). <strong>Accuracy</strong>: one seed each; the sides shuffle and crop differently, so "
-        "the curves agree only within the luck of a run.</p></div>"
+    terms = {
+        "Loader alone": (
+            f"batches are fetched and dropped; {task.rounds} rounds of {task.round_seconds:g} s each, in turn, with a "
+            f"fresh loader each; median. Pictures have {task.workers} workers on either side. torch gets the table as "
+            "tensors in memory and no workers, its faster setting there."
+        ),
+        "Training on this CPU": (
+            f"the step runs on {task.threads} thread(s) and shares the cores with the loader, so a loader that needs "
+            "less of the CPU speeds up the step too. Epochs take turns; the first is left out of the rates."
+        ),
+        "Oracle ratio": (
+            "time of the loop if every batch were there already, divided by its time. The bars show it with a stand-in "
+            "for an accelerator: a step that only waits, 1.2 times as long as the faster loader takes for a batch (at "
+            "least 1 ms)."
+        ),
+        "First batch": "from the loader's construction; scanning the folder or reading the table is part of it.",
+        "Memory": "what the process and its workers grow by during the first round (proportional set size).",
+        "Accuracy": (
+            "one seed each. The sides shuffle and crop differently, so the curves agree only within the luck of a run."
+        ),
+    }
+    paragraphs = "".join(
+        f"<p><strong>{term}</strong>: {html.escape(text, quote=False)}</p>" for term, text in terms.items()
     )
+    return f'<h2>How to read this</h2><div class="small soft">{paragraphs}</div>'

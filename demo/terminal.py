@@ -75,7 +75,7 @@ Row = tuple[str, Callable[[Measured], float], Callable[[float], str], str]
 def rows(comparison: Comparison) -> Sequence[Row]:
     """The measurements of a comparison: name, value, its text, and which direction is better.
 
-    The direction is ``more``, ``less`` or ``same`` (no ratio is shown).
+    The direction is ``more``, ``less``, or empty where a ratio of the two would mislead.
     """
     unit = "rows/s" if comparison.task.kind == "table" else "pictures/s"
     step = comparison.stand_in_step_seconds * 1e3
@@ -87,13 +87,13 @@ def rows(comparison: Comparison) -> Sequence[Row]:
             lambda v: f"{v:,.0f}",
             "more",
         ),
-        ("blocked in next() while training", lambda m: m.wait_fraction, lambda v: f"{v:.1%}", "none"),
-        ("oracle ratio, training on this CPU", lambda m: m.oracle_ratio, lambda v: f"{v:.2f}", "none"),
+        ("blocked in next() while training", lambda m: m.wait_fraction, lambda v: f"{v:.1%}", ""),
+        ("oracle ratio, training on this CPU", lambda m: m.oracle_ratio, lambda v: f"{v:.2f}", ""),
         (
             f"oracle ratio, {step:.3g} ms accelerator step",
             lambda m: m.stand_in_oracle_ratio,
             lambda v: f"{v:.2f}",
-            "none",
+            "",
         ),
         ("first batch", lambda m: m.first_batch_seconds, _seconds, "less"),
         ("memory of the loader", lambda m: m.memory_bytes, lambda v: f"{v / 1e6:,.0f} MB", "less"),
@@ -101,7 +101,7 @@ def rows(comparison: Comparison) -> Sequence[Row]:
             f"held-out accuracy after {comparison.task.epochs} epochs",
             lambda m: m.accuracy[-1],
             lambda v: f"{v:.1%}",
-            "same",
+            "",
         ),
     ]
 

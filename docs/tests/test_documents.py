@@ -62,7 +62,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pyarrow.table({**columns, "label": rng.integers(0, 3, 512)})
     pyarrow.parquet.write_table(table, root / "path/to/table.parquet", row_group_size=128)
     pyarrow.csv.write_csv(table, root / "path/to/table.csv")
-    np.savez(root / "path/to/arrays.npz", inputs=rng.standard_normal((64, 8)).astype(np.float32), labels=np.arange(64) % 3)
+    np.savez(
+        root / "path/to/arrays.npz", inputs=rng.standard_normal((64, 8)).astype(np.float32), labels=np.arange(64) % 3
+    )
     return root
 
 
@@ -110,6 +112,27 @@ def test_the_tutorials_have_the_same_code() -> None:
     )
     assert english == indonesian
     assert len(english) > 5
+
+
+def test_the_architecture_names_every_module() -> None:
+    """No module is missing from ARCHITECTURE.md."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", text))
+    folders = [
+        *ROOT.glob("zenith-*/src"),
+        ROOT / "sdk-python/src",
+        ROOT / "sdk-python/python/zenith",
+        ROOT / "xtask/src",
+    ]
+    modules = [path for folder in folders for path in folder.rglob("*") if path.suffix in {".rs", ".py"}]
+    known = {"mod", "main", "tests", "golden", "laws", "__init__"}
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in modules
+        if path.stem not in words | known and not path.stem.endswith(("_loom", "_disabled"))
+    ]
+    assert not missing, "say in ARCHITECTURE.md what these are for"
+    assert len(modules) > 100
 
 
 def run(command: list[str], folder: Path) -> None:
