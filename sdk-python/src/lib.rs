@@ -1,4 +1,5 @@
 //! The extension module `zenith._core`: thin classes over the data plane. What users type lives in the Python package.
+#![expect(clippy::needless_pass_by_value, reason = "PyO3 hands over the arguments it has converted")]
 
 mod array;
 mod dlpack;

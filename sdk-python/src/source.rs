@@ -13,6 +13,8 @@ use zenith_data::source::{Filler, SampleKey, Source as Samples, Spent};
 use zenith_data::{Error, Schema};
 use zenith_runtime_cpu::allocator::PagesWanted;
 use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
+use zenith_runtime_cpu::config::RawMachineConfig;
+use zenith_runtime_cpu::numa::{CpuSet, Topology};
 
 use crate::array::Array;
 use crate::errors::IntoPython;
@@ -89,6 +91,22 @@ struct RunArguments {
     skip: bool,
     /// Samples of the largest batch, where the user gives batches of his own.
     largest_batch: Option<usize>,
+}
+
+/// Where batches and workers are to be, by the environment (`ZENITH_PAGES`, `ZENITH_NODE`, `ZENITH_PIN`).
+struct Machine {
+    pages: PagesWanted,
+    node: Option<u32>,
+    cpus: Option<CpuSet>,
+}
+
+fn machine(workers: usize) -> zenith_data::Result<Machine> {
+    let topology = Topology::host().map_err(|error| Error::Machine(error.to_string()))?;
+    let config = RawMachineConfig::from_env(|name| std::env::var(name).ok())
+        .check(&topology)
+        .map_err(|error| Error::Config(error.to_string()))?;
+    let cpus = config.worker_cpus(&topology, config.node, workers);
+    Ok(Machine { pages: config.pages, node: config.node, cpus })
 }
 
 /// Something to read samples from.
@@ -180,13 +198,15 @@ impl Source {
         let spec = order
             .spec(self.samples.len(), blocks, weights.as_deref())
             .into_python(py)?;
+        let machine = machine(run.workers).into_python(py)?;
         let config = PipelineConfig {
             batch_size: run.largest_batch.unwrap_or(order.batch_size as usize),
             workers: run.workers,
             prefetch: run.prefetch,
             on_error: if run.skip { OnError::Skip } else { OnError::Raise },
-            pages: PagesWanted::Auto,
-            node: None,
+            pages: machine.pages,
+            node: machine.node,
+            cpus: machine.cpus,
         };
         let samples = Arc::clone(&self.samples);
         let pipeline = py

@@ -143,14 +143,14 @@ fn compare(name: &str, interpolation: Interpolation, filter: FilterType, scale: 
         for (i, (view, source)) in samples.iter().enumerate() {
             ours.time(i, || {
                 plan.render(view, source, &mut scratch, black_box(&mut slot))
-                    .unwrap()
+                    .unwrap();
             });
             theirs.time(i, || rival.run(source, black_box(&mut out)));
             resize.time(i, || rival.resize(black_box(source)));
             if round < 3 {
                 slow.time(i, || {
                     plan.render(view, source, &mut portable, black_box(&mut slot))
-                        .unwrap()
+                        .unwrap();
                 });
             }
         }

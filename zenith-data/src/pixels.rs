@@ -26,8 +26,12 @@ impl Region {
     }
 }
 
-/// Interleaved 8-bit pixels (`height` rows of `width * channels` bytes, no padding). The memory is kept when the
-/// size changes, so that a worker's buffer stops growing after its largest sample.
+/// What a buffer keeps between samples. A picture of a megapixel needs more; it pays for its own pages, so that a few
+/// giants do not leave every worker with memory for a giant.
+const KEPT_BYTES: usize = 3 << 19;
+
+/// Interleaved 8-bit pixels (`height` rows of `width * channels` bytes, no padding). Memory of an ordinary size is kept
+/// when the size changes, so that nothing is allocated from sample to sample.
 #[derive(Debug, Default)]
 pub struct PixelBuf {
     data: Vec<u8>,
@@ -46,6 +50,9 @@ impl PixelBuf {
     /// Sets the size; the contents are unspecified afterwards (old bytes, never uninitialised memory).
     pub fn reset(&mut self, width: u32, height: u32, channels: u8) {
         let len = width as usize * height as usize * channels as usize;
+        if self.data.len() > KEPT_BYTES && len <= KEPT_BYTES {
+            self.data = Vec::new();
+        }
         if self.data.len() < len {
             self.data.resize(len, 0);
         }

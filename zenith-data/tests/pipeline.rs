@@ -1,4 +1,5 @@
 //! Laws of the pipeline, on a source that writes the sample's own number and counts what it was asked for.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,6 +101,7 @@ fn config(batch_size: usize, workers: usize) -> PipelineConfig {
         on_error: OnError::Raise,
         pages: PagesWanted::Auto,
         node: None,
+        cpus: None,
     }
 }
 

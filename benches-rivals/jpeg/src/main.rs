@@ -37,28 +37,48 @@ impl Random {
         for _ in 0..10 {
             let area = f64::from(width) * f64::from(height) * (0.08 + 0.92 * self.unit());
             let ratio = ((0.75_f64).ln() + self.unit() * ((4.0_f64 / 3.0).ln() - (0.75_f64).ln())).exp();
-            let (w, h) = ((area * ratio).sqrt().round() as u32, (area / ratio).sqrt().round() as u32);
+            let (w, h) = (
+                (area * ratio).sqrt().round() as u32,
+                (area / ratio).sqrt().round() as u32,
+            );
             if (1..=width).contains(&w) && (1..=height).contains(&h) {
                 let x = (self.unit() * f64::from(width - w + 1)) as u32;
                 let y = (self.unit() * f64::from(height - h + 1)) as u32;
-                return Region { x, y, width: w, height: h };
+                return Region {
+                    x,
+                    y,
+                    width: w,
+                    height: h,
+                };
             }
         }
         let side = width.min(height);
-        Region { x: (width - side) / 2, y: (height - side) / 2, width: side, height: side }
+        Region {
+            x: (width - side) / 2,
+            y: (height - side) / 2,
+            width: side,
+            height: side,
+        }
     }
 }
 
 /// CPU time of this thread in seconds.
 fn cpu_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is a valid place for the one timespec the call writes.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 fn read_folder(folder: &Path) -> Result<Vec<Task>, Box<dyn Error>> {
-    let mut paths: Vec<_> = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?.iter().map(|e| e.path()).collect();
+    let mut paths: Vec<_> = fs::read_dir(folder)?
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .map(|e| e.path())
+        .collect();
     paths.sort();
     let mut random = Random(7);
     let mut decoder = Decoder::new();
@@ -73,7 +93,10 @@ fn read_folder(folder: &Path) -> Result<Vec<Task>, Box<dyn Error>> {
     Ok(tasks)
 }
 
-type Job<'a> = (&'static str, Box<dyn FnMut(&Task) -> Result<(), Box<dyn Error>> + 'a>);
+type Job<'a> = (
+    &'static str,
+    Box<dyn FnMut(&Task) -> Result<(), Box<dyn Error>> + 'a>,
+);
 
 fn measure(title: &str, tasks: &[Task], rounds: usize, jobs: &mut [Job<'_>]) -> Result<(), Box<dyn Error>> {
     let mut seconds = vec![Vec::new(); jobs.len()];
@@ -88,7 +111,10 @@ fn measure(title: &str, tasks: &[Task], rounds: usize, jobs: &mut [Job<'_>]) -> 
             }
         }
     }
-    println!("{title} ({} pictures, median and best of {rounds} rounds)", tasks.len());
+    println!(
+        "{title} ({} pictures, median and best of {rounds} rounds)",
+        tasks.len()
+    );
     let mut reference = None;
     for ((name, _), times) in jobs.iter().zip(&mut seconds) {
         times.sort_by(f64::total_cmp);
@@ -106,17 +132,37 @@ fn measure(title: &str, tasks: &[Task], rounds: usize, jobs: &mut [Job<'_>]) -> 
 
 fn compare(tasks: &[Task]) -> Result<(), Box<dyn Error>> {
     let (mut decoder, mut turbo) = (Decoder::new(), Turbo::new()?);
-    let mut out = PixelBuf::new();
+    let (mut out, mut part) = (PixelBuf::new(), PixelBuf::new());
     for task in tasks {
         decoder.decode(&task.bytes, &DecodeOptions::default(), &mut out)?;
-        assert_eq!(out.pixels(), turbo.decode(&task.bytes, None)?, "pixels differ from libjpeg-turbo's");
+        assert_eq!(
+            out.pixels(),
+            turbo.decode(&task.bytes, None)?,
+            "pixels differ from libjpeg-turbo's"
+        );
+        let (region, channels) = (task.region, usize::from(out.channels()));
+        let columns = region.x as usize * channels..(region.x + region.width) as usize * channels;
+        for index in [None, task.index.as_ref()] {
+            let options = DecodeOptions {
+                region: Some(region),
+                index,
+                ..DecodeOptions::default()
+            };
+            decoder.decode(&task.bytes, &options, &mut part)?;
+            let wanted = out.pixels().chunks_exact(out.stride()).skip(region.y as usize);
+            for (row, whole) in part.pixels().chunks_exact(part.stride()).zip(wanted) {
+                assert_eq!(row, &whole[columns.clone()], "a region differs from the whole");
+            }
+        }
     }
     Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let folder = arguments.next().ok_or("usage: zenith-rivals-jpeg FOLDER [ROUNDS] [MODE,...]")?;
+    let folder = arguments
+        .next()
+        .ok_or("usage: zenith-rivals-jpeg FOLDER [ROUNDS] [MODE,...]")?;
     let rounds = arguments.next().map_or(Ok(7), |rounds| rounds.parse())?;
     let modes = arguments.next().unwrap_or_else(|| "full,crop".to_owned());
     let tasks = read_folder(Path::new(&folder))?;
@@ -131,9 +177,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             &tasks,
             rounds,
             &mut [
-                ("libjpeg-turbo", Box::new(|task| turbo.decode(&task.bytes, None).map(|_| ()))),
-                ("zenith", Box::new(|task| Ok(fast.decode(&task.bytes, &whole, out0)?))),
-                ("zenith, portable", Box::new(|task| Ok(portable.decode(&task.bytes, &whole, out1)?))),
+                (
+                    "libjpeg-turbo",
+                    Box::new(|task| turbo.decode(&task.bytes, None).map(|_| ())),
+                ),
+                (
+                    "zenith",
+                    Box::new(|task| Ok(fast.decode(&task.bytes, &whole, out0)?)),
+                ),
+                (
+                    "zenith, portable",
+                    Box::new(|task| Ok(portable.decode(&task.bytes, &whole, out1)?)),
+                ),
                 (
                     "zune-jpeg",
                     Box::new(|task| {
@@ -148,7 +203,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         )?;
     }
     if modes.contains("crop") {
-        let cropped = |task: &Task| DecodeOptions { region: Some(task.region), ..DecodeOptions::default() };
+        let cropped = |task: &Task| DecodeOptions {
+            region: Some(task.region),
+            ..DecodeOptions::default()
+        };
         measure(
             "random-resized-crop regions",
             &tasks,
@@ -158,12 +216,21 @@ fn main() -> Result<(), Box<dyn Error>> {
                     "libjpeg-turbo",
                     Box::new(|task| turbo.decode(&task.bytes, Some(task.region)).map(|_| ())),
                 ),
-                ("zenith", Box::new(|task| Ok(fast.decode(&task.bytes, &cropped(task), out0)?))),
-                ("zenith, portable", Box::new(|task| Ok(portable.decode(&task.bytes, &cropped(task), out1)?))),
+                (
+                    "zenith",
+                    Box::new(|task| Ok(fast.decode(&task.bytes, &cropped(task), out0)?)),
+                ),
+                (
+                    "zenith, portable",
+                    Box::new(|task| Ok(portable.decode(&task.bytes, &cropped(task), out1)?)),
+                ),
                 (
                     "zenith, with an index",
                     Box::new(|task| {
-                        let options = DecodeOptions { index: task.index.as_ref(), ..cropped(task) };
+                        let options = DecodeOptions {
+                            index: task.index.as_ref(),
+                            ..cropped(task)
+                        };
                         Ok(indexed.decode(&task.bytes, &options, out2)?)
                     }),
                 ),

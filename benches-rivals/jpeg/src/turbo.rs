@@ -21,7 +21,10 @@ impl Turbo {
         if handle.is_null() {
             return Err("libjpeg-turbo gave no decompressor".into());
         }
-        Ok(Self { handle, pixels: Vec::new() })
+        Ok(Self {
+            handle,
+            pixels: Vec::new(),
+        })
     }
 
     fn check(&self, code: i32) -> Result<(), Box<dyn Error>> {
@@ -42,9 +45,17 @@ impl Turbo {
     pub(crate) fn decode(&mut self, bytes: &[u8], region: Option<Region>) -> Result<&[u8], Box<dyn Error>> {
         // SAFETY: pointer and length are those of one slice.
         self.check(unsafe { sys::tj3DecompressHeader(self.handle, bytes.as_ptr(), bytes.len() as _) })?;
-        let (mut width, mut height) = (self.get(sys::TJPARAM_TJPARAM_JPEGWIDTH), self.get(sys::TJPARAM_TJPARAM_JPEGHEIGHT));
+        let (mut width, mut height) = (
+            self.get(sys::TJPARAM_TJPARAM_JPEGWIDTH),
+            self.get(sys::TJPARAM_TJPARAM_JPEGHEIGHT),
+        );
         let subsampling = self.get(sys::TJPARAM_TJPARAM_SUBSAMP);
-        let mut crop = sys::tjregion { x: 0, y: 0, w: 0, h: 0 };
+        let mut crop = sys::tjregion {
+            x: 0,
+            y: 0,
+            w: 0,
+            h: 0,
+        };
         if let Some(region) = region {
             let unit = MCU_WIDTH[subsampling as usize];
             crop.x = region.x as i32 / unit * unit;
@@ -55,8 +66,12 @@ impl Turbo {
         }
         // SAFETY: the handle lives as long as `self`; a region of zeros lifts an earlier one.
         self.check(unsafe { sys::tj3SetCroppingRegion(self.handle, crop) })?;
-        let gray = subsampling == sys::TJSAMP_TJSAMP_GRAY as i32;
-        let (format, channels) = if gray { (sys::TJPF_TJPF_GRAY, 1) } else { (sys::TJPF_TJPF_RGB, 3) };
+        let gray = subsampling == sys::TJSAMP_TJSAMP_GRAY;
+        let (format, channels) = if gray {
+            (sys::TJPF_TJPF_GRAY, 1)
+        } else {
+            (sys::TJPF_TJPF_RGB, 3)
+        };
         let length = width as usize * height as usize * channels;
         if self.pixels.len() < length {
             self.pixels.resize(length, 0);
@@ -69,7 +84,7 @@ impl Turbo {
                 bytes.len() as _,
                 self.pixels.as_mut_ptr(),
                 0,
-                format as i32,
+                format,
             )
         };
         self.check(code)?;

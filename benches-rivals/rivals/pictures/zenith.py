@@ -3,6 +3,7 @@
 from typing import Any
 
 import zenith
+import torchvision.transforms.v2  # noqa: F401 - as its rivals, before the clock starts
 import zenith.torch as zt
 
 from rivals.loader import TorchLoader, torch_transform, versions

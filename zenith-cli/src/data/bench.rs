@@ -102,6 +102,7 @@ fn loader(
         on_error: OnError::Skip,
         pages: PagesWanted::Auto,
         node: None,
+        cpus: None,
     };
     let mut pipeline = Pipeline::new(Arc::clone(source), spec, config)?;
     let (start, mut samples, mut epoch) = (Instant::now(), 0u64, 0);

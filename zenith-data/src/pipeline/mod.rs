@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use zenith_runtime_cpu::allocator::PagesWanted;
 use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
 use zenith_runtime_cpu::sync::Gate;
-use zenith_runtime_cpu::thread::{Thread, ThreadConfig};
+use zenith_runtime_cpu::numa::CpuSet;
+use zenith_runtime_cpu::thread::{Thread, ThreadConfig, allowed_cpus};
 
 pub use batch::{ArrayView, Batch};
 pub use stats::{ConsumerStats, Snapshot};
@@ -56,7 +57,8 @@ pub enum OnError {
 pub struct PipelineConfig {
     /// Samples of the largest batch.
     pub batch_size: usize,
-    /// Worker threads; with 0 the consumer makes every batch itself.
+    /// Worker threads, at most one for each processor this process may use: more would only add memory, as reading
+    /// ahead needs no thread. With 0 the consumer makes every batch itself.
     pub workers: usize,
     /// Batches made ahead of the consumer (at least 1 if there are workers).
     pub prefetch: usize,
@@ -64,8 +66,10 @@ pub struct PipelineConfig {
     pub on_error: OnError,
     /// Pages of the batch slabs.
     pub pages: PagesWanted,
-    /// NUMA node of the batch slabs and the workers.
+    /// NUMA node of the batch slabs.
     pub node: Option<u32>,
+    /// Processors of the workers; wherever the system likes if `None`.
+    pub cpus: Option<CpuSet>,
 }
 
 /// A running pipeline with one consumer. Dropping it stops and joins the workers.
@@ -97,10 +101,12 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the batch size is 0 or the batch's memory cannot be described.
-    pub fn new(source: Arc<dyn Source>, spec: StreamSpec, config: PipelineConfig) -> Result<Self> {
+    pub fn new(source: Arc<dyn Source>, spec: StreamSpec, mut config: PipelineConfig) -> Result<Self> {
         if config.batch_size == 0 {
             return Err(Error::Config("batch_size must be at least 1".into()));
         }
+        let processors = allowed_cpus().map_err(|error| Error::Machine(error.to_string()))?.len();
+        config.workers = config.workers.min(processors.max(1));
         let schema = Arc::new(source.schema().clone());
         let layout = Arc::new(SlotLayout::new(&schema, config.batch_size));
         let depth = depth(&config, layout.bytes);
@@ -185,7 +191,8 @@ impl Pipeline {
         while self.threads.len() < self.config.workers {
             let hands = Hands::new(self.source.filler()?);
             let shared = Arc::clone(&self.shared);
-            let config = ThreadConfig::named(format!("zenith-{}", self.threads.len()));
+            let name = format!("zenith-{}", self.threads.len());
+            let config = ThreadConfig { cpus: self.config.cpus.clone(), ..ThreadConfig::named(name) };
             let thread = Thread::spawn(config, move || shared.work(hands));
             self.threads
                 .push(thread.map_err(|error| Error::Machine(error.to_string()))?);

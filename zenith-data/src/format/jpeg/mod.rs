@@ -36,7 +36,7 @@ use header::ColorModel;
 use kernels::Kernels;
 use plan::Plan;
 use progressive::Store;
-use scan::{Cursor, McuBlock, Slots, Wanted, mcu_blocks, steps};
+use scan::{Cursor, McuBlocks, Slots, Wanted, mcu_blocks, steps};
 use sequential::Stage;
 
 /// What to decode of a picture.
@@ -300,7 +300,7 @@ fn open<'a, 's>(
     slots: &'s mut Slots,
     scratch: &'s mut Vec<u8>,
     values: bool,
-) -> Result<(Vec<McuBlock<'s>>, Cursor<'a, 's>), JpegError> {
+) -> Result<(McuBlocks<'s>, Cursor<'a, 's>), JpegError> {
     slots.load(&parsed.tables, &parsed.scan, Wanted { dc: true, ac: true })?;
     for component in &parsed.scan.components[..parsed.scan.count] {
         let table = &mut slots.ac[component.ac];
@@ -318,6 +318,7 @@ fn open<'a, 's>(
         Cursor::new(
             parsed.bytes,
             parsed.scan.data,
+            plan.mcus_x * plan.mcus_y,
             parsed.tables.restart_interval,
             scratch,
         ),

@@ -168,7 +168,10 @@ fn component(
     let (h, v) = (usize::from(given.h), usize::from(given.v));
     // A subsampled component takes a larger inverse transform instead of upsampling where that is enough.
     let mut block = unit;
-    while block < 8 && (max_h * unit) % (h * block * 2) == 0 && (max_v * unit) % (v * block * 2) == 0 {
+    while block < 8
+        && (max_h * unit).is_multiple_of(h * block * 2)
+        && (max_v * unit).is_multiple_of(v * block * 2)
+    {
         block *= 2;
     }
     let across = (usize::from(frame.width) * h * block).div_ceil(max_h * 8);

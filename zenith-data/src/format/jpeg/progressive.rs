@@ -107,7 +107,9 @@ pub(super) fn gather(
             }
         }
         let blocks = mcu_blocks(&parsed.frame, &scan, slots);
-        let mut cursor = Cursor::new(parsed.bytes, scan.data, walker.tables.restart_interval, scratch);
+        let (across, down) = extent(&scan, plan, plan.mcus_y);
+        let interval = walker.tables.restart_interval;
+        let mut cursor = Cursor::new(parsed.bytes, scan.data, across * down, interval, scratch);
         read_scan(&mut cursor, &blocks, &scan, progressive, plan, store)?;
         store.note(progressive, &scan);
         walker.seek(cursor.end());
@@ -157,6 +159,16 @@ pub(super) fn render(
     }
 }
 
+/// MCUs of a scan, across and down to the end of row `rows` of the picture's MCUs.
+fn extent(scan: &Scan, plan: &Plan, rows: usize) -> (usize, usize) {
+    let lone = &plan.components[scan.components[0].index];
+    if scan.count == 1 {
+        (lone.blocks_across, lone.blocks_down.min(rows * lone.v))
+    } else {
+        (plan.mcus_x, rows)
+    }
+}
+
 /// One pass over the blocks of a scan.
 fn read_scan(
     cursor: &mut Cursor<'_, '_>,
@@ -166,12 +178,7 @@ fn read_scan(
     plan: &Plan,
     store: &mut Store,
 ) -> Result<(), JpegError> {
-    let lone = &plan.components[scan.components[0].index];
-    let (across, down) = if scan.count == 1 {
-        (lone.blocks_across, lone.blocks_down.min(plan.rows.end * lone.v))
-    } else {
-        (plan.mcus_x, plan.rows.end)
-    };
+    let (across, down) = extent(scan, plan, plan.rows.end);
     let mut run = 0;
     for row in 0..down {
         for column in 0..across {

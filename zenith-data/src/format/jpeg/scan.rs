@@ -1,5 +1,7 @@
 //! What all kinds of scan share: their tables, their restart intervals, and the order of blocks in an MCU.
 
+use std::ops::Deref;
+
 use super::bits::{self, Bits, Feed};
 use super::block::{BlockError, place};
 use super::error::JpegError;
@@ -93,29 +95,60 @@ pub(super) struct McuBlock<'t> {
     pub(super) ac: &'t Table,
 }
 
-/// The blocks of an MCU of `scan`, in the order they are coded; a lone component is coded block by block.
-pub(super) fn mcu_blocks<'t>(frame: &Frame, scan: &Scan, slots: &'t Slots) -> Vec<McuBlock<'t>> {
-    let mut blocks = Vec::with_capacity(16);
-    for component in &scan.components[..scan.count] {
+/// Most blocks of an MCU; the header is refused where there are more.
+const MAX_BLOCKS: usize = 10;
+
+/// The blocks of an MCU, in the order they are coded.
+pub(super) struct McuBlocks<'t> {
+    blocks: [McuBlock<'t>; MAX_BLOCKS],
+    count: usize,
+}
+
+impl<'t> Deref for McuBlocks<'t> {
+    type Target = [McuBlock<'t>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.blocks[..self.count]
+    }
+}
+
+/// The blocks of an MCU of `scan`; a lone component is coded block by block.
+pub(super) fn mcu_blocks<'t>(frame: &Frame, scan: &Scan, slots: &'t Slots) -> McuBlocks<'t> {
+    let mut at = scan.components[..scan.count].iter().flat_map(|component| {
         let given = &frame.components[component.index];
         let (h, v) = if scan.count == 1 {
             (1, 1)
         } else {
             (usize::from(given.h), usize::from(given.v))
         };
-        for at in 0..h * v {
-            blocks.push(McuBlock {
-                component: component.index,
-                h,
-                v,
-                dx: at % h,
-                dy: at / h,
-                dc: &slots.dc[component.dc],
-                ac: &slots.ac[component.ac],
-            });
+        (0..h * v).map(move |at| McuBlock {
+            component: component.index,
+            h,
+            v,
+            dx: at % h,
+            dy: at / h,
+            dc: &slots.dc[component.dc],
+            ac: &slots.ac[component.ac],
+        })
+    });
+    let unused = McuBlock {
+        component: 0,
+        h: 1,
+        v: 1,
+        dx: 0,
+        dy: 0,
+        dc: &slots.dc[0],
+        ac: &slots.ac[0],
+    };
+    let mut count = 0;
+    let blocks = [(); MAX_BLOCKS].map(|()| match at.next() {
+        Some(block) => {
+            count += 1;
+            block
         }
-    }
-    blocks
+        None => unused,
+    });
+    McuBlocks { blocks, count }
 }
 
 /// A place in a scan's entropy-coded data.
@@ -127,6 +160,8 @@ pub(super) struct Cursor<'a, 'b> {
     pub(super) predictors: [i32; 4],
     /// The MCU that comes next.
     pub(super) mcu: usize,
+    /// MCUs of the scan.
+    total: usize,
     /// MCUs between restart markers, 0 for none.
     interval: usize,
     /// MCUs before a restart marker must come.
@@ -134,8 +169,14 @@ pub(super) struct Cursor<'a, 'b> {
 }
 
 impl<'a, 'b> Cursor<'a, 'b> {
-    /// At the start of a scan.
-    pub(super) fn new(data: &'a [u8], start: usize, interval: u16, scratch: &'b mut Vec<u8>) -> Self {
+    /// At the start of a scan of `total` MCUs.
+    pub(super) fn new(
+        data: &'a [u8],
+        start: usize,
+        total: usize,
+        interval: u16,
+        scratch: &'b mut Vec<u8>,
+    ) -> Self {
         let interval = usize::from(interval);
         Self {
             data,
@@ -143,6 +184,7 @@ impl<'a, 'b> Cursor<'a, 'b> {
             bits: Bits::default(),
             predictors: [0; 4],
             mcu: 0,
+            total,
             interval,
             left: if interval == 0 { usize::MAX } else { interval },
         }
@@ -182,9 +224,14 @@ impl<'a, 'b> Cursor<'a, 'b> {
         Ok(behind)
     }
 
+    /// Whether this interval ends, with a marker, at or before MCU `target`.
+    fn interval_ends_before(&self, target: usize) -> bool {
+        self.left <= target - self.mcu && self.left < self.total - self.mcu
+    }
+
     /// Goes past whole restart intervals towards MCU `target` by looking for their markers alone.
     pub(super) fn skip_intervals(&mut self, target: usize) -> Result<(), JpegError> {
-        if self.interval == 0 || self.left > target - self.mcu {
+        if self.interval == 0 || !self.interval_ends_before(target) {
             return Ok(());
         }
         let mut found = self.feed.marker();
@@ -192,7 +239,7 @@ impl<'a, 'b> Cursor<'a, 'b> {
             self.mcu += self.left;
             let behind = self.expect_restart(found)?;
             self.left = self.interval;
-            if self.left > target - self.mcu {
+            if !self.interval_ends_before(target) {
                 self.begin_interval(behind);
                 return Ok(());
             }
