@@ -11,7 +11,8 @@ use pyo3::types::PyCapsule;
 use serde::Deserialize;
 use zenith_data::source::cache_dir::CacheDir;
 use zenith_data::source::detect::SourceSpec;
-use zenith_data::source::open::{OpenOptions, open, opened};
+use zenith_data::source::image_cache::ImageCache;
+use zenith_data::source::open::{OpenOptions, no_pictures, open, opened};
 use zenith_data::source::table::{LabelChoice, MemoryColumn, TableOptions, TableSource};
 use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error};
@@ -55,12 +56,14 @@ impl Options {
                     .ok_or_else(|| Error::Config(format!("dtype {name:?} cannot be in a batch")))?,
             ),
         };
-        if let Some(cache) = self.cache {
-            return Err(Error::Config(format!(
-                "cache={cache:?} is not available for this source"
-            )));
-        }
+        let pictures = match &self.cache {
+            None => ImageCache::None,
+            Some(name) => ImageCache::from_name(name).ok_or_else(|| {
+                Error::Config(format!("cache must be \"index\" or \"memory\", not {name:?}"))
+            })?,
+        };
         Ok(OpenOptions {
+            pictures,
             transform: transform(&self.transform)?,
             cache: CacheDir::user(),
             table: TableOptions {
@@ -129,6 +132,9 @@ pub(crate) fn open_columns(
     }
     let make = || {
         let options = Options::parse(options)?.open_options()?;
+        if options.pictures != ImageCache::None {
+            return Err(no_pictures(options.pictures));
+        }
         let source = if tuple_of_all {
             TableSource::from_tensors(&borrowed)?
         } else {

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use zenith_runtime_cpu::allocator::PagesWanted;
 use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
-use zenith_runtime_cpu::sync::Gate;
 use zenith_runtime_cpu::numa::CpuSet;
+use zenith_runtime_cpu::sync::Gate;
 use zenith_runtime_cpu::thread::{Thread, ThreadConfig, allowed_cpus};
 
 pub use batch::{ArrayView, Batch};
@@ -105,7 +105,9 @@ impl Pipeline {
         if config.batch_size == 0 {
             return Err(Error::Config("batch_size must be at least 1".into()));
         }
-        let processors = allowed_cpus().map_err(|error| Error::Machine(error.to_string()))?.len();
+        let processors = allowed_cpus()
+            .map_err(|error| Error::Machine(error.to_string()))?
+            .len();
         config.workers = config.workers.min(processors.max(1));
         let schema = Arc::new(source.schema().clone());
         let layout = Arc::new(SlotLayout::new(&schema, config.batch_size));
@@ -192,7 +194,10 @@ impl Pipeline {
             let hands = Hands::new(self.source.filler()?);
             let shared = Arc::clone(&self.shared);
             let name = format!("zenith-{}", self.threads.len());
-            let config = ThreadConfig { cpus: self.config.cpus.clone(), ..ThreadConfig::named(name) };
+            let config = ThreadConfig {
+                cpus: self.config.cpus.clone(),
+                ..ThreadConfig::named(name)
+            };
             let thread = Thread::spawn(config, move || shared.work(hands));
             self.threads
                 .push(thread.map_err(|error| Error::Machine(error.to_string()))?);

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::blobs::{BlobReader, Blobs};
+use super::image_cache::{IndexCache, Indexes};
 use super::{Filler, Grain, SampleKey, Source, Spent};
-use crate::format::image::{ImageDecoder, ImageError, ImageOptions};
+use crate::format::image::{ImageDecoder, ImageError, ImageKind, ImageOptions};
 use crate::pipeline::slots::Slots;
 use crate::pixels::PixelBuf;
 use crate::sampler::rng::SampleRng;
@@ -35,6 +36,8 @@ struct Shared {
     size: (u32, u32),
     /// The picture whose size the others have to have, where the transform leaves it open.
     model: Option<u64>,
+    /// Where the pictures' data can be entered.
+    indexes: Option<Arc<IndexCache>>,
 }
 
 impl ImageSource {
@@ -44,6 +47,19 @@ impl ImageSource {
     /// # Errors
     /// When there are no pictures, or none of the first ones can be decoded although the size depends on them.
     pub fn new(blobs: Arc<dyn Blobs>, plan: Plan, options: ImageOptions) -> Result<Self> {
+        Self::with_indexes(blobs, plan, options, None)
+    }
+
+    /// As [`Self::new`]; pictures are decoded with the help of `indexes`, and add to them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_indexes(
+        blobs: Arc<dyn Blobs>,
+        plan: Plan,
+        options: ImageOptions,
+        indexes: Option<Arc<IndexCache>>,
+    ) -> Result<Self> {
         if blobs.is_empty() {
             return Err(Error::Config("there are no pictures to load".into()));
         }
@@ -51,6 +67,7 @@ impl ImageSource {
             labels: blobs.label_dtype(),
             size: plan.output().size.unwrap_or_default(),
             model: None,
+            indexes,
             plan,
             options,
         };
@@ -128,6 +145,7 @@ impl Source for ImageSource {
                 decoder: ImageDecoder::new(self.shared.options),
                 pixels: PixelBuf::new(),
                 scratch: Scratch::new(),
+                indexes: self.shared.indexes.clone().map(Indexes::new),
                 shared: Arc::clone(&self.shared),
             },
             bytes: Vec::new(),
@@ -149,6 +167,9 @@ impl Source for ImageSource {
 
     fn facts(&self) -> Vec<(String, String)> {
         let mut facts = self.blobs.facts();
+        if let Some(indexes) = &self.shared.indexes {
+            facts.extend(indexes.facts());
+        }
         facts.push(("transform".into(), self.shared.plan.describe()));
         facts
     }
@@ -273,6 +294,7 @@ struct Worker {
     decoder: ImageDecoder,
     pixels: PixelBuf,
     scratch: Scratch,
+    indexes: Option<Indexes>,
 }
 
 impl Worker {
@@ -297,8 +319,17 @@ impl Worker {
                     .map_or_else(|| format!("sample {model}"), |path| path.display().to_string()),
             });
         }
-        self.decoder
-            .decode(&picture, view.region(), view.scale_denom(), &mut self.pixels)?;
+        let (region, denom) = (view.region(), view.scale_denom());
+        match &mut self.indexes {
+            Some(indexes) if picture.info().kind == ImageKind::Jpeg => indexes.decode(
+                key.sample,
+                &mut self.decoder,
+                &picture,
+                (region, denom),
+                &mut self.pixels,
+            )?,
+            _ => self.decoder.decode(&picture, region, denom, &mut self.pixels)?,
+        }
         Ok(view)
     }
 }

@@ -6,10 +6,11 @@ pub mod cache_dir;
 pub mod detect;
 pub mod folder;
 pub mod image;
+pub mod image_cache;
 pub mod open;
+mod picture_column;
 pub mod subset;
 pub mod table;
-mod picture_column;
 
 pub use self::open::{OpenOptions, open};
 

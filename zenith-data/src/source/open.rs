@@ -12,6 +12,7 @@ use super::cache_dir::CacheDir;
 use super::detect::{Found, SourceSpec, detect};
 use super::folder::FolderBlobs;
 use super::image::ImageSource;
+use super::image_cache::{CachedBlobs, ImageCache, IndexCache, Limit};
 use super::picture_column::PictureColumn;
 use super::table::{Kind, Opened, TableOptions, open_files};
 use crate::format::image::ImageOptions;
@@ -27,6 +28,9 @@ pub struct OpenOptions {
     pub image: ImageOptions,
     /// How tables are read.
     pub table: TableOptions,
+    /// What is remembered of pictures from epoch to epoch, within the table's `memory_budget`. Refused for tables
+    /// without pictures.
+    pub pictures: ImageCache,
     /// Where indexes are kept between runs; nowhere by default.
     pub cache: CacheDir,
 }
@@ -38,7 +42,14 @@ pub struct OpenOptions {
 /// not fit the options.
 pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     match detect(spec, &options.cache)? {
-        Found::Pictures(index) => pictures(Arc::new(FolderBlobs::new(index)?), options),
+        Found::Pictures(index) => {
+            let blobs = FolderBlobs::new(index)?;
+            let limit = || Limit::of(options.table.memory_budget);
+            match options.pictures {
+                ImageCache::Memory => pictures(Arc::new(CachedBlobs::new(Arc::new(blobs), limit())), options),
+                ImageCache::Index | ImageCache::None => pictures(Arc::new(blobs), options),
+            }
+        }
         Found::Tables(files) => opened(open_files(&files, one_kind(&files)?, &options.table)?, options),
     }
 }
@@ -49,12 +60,23 @@ pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Arc<dyn Source>>
 /// When the options do not fit it.
 pub fn opened(opened: Opened, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     match opened {
+        // The column keeps its blocks within `memory_budget` anyway.
         Opened::Pictures(column) => pictures(Arc::new(PictureColumn(Arc::new(column))), options),
-        Opened::Rows(_) if options.transform.is_some() => {
-            Err(Error::Config("a transform of pictures was given, but the table holds none".into()))
-        }
+        Opened::Rows(_) if options.pictures != ImageCache::None => Err(no_pictures(options.pictures)),
+        Opened::Rows(_) if options.transform.is_some() => Err(Error::Config(
+            "a transform of pictures was given, but the table holds none".into(),
+        )),
         Opened::Rows(rows) => Ok(Arc::new(rows)),
     }
+}
+
+/// Why a cache of pictures cannot be had for a source without them.
+#[must_use]
+pub fn no_pictures(cache: ImageCache) -> Error {
+    Error::Config(format!(
+        "cache={:?} works for pictures (folders of them, or a column of a table), but this source holds none",
+        cache.name()
+    ))
 }
 
 fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions) -> Result<Arc<dyn Source>> {
@@ -63,7 +85,21 @@ fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions) -> Result<Arc<dyn Sour
         None => Plan::compile(&[], Mode::Exact)
             .map_err(|error: TransformError| Error::Config(error.to_string()))?,
     };
-    Ok(Arc::new(ImageSource::new(blobs, plan, options.image)?))
+    let indexes = (options.pictures == ImageCache::Index).then(|| {
+        let limit = Limit::of(options.table.memory_budget);
+        Arc::new(IndexCache::open(
+            &options.cache,
+            blobs.fingerprint(),
+            blobs.len(),
+            limit,
+        ))
+    });
+    Ok(Arc::new(ImageSource::with_indexes(
+        blobs,
+        plan,
+        options.image,
+        indexes,
+    )?))
 }
 
 /// The kind that all of `files` are of.

@@ -457,6 +457,43 @@ proptest! {
     }
 
     #[test]
+    fn an_index_made_on_the_way_is_the_same(spec in spec(), at: [u32; 4], spacing in 1..12_u16, scale in 0..4_usize) {
+        let bytes = encode(&spec);
+        let expected = Decoder::new().index_every(&bytes, spacing).unwrap();
+        let scale = SCALES[scale];
+        let size = scale.size(u32::from(spec.width), u32::from(spec.height));
+        let options = DecodeOptions { region: Some(region_of(size, at)), scale, ..DecodeOptions::default() };
+        let plain = decode(&bytes, &options).unwrap();
+        let (mut index, mut out) = (EntropyIndex::default(), PixelBuf::new());
+        let parsed = parse(&bytes).unwrap();
+        prop_assert!(Decoder::new().decode_indexing(&parsed, &options, spacing, &mut index, &mut out).unwrap());
+        prop_assert_eq!(out.pixels(), plain.pixels());
+        prop_assert_eq!(&index, &expected);
+    }
+
+    #[test]
+    fn damage_is_the_same_with_an_index_in_the_making(
+        spec in spec(), at: [u32; 4], place: prop::sample::Index, byte: u8,
+    ) {
+        let mut bytes = encode(&spec);
+        let place = place.index(bytes.len());
+        bytes[place] = byte;
+        let Ok(parsed) = parse(&bytes) else { return Ok(()) };
+        let (width, height) = (parsed.header().width, parsed.header().height);
+        if u64::from(width) * u64::from(height) > 1 << 20 {
+            return Ok(());
+        }
+        let options = DecodeOptions { region: Some(region_of((width, height), at)), ..DecodeOptions::default() };
+        let plain = decode(&bytes, &options);
+        let (mut index, mut out) = (EntropyIndex::default(), PixelBuf::new());
+        let made = Decoder::new().decode_indexing(&parsed, &options, 3, &mut index, &mut out);
+        prop_assert_eq!(made.as_ref().err(), plain.as_ref().err());
+        if let Ok(plain) = plain {
+            prop_assert_eq!(out.pixels(), plain.pixels());
+        }
+    }
+
+    #[test]
     fn a_decoder_keeps_nothing_of_the_last_picture(specs in prop::collection::vec((spec(), any::<bool>()), 2..5)) {
         let mut reused = Decoder::new();
         let mut out = PixelBuf::new();

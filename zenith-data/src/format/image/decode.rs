@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::png::PngScratch;
 use super::{ImageError, ImageInfo, ImageKind, MAX_PIXELS, Orientation};
 use super::{jpeg, png, probe, webp};
-use crate::format::jpeg::{Decoder, Parsed};
+use crate::format::jpeg::{Decoder, EntropyIndex, Parsed};
 use crate::pixels::{PixelBuf, Region};
 
 /// How pictures are read.
@@ -25,6 +25,30 @@ impl Default for ImageOptions {
             apply_orientation: false,
         }
     }
+}
+
+/// What an index of a picture's entropy-coded data has to do with a decode.
+#[derive(Debug)]
+pub enum Entropy<'i> {
+    /// Nothing.
+    Plain,
+    /// It is believed to be the picture's, and shows where to begin.
+    Use(&'i EntropyIndex),
+    /// It is made on the way, with this many MCUs between its entry points.
+    Make(&'i mut EntropyIndex, u16),
+}
+
+/// What became of the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Indexed {
+    /// There is none, or what was made is not whole.
+    No,
+    /// It was used.
+    Used,
+    /// It was made.
+    Made,
+    /// It is not this picture's; the pixels were decoded without it.
+    Stale,
 }
 
 /// A picture whose header has been read.
@@ -102,6 +126,24 @@ impl ImageDecoder {
         })
     }
 
+    /// As [`Self::decode`], with the help of an index of the picture's data, or making one on the way; what becomes of
+    /// it is the answer. The pixels and the errors are the same.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_with(
+        &mut self,
+        picture: &Picture<'_>,
+        region: Region,
+        denom: u8,
+        entropy: Entropy<'_>,
+        out: &mut PixelBuf,
+    ) -> Result<Indexed, ImageError> {
+        let mut answer = Indexed::No;
+        self.decode_turned(picture, region, denom, (entropy, &mut answer), out)?;
+        Ok(answer)
+    }
+
     /// Decodes `region` of a picture into `out`: one channel for gray, three for the rest. `denom` is 1, or 2, 4 or 8
     /// for a picture that [`scales`](Picture::scales); the region is then given in pixels of the picture at that
     /// fraction of its size, rounded up.
@@ -114,6 +156,18 @@ impl ImageDecoder {
         picture: &Picture<'_>,
         region: Region,
         denom: u8,
+        out: &mut PixelBuf,
+    ) -> Result<(), ImageError> {
+        self.decode_with(picture, region, denom, Entropy::Plain, out)
+            .map(|_| ())
+    }
+
+    fn decode_turned(
+        &mut self,
+        picture: &Picture<'_>,
+        region: Region,
+        denom: u8,
+        entropy: (Entropy<'_>, &mut Indexed),
         out: &mut PixelBuf,
     ) -> Result<(), ImageError> {
         if !matches!(denom, 1 | 2 | 4 | 8) || (denom > 1 && !picture.scales()) {
@@ -136,12 +190,12 @@ impl ImageDecoder {
             });
         }
         if picture.turn == Orientation::UPRIGHT {
-            return self.stored(picture, region, denom, out);
+            return self.stored(picture, region, denom, entropy, out);
         }
         let (width, height) = picture.turn.size(width, height);
         let stored = picture.turn.stored_region(region, width, height);
         let mut unturned = std::mem::take(&mut self.unturned);
-        let result = self.stored(picture, stored, denom, &mut unturned);
+        let result = self.stored(picture, stored, denom, entropy, &mut unturned);
         if result.is_ok() {
             picture.turn.apply(&unturned, out);
         }
@@ -155,12 +209,16 @@ impl ImageDecoder {
         picture: &Picture<'_>,
         region: Region,
         denom: u8,
+        (entropy, answer): (Entropy<'_>, &mut Indexed),
         out: &mut PixelBuf,
     ) -> Result<(), ImageError> {
         let kind = picture.info.kind;
         // Libraries that meet bytes nobody has thought of may panic; that costs the sample, not the run.
         catch_unwind(AssertUnwindSafe(|| match &picture.jpeg {
-            Some(parsed) => jpeg::decode(&mut self.jpeg, parsed, region, denom, out),
+            Some(parsed) => {
+                *answer = jpeg::decode(&mut self.jpeg, parsed, (region, denom), entropy, out)?;
+                Ok(())
+            }
             None if kind == ImageKind::Png => png::decode(picture.bytes, region, &mut self.png, out),
             None => webp::decode(picture.bytes, region, &mut self.webp, out),
         }))

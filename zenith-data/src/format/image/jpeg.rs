@@ -1,6 +1,6 @@
 //! Between [`crate::format::jpeg`] and the other kinds of pictures: its header and its errors in their terms.
 
-use super::{ImageError, ImageInfo, ImageKind, Orientation};
+use super::{Entropy, ImageError, ImageInfo, ImageKind, Indexed, Orientation};
 use crate::format::jpeg::{DecodeOptions, Decoder, JpegError, Parsed, Scale, parse};
 use crate::pixels::{PixelBuf, Region};
 
@@ -17,28 +17,47 @@ pub(super) fn open(bytes: &[u8]) -> Result<(ImageInfo, Parsed<'_>), ImageError> 
     Ok((info, parsed))
 }
 
-/// Decodes `region` of the picture at 1/`denom` of its size.
+/// Decodes a region of the picture at a fraction of its size.
 pub(super) fn decode(
     decoder: &mut Decoder,
     parsed: &Parsed<'_>,
-    region: Region,
-    denom: u8,
+    (region, denom): (Region, u8),
+    entropy: Entropy<'_>,
     out: &mut PixelBuf,
-) -> Result<(), ImageError> {
+) -> Result<Indexed, ImageError> {
     let scale = match denom {
         2 => Scale::Half,
         4 => Scale::Quarter,
         8 => Scale::Eighth,
         _ => Scale::Full,
     };
-    let options = DecodeOptions {
+    let plain = DecodeOptions {
         index: None,
         region: Some(region),
         scale,
         // Checked when the picture was opened.
         max_pixels: u64::MAX,
     };
-    decoder.decode_parsed(parsed, &options, out).map_err(translate)
+    let indexed = match entropy {
+        Entropy::Plain => decoder.decode_parsed(parsed, &plain, out).map(|()| Indexed::No),
+        Entropy::Make(index, spacing) => decoder
+            .decode_indexing(parsed, &plain, spacing, index, out)
+            .map(|whole| if whole { Indexed::Made } else { Indexed::No }),
+        Entropy::Use(index) => {
+            let options = DecodeOptions {
+                index: Some(index),
+                ..plain
+            };
+            match decoder.decode_parsed(parsed, &options, out) {
+                Ok(()) => Ok(Indexed::Used),
+                // Of another picture, or of one that was damaged since: either way its own data decides.
+                Err(_) => decoder
+                    .decode_parsed(parsed, &plain, out)
+                    .map(|()| Indexed::Stale),
+            }
+        }
+    };
+    indexed.map_err(translate)
 }
 
 fn translate(error: JpegError) -> ImageError {

@@ -3,14 +3,13 @@
 //! pixels afterwards is for [`crate::transform`].
 
 mod decode;
-mod exif;
 mod jpeg;
 mod orient;
 mod png;
 mod probe;
 mod webp;
 
-pub use self::decode::{ImageDecoder, ImageOptions, Picture};
+pub use self::decode::{Entropy, ImageDecoder, ImageOptions, Indexed, Picture};
 pub use self::orient::Orientation;
 pub use self::probe::{describe, is_picture, probe};
 

@@ -8,6 +8,8 @@ use super::header::Parsed;
 use super::plan::Plan;
 use super::scan::Cursor;
 
+mod packed;
+
 /// First bytes of a stored index: format and version.
 const MAGIC: [u8; 4] = *b"ZJX1";
 /// Bytes in front of a stored index's entries.
@@ -16,7 +18,7 @@ const HEAD: usize = 4 + 8 + 8 + 4 + 4 + 2 + 1;
 const PROBE: usize = 4096;
 
 /// Entry points into one picture of a single sequential scan. Takes 5 bytes and 2 for each component an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntropyIndex {
     /// Length and hash of the file it belongs to.
     length: u64,
@@ -52,7 +54,8 @@ fn identity(parsed: &Parsed<'_>) -> u64 {
 }
 
 impl EntropyIndex {
-    pub(super) fn new(parsed: &Parsed<'_>, plan: &Plan, spacing: u16) -> Result<Self, JpegError> {
+    /// Becomes the empty index of a picture.
+    pub(super) fn begin(&mut self, parsed: &Parsed<'_>, plan: &Plan, spacing: u16) -> Result<(), JpegError> {
         if u32::try_from(parsed.bytes.len()).is_err() {
             return Err(JpegError::unsupported(
                 0,
@@ -60,22 +63,40 @@ impl EntropyIndex {
             ));
         }
         let mcus_x = plan.mcus_x as u32;
-        Ok(Self {
-            length: parsed.bytes.len() as u64,
-            identity: identity(parsed),
-            mcus_x,
-            mcus_y: plan.mcus_y as u32,
-            spacing: spacing.min(u16::try_from(mcus_x).unwrap_or(u16::MAX)).max(1),
-            components: plan.count as u8,
-            offsets: Vec::new(),
-            bits: Vec::new(),
-            predictors: Vec::new(),
-        })
+        self.length = parsed.bytes.len() as u64;
+        self.identity = identity(parsed);
+        self.mcus_x = mcus_x;
+        self.mcus_y = plan.mcus_y as u32;
+        self.spacing = spacing.min(u16::try_from(mcus_x).unwrap_or(u16::MAX)).max(1);
+        self.components = plan.count as u8;
+        self.offsets.clear();
+        self.bits.clear();
+        self.predictors.clear();
+        Ok(())
+    }
+
+    /// Entries in a row of MCUs.
+    fn per_row(&self) -> usize {
+        (self.mcus_x as usize).div_ceil(self.spacing())
+    }
+
+    /// Whether all entries are there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.offsets.len() == self.per_row() * self.mcus_y as usize
+    }
+
+    /// The MCU of the entry that comes next, in a picture of `mcus_x` to a row.
+    pub(super) fn next_mcu(&self, mcus_x: usize) -> usize {
+        let (row, step) = (
+            self.offsets.len() / self.per_row(),
+            self.offsets.len() % self.per_row(),
+        );
+        row * mcus_x + step * self.spacing()
     }
 
     /// MCUs between entries of a row.
     pub(super) fn spacing(&self) -> usize {
-        usize::from(self.spacing)
+        usize::from(self.spacing.max(1))
     }
 
     /// Adds the place where `cursor` stands.
@@ -109,7 +130,7 @@ impl EntropyIndex {
     /// The last entry at or before the MCU at `row`, `column`.
     pub(super) fn before(&self, row: usize, column: usize) -> Option<Entry> {
         let step = column / self.spacing();
-        let at = row * (self.mcus_x as usize).div_ceil(self.spacing()) + step;
+        let at = row * self.per_row() + step;
         let count = usize::from(self.components);
         let mut predictors = [0; 4];
         for (predictor, stored) in predictors

@@ -4,7 +4,7 @@
 //! The walk of a picture: `header` reads the marker segments, `plan` finds out which blocks the region needs, then either
 //! `sequential` streams them out of the bits, or `progressive` gathers the coefficients of several scans first; `idct`
 //! makes samples of blocks, `bands` keeps a few rows of them and makes pixel rows with `upsample` and `color`.
-//! `kernels` says which twin of a kernel runs. No file is opened and no orientation applied here.
+//! `noting` does the same while it makes an `index`. `kernels` says which twin of a kernel runs. No file is opened and no orientation applied here.
 
 #[cfg_attr(not(target_arch = "x86_64"), path = "avx2_disabled.rs")]
 mod avx2;
@@ -13,12 +13,12 @@ mod bits;
 mod block;
 mod color;
 mod error;
-mod exif;
 mod header;
 mod huffman;
 mod idct;
 mod index;
 mod kernels;
+mod noting;
 mod plan;
 mod progressive;
 mod scan;
@@ -126,6 +126,47 @@ impl Decoder {
         options: &DecodeOptions<'_>,
         out: &mut PixelBuf,
     ) -> Result<(), JpegError> {
+        self.decode_noting(parsed, options, None, out)
+    }
+
+    /// As [`Self::decode_parsed`], and makes `index` one of the whole picture on the way, with entry points `spacing`
+    /// MCUs apart: the entropy-coded data outside the region is read past once for that, so this costs less than
+    /// [`Self::index_every`] and a decode. `false` when there is no index: the picture is of several scans, too large
+    /// for one, or damaged outside the region. The contents of `index` are then unspecified.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_indexing(
+        &mut self,
+        parsed: &Parsed<'_>,
+        options: &DecodeOptions<'_>,
+        spacing: u16,
+        index: &mut EntropyIndex,
+        out: &mut PixelBuf,
+    ) -> Result<bool, JpegError> {
+        let begun = !is_gathered(parsed)
+            && Plan::new(&parsed.frame, options.region, options.scale)
+                .and_then(|plan| index.begin(parsed, &plan, spacing))
+                .is_ok();
+        if begun
+            && self
+                .decode_noting(parsed, options, Some(&mut *index), out)
+                .is_ok()
+        {
+            return Ok(index.is_whole());
+        }
+        // Without stops, whole restart intervals are passed unseen: the picture may be good enough for the region.
+        self.decode_noting(parsed, options, None, out)?;
+        Ok(false)
+    }
+
+    fn decode_noting(
+        &mut self,
+        parsed: &Parsed<'_>,
+        options: &DecodeOptions<'_>,
+        note: Option<&mut EntropyIndex>,
+        out: &mut PixelBuf,
+    ) -> Result<(), JpegError> {
         let frame = &parsed.frame;
         let (width, height) = (parsed.header.width, parsed.header.height);
         if u64::from(width) * u64::from(height) > options.max_pixels {
@@ -171,6 +212,23 @@ impl Decoder {
             stage.steps[component] = steps(&parsed.tables, frame, component, parsed.scan.at)?;
         }
         let (blocks, mut cursor) = open(parsed, &plan, &mut self.slots, &mut self.bytes, true)?;
+        if let Some(index) = note {
+            for row in plan.rows.clone() {
+                noting::decode_row(
+                    &mut cursor,
+                    &blocks,
+                    &stage,
+                    row,
+                    index,
+                    &mut self.bands,
+                    &kernels,
+                )?;
+                self.bands.finish_row(&plan, parsed.model, row, &kernels, out);
+            }
+            // What is wrong behind the region is no business of this decode; the index then stays short.
+            let _ = noting::note_rest(&mut cursor, &blocks, &plan, index, &kernels);
+            return Ok(());
+        }
         for row in plan.rows.clone() {
             let entry = options
                 .index
@@ -184,7 +242,15 @@ impl Decoder {
                 row * plan.mcus_x + plan.columns.start,
                 &kernels,
             )?;
-            sequential::decode_row(&mut cursor, &blocks, &stage, row, &mut self.bands, &kernels)?;
+            let end = plan.columns.end;
+            sequential::decode_to(
+                &mut cursor,
+                &blocks,
+                &stage,
+                (row, end),
+                &mut self.bands,
+                &kernels,
+            )?;
             self.bands.finish_row(&plan, parsed.model, row, &kernels, out);
         }
         Ok(())
@@ -211,15 +277,10 @@ impl Decoder {
             ));
         }
         let plan = Plan::new(&parsed.frame, None, Scale::Full)?;
-        let mut index = EntropyIndex::new(&parsed, &plan, spacing)?;
+        let mut index = EntropyIndex::default();
+        index.begin(&parsed, &plan, spacing)?;
         let (blocks, mut cursor) = open(&parsed, &plan, &mut self.slots, &mut self.bytes, false)?;
-        for row in 0..plan.mcus_y {
-            for column in (0..plan.mcus_x).step_by(index.spacing()) {
-                sequential::skip_to(&mut cursor, &blocks, row * plan.mcus_x + column, &self.kernels)?;
-                index.push(&mut cursor)?;
-            }
-        }
-        sequential::skip_to(&mut cursor, &blocks, plan.mcus_y * plan.mcus_x, &self.kernels)?;
+        noting::note_rest(&mut cursor, &blocks, &plan, &mut index, &self.kernels)?;
         Ok(index)
     }
 }

@@ -54,16 +54,16 @@ pub(super) fn skip_to(
     Ok(())
 }
 
-/// Decodes the plan's columns of MCU row `row` into `bands`; the cursor stands at the first of them.
-pub(super) fn decode_row(
+/// Decodes MCUs of row `row` into `bands`, up to `column`; the cursor stands in the plan's columns of that row.
+pub(super) fn decode_to(
     cursor: &mut Cursor<'_, '_>,
     blocks: &[McuBlock<'_>],
     stage: &Stage<'_>,
-    row: usize,
+    (row, column): (usize, usize),
     bands: &mut Bands,
     kernels: &Kernels,
 ) -> Result<(), JpegError> {
-    let end = row * stage.plan.mcus_x + stage.plan.columns.end;
+    let end = row * stage.plan.mcus_x + column;
     while cursor.mcu < end {
         if cursor.left == 0 {
             cursor.restart()?;

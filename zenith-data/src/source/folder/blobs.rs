@@ -1,12 +1,12 @@
 //! The bytes of a folder's files: requested ahead, opened relative to the root, checked to be ordinary files, read
 //! whole. The system calls are [`zenith_runtime_cpu::io`]'s; nothing here looks into the files.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zenith_runtime_cpu::io::{
     Backend, FileReader, FileReaderOptions, FileRef, IoError, OpenFile, ReadBuffer, open_reader,
@@ -29,6 +29,8 @@ pub struct FolderBlobs {
     index: Arc<FolderIndex>,
     root: OpenFile,
     backend: Backend,
+    /// How the files are really read, as the readers found out.
+    readers: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl FolderBlobs {
@@ -53,6 +55,7 @@ impl FolderBlobs {
             index: Arc::new(index),
             root,
             backend,
+            readers: Arc::default(),
         })
     }
 
@@ -70,6 +73,13 @@ impl Blobs for FolderBlobs {
 
     fn reader(&self) -> Result<Box<dyn BlobReader>> {
         let reader = open_reader(self.backend, AHEAD).map_err(|error| Error::Machine(error.to_string()))?;
+        let mut name = reader.backend().to_owned();
+        if !reader.fallbacks().is_empty() {
+            name += &format!(" ({})", reader.fallbacks().join("; "));
+        }
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.insert(name);
+        drop(readers);
         let options = FileReaderOptions {
             limit: MAX_FILE_BYTES,
             ..FileReaderOptions::default()
@@ -106,7 +116,13 @@ impl Blobs for FolderBlobs {
     }
 
     fn facts(&self) -> Vec<(String, String)> {
-        self.index.facts().to_vec()
+        let mut facts = self.index.facts().to_vec();
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let names: Vec<&str> = readers.iter().map(String::as_str).collect();
+        if !names.is_empty() {
+            facts.push(("files read by".into(), names.join(", ")));
+        }
+        facts
     }
 }
 

@@ -239,13 +239,6 @@ fn bytes_at(array: &dyn Array, row: usize) -> Option<&[u8]> {
     }
 }
 
-/// Whether bytes start as a JPEG, PNG or WebP picture does.
-pub(crate) fn is_picture(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0xFF, 0xD8, 0xFF])
-        || bytes.starts_with(b"\x89PNG\r\n\x1a\n")
-        || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"))
-}
-
 /// The bytes in the first row of a column.
 pub(crate) fn first_bytes(table: &dyn ArrayBlocks, column: usize) -> Result<Option<Vec<u8>>> {
     let first = table.first(column)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 
-use super::blobs::{ArrayBlocks, ColumnBlobs, first_bytes, is_picture};
+use super::blobs::{ArrayBlocks, ColumnBlobs, first_bytes};
 use super::blocks::{Blocks, panic_text};
 use super::columns::MemoryColumn;
 use super::mapping::{Mapped, TableOptions, is_label_name, map};
@@ -16,6 +16,7 @@ use crate::format::arrow_ipc::IpcBlocks;
 use crate::format::batches::BatchBlocks;
 use crate::format::csv::CsvBlocks;
 use crate::format::identity::{combine, file_identity};
+use crate::format::image::is_picture;
 use crate::format::kind::Kind;
 use crate::format::parquet::ParquetBlocks;
 use crate::format::{npy, npz};
