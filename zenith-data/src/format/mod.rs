@@ -4,6 +4,7 @@ pub(crate) mod arrow_columns;
 pub(crate) mod arrow_ipc;
 pub(crate) mod batches;
 pub(crate) mod csv;
+pub(crate) mod exif;
 pub(crate) mod identity;
 pub mod image;
 pub mod jpeg;

@@ -3,7 +3,6 @@
 //! pixels afterwards is for [`crate::transform`].
 
 mod decode;
-mod exif;
 mod jpeg;
 mod orient;
 mod png;

@@ -1,7 +1,8 @@
 //! What a file is and how large the picture in it is, from its first bytes; names play no part. Nothing is decoded.
 
+use super::jpeg;
 use super::{ImageError, ImageInfo, ImageKind, Orientation};
-use super::{exif, jpeg};
+use crate::format::exif;
 use crate::format::jpeg::Parsed;
 
 /// Kind, size and orientation of the picture in `bytes`.
@@ -203,7 +204,9 @@ fn orientation(kind: ImageKind, bytes: &[u8]) -> Orientation {
         ImageKind::WebP if bytes.get(WEBP_CHUNKS..16) == Some(b"VP8X") => webp_chunk(bytes, b"EXIF"),
         ImageKind::WebP | ImageKind::Jpeg => None,
     };
-    exif.and_then(exif::orientation).unwrap_or_default()
+    exif.and_then(exif::orientation)
+        .and_then(Orientation::from_exif)
+        .unwrap_or_default()
 }
 
 fn png_chunk<'a>(bytes: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {

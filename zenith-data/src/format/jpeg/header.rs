@@ -1,7 +1,8 @@
 //! Marker segments: from the start of the file to a start-of-scan, and between scans. No entropy-coded bit is read.
 
+use super::bits;
 use super::error::JpegError;
-use super::{bits, exif};
+use crate::format::exif;
 
 /// Zigzag position of every coefficient, as row * 8 + column.
 pub(super) const ZIGZAG: [u8; 64] = [
@@ -277,7 +278,9 @@ impl<'a> Walker<'a> {
                 }
                 0xE1 => {
                     let (payload, _) = self.payload()?;
-                    self.orientation = self.orientation.or_else(|| exif::orientation(payload));
+                    if payload.starts_with(exif::SIGNATURE) {
+                        self.orientation = self.orientation.or_else(|| exif::orientation(payload));
+                    }
                 }
                 0xEE => {
                     let (payload, _) = self.payload()?;

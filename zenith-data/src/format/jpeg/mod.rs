@@ -13,7 +13,6 @@ mod bits;
 mod block;
 mod color;
 mod error;
-mod exif;
 mod header;
 mod huffman;
 mod idct;

@@ -1,14 +1,15 @@
-//! The orientation in a block of EXIF data; nothing else of it is read.
-
-use super::Orientation;
+//! The orientation in a block of EXIF data, wherever a format keeps it; nothing else of it is read.
 
 /// Tag of the orientation in the first directory.
 const TAG: u16 = 0x0112;
 
-/// The orientation that EXIF data (a TIFF structure, with or without the `Exif\0\0` before it) asks for. `None` where
-/// it has none or is malformed.
-pub(super) fn orientation(data: &[u8]) -> Option<Orientation> {
-    let data = data.strip_prefix(b"Exif\0\0").unwrap_or(data);
+/// What precedes EXIF data in a JPEG's application segment.
+pub(crate) const SIGNATURE: &[u8] = b"Exif\0\0";
+
+/// The orientation 1..=8 that EXIF data (a TIFF structure, with or without the signature before it) asks for. `None`
+/// where it has none or is malformed, which is no reason to refuse the picture.
+pub(crate) fn orientation(data: &[u8]) -> Option<u8> {
+    let data = data.strip_prefix(SIGNATURE).unwrap_or(data);
     let little = match data.get(..4)? {
         b"II*\0" => true,
         b"MM\0*" => false,
@@ -39,7 +40,8 @@ pub(super) fn orientation(data: &[u8]) -> Option<Orientation> {
     (u16_at(entry + 2)? == 3 && u32_at(entry + 4)? == 1)
         .then(|| u16_at(entry + 8))
         .flatten()
-        .and_then(|value| Orientation::from_exif(u8::try_from(value).ok()?))
+        .and_then(|value| u8::try_from(value).ok())
+        .filter(|value| (1..=8).contains(value))
 }
 
 #[cfg(test)]
@@ -71,14 +73,24 @@ mod tests {
         for little in [false, true] {
             for value in 1..=8 {
                 let data = block(little, value);
-                let expected = Orientation::from_exif(value as u8);
-                assert!(expected.is_some());
+                let expected = Some(value as u8);
                 assert_eq!(orientation(&data), expected);
                 assert_eq!(orientation(&[b"Exif\0\0", &data[..]].concat()), expected);
             }
             assert_eq!(orientation(&block(little, 9)), None);
             assert_eq!(orientation(&block(little, 0)), None);
         }
+    }
+
+    #[test]
+    fn an_orientation_of_several_values_or_another_type_is_none() {
+        let mut data = block(true, 6);
+        let entry = data.len() - 12;
+        data[entry + 4] = 2;
+        assert_eq!(orientation(&data), None, "two values");
+        let mut data = block(true, 6);
+        data[entry + 2] = 4;
+        assert_eq!(orientation(&data), None, "of 32 bits");
     }
 
     #[test]
