@@ -1,12 +1,15 @@
-//! The orientation in a block of EXIF data; nothing else of it is read.
+//! The orientation in a block of EXIF data, wherever a format keeps it; nothing else of it is read.
 
 /// Tag of the orientation in the first directory.
 const TAG: u16 = 0x0112;
 
-/// The orientation 1..=8 that EXIF data (a TIFF structure, with or without the `Exif\0\0` before it) asks for. `None`
-/// where it has none or is malformed, which is no reason to refuse a picture.
-pub(super) fn orientation(data: &[u8]) -> Option<u8> {
-    let data = data.strip_prefix(b"Exif\0\0").unwrap_or(data);
+/// What precedes EXIF data in a JPEG's application segment.
+pub(crate) const SIGNATURE: &[u8] = b"Exif\0\0";
+
+/// The orientation 1..=8 that EXIF data (a TIFF structure, with or without the signature before it) asks for. `None`
+/// where it has none or is malformed, which is no reason to refuse the picture.
+pub(crate) fn orientation(data: &[u8]) -> Option<u8> {
+    let data = data.strip_prefix(SIGNATURE).unwrap_or(data);
     let little = match data.get(..4)? {
         b"II*\0" => true,
         b"MM\0*" => false,
@@ -77,6 +80,17 @@ mod tests {
             assert_eq!(orientation(&block(little, 9)), None);
             assert_eq!(orientation(&block(little, 0)), None);
         }
+    }
+
+    #[test]
+    fn an_orientation_of_several_values_or_another_type_is_none() {
+        let mut data = block(true, 6);
+        let entry = data.len() - 12;
+        data[entry + 4] = 2;
+        assert_eq!(orientation(&data), None, "two values");
+        let mut data = block(true, 6);
+        data[entry + 2] = 4;
+        assert_eq!(orientation(&data), None, "of 32 bits");
     }
 
     #[test]

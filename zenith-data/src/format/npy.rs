@@ -43,9 +43,12 @@ pub(crate) fn column(bytes: &Bytes, name: &str) -> std::result::Result<MemoryCol
                 .into(),
         );
     }
-    let elements = header.shape.iter().try_fold(1usize, |all, n| all.checked_mul(*n));
-    let expected = elements
-        .and_then(|n| n.checked_mul(header.dtype.size()))
+    // The row first: an array of no rows may still announce rows that no memory holds.
+    let row_stride = shape
+        .iter()
+        .try_fold(header.dtype.size(), |all, n| all.checked_mul(*n));
+    let (row_stride, expected) = row_stride
+        .and_then(|stride| Some((stride, stride.checked_mul(*rows)?)))
         .ok_or_else(|| format!("an array of shape {:?} is larger than memory", header.shape))?;
     let found = bytes.len() - header.data;
     if found < expected {
@@ -62,7 +65,6 @@ pub(crate) fn column(bytes: &Bytes, name: &str) -> std::result::Result<MemoryCol
             .for_each(<[u8]>::reverse);
         data = Bytes::of(swapped);
     }
-    let row_stride = shape.iter().product::<usize>() * header.dtype.size();
     Ok(MemoryColumn {
         name: name.to_owned(),
         dtype: header.dtype,
@@ -193,9 +195,15 @@ pub(crate) mod tests {
         assert!(error(npy("<U5", false, "(2,)", &[0; 40])).contains("<U5"));
         assert!(error(npy("<f4", false, "()", &[0; 4])).contains("no rows"));
         assert!(error(b"\x93NUMPY\x01\0\xff".to_vec()).contains("cut off"));
-        assert!(
-            error(npy("<f8", false, "(99999999999999, 99999999999)", &[])).contains("larger than memory")
-        );
+        for shape in [
+            "(99999999999999, 99999999999)",
+            "(0, 99999999999999, 99999999999)",
+        ] {
+            assert!(
+                error(npy("<f8", false, shape, &[])).contains("larger than memory"),
+                "{shape}"
+            );
+        }
     }
 
     proptest! {

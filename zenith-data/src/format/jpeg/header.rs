@@ -278,8 +278,7 @@ impl<'a> Walker<'a> {
                 }
                 0xE1 => {
                     let (payload, _) = self.payload()?;
-                    // Segments of this kind hold other things than EXIF, too.
-                    if payload.starts_with(b"Exif\0\0") {
+                    if payload.starts_with(exif::SIGNATURE) {
                         self.orientation = self.orientation.or_else(|| exif::orientation(payload));
                     }
                 }

@@ -4,7 +4,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::index::{Dir, FileIndex};
+use super::index::{Dir, FileIndex, class_order};
 use crate::source::cache_dir::CacheDir;
 
 const KIND: &str = "files";
@@ -74,7 +74,7 @@ fn decode(root: &Path, bytes: &[u8]) -> Option<FileIndex> {
     (bytes.0.is_empty() && is_consistent(&index)).then_some(index)
 }
 
-/// Whether every name can be cut out of the table.
+/// Whether every name can be cut out of the table, and its directories are in the order that classes are numbered by.
 fn is_consistent(index: &FileIndex) -> bool {
     let ascending = |key: fn(&Dir) -> u64| index.dirs.is_sorted_by_key(key);
     let Some((first, last)) = index.dirs.first().zip(index.dirs.last()) else {
@@ -84,6 +84,9 @@ fn is_consistent(index: &FileIndex) -> bool {
         && first.names_at == 0
         && ascending(|dir| dir.first)
         && ascending(|dir| dir.names_at)
+        && index
+            .dirs
+            .is_sorted_by(|a, b| class_order(&a.path) <= class_order(&b.path))
         && last.first <= index.len()
         && last.names_at <= index.names.len() as u64
         && (0..index.dirs.len()).all(|dir| {
@@ -144,6 +147,24 @@ mod tests {
                 }
                 listing
             })
+    }
+
+    #[test]
+    fn directories_out_of_order_are_refused() {
+        let named = |path: &[u8]| Dir {
+            path: path.into(),
+            modified: 0,
+            first: 0,
+            names_at: 0,
+            ignored: 0,
+            tables: 0,
+        };
+        let mut index = FileIndex::new(Path::new("/data"));
+        index.dirs = vec![named(b""), named(b"a"), named(b"a/b")];
+        assert!(decode(Path::new("/data"), &encode(&index)).is_some());
+        // The root among the classes would leave later directories without a class.
+        index.dirs.rotate_left(1);
+        assert_eq!(decode(Path::new("/data"), &encode(&index)), None);
     }
 
     proptest! {
