@@ -416,6 +416,12 @@ fn a_column_of_pictures_is_decoded() {
     writer.finish().unwrap();
     let source = source::open(&path.clone().into(), &OpenOptions::default()).unwrap();
     assert_eq!((source.len(), source.blocks()), (3, None), "everything fits");
+    assert!(
+        source
+            .facts()
+            .iter()
+            .any(|(name, _)| name == "pictures held in memory")
+    );
     let mut filled = fill(&*source, &[1, 0, 2]);
     let error = filled.pop().unwrap().unwrap_err();
     assert!(error.reason.contains("found a GIF picture"), "{error}");

@@ -49,8 +49,11 @@ class Loader:
         rank: this process; from torch.distributed or RANK if None.
         world_size: number of processes; from torch.distributed or WORLD_SIZE if None.
         on_error: ``"raise"`` a bad sample's error in its turn, or ``"skip"`` it, counted and listed in the report.
-        memory_budget: bytes of decoded rows a table may hold; a larger one is streamed.
-        cache: ``"index"`` or ``"memory"`` for pictures; see the guide on caches.
+        memory_budget: bytes of decoded rows a table may hold, a larger one is streamed; and bytes that ``cache`` may
+            take for pictures, by default half of the available memory.
+        cache: for pictures, ``"index"`` remembers where their data can be entered, so that from the second epoch on
+            (and in later runs) crops skip the decoding outside of them, with the same pixels; ``"memory"`` keeps
+            their files in memory, so that nothing is read again. The report's facts show hits and bytes.
         persistent_workers: accepted; workers always persist.
         worker_init_fn: called in each worker of the Python path.
         timeout: seconds a batch of the Python path may take; 0 for any.

@@ -60,7 +60,7 @@ pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Arc<dyn Source>>
 /// When the options do not fit it.
 pub fn opened(opened: Opened, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     match opened {
-        // The column keeps its blocks within `memory_budget` anyway.
+        // With either cache: the column keeps its blocks within `memory_budget` itself, and reports it.
         Opened::Pictures(column) => pictures(Arc::new(PictureColumn(Arc::new(column))), options),
         Opened::Rows(_) if options.pictures != ImageCache::None => Err(no_pictures(options.pictures)),
         Opened::Rows(_) if options.transform.is_some() => Err(Error::Config(

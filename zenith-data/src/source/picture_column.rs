@@ -46,6 +46,10 @@ impl Blobs for PictureColumn {
     fn fingerprint(&self) -> u64 {
         self.0.fingerprint()
     }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        self.0.facts()
+    }
 }
 
 impl BlobReader for PictureColumn {

@@ -150,6 +150,21 @@ impl ColumnBlobs {
         (budget < total).then(|| (u128::from(self.len()) * u128::from(budget / 2) / u128::from(total)) as u64)
     }
 
+    /// Facts for the report: (name, value).
+    #[must_use]
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let (decoded, hits) = self.cache.counts();
+        let total = self.cache.total();
+        vec![
+            (
+                "pictures held in memory".into(),
+                format!("at most {} of {total} bytes", self.cache.budget().min(total)),
+            ),
+            ("blocks decoded".into(), decoded.to_string()),
+            ("block cache hits".into(), hits.to_string()),
+        ]
+    }
+
     /// A number that changes when the files change.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
