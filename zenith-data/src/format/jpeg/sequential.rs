@@ -33,13 +33,16 @@ pub(super) type DecodeRun = fn(
     &mut Bands,
 ) -> Result<Result<(), BlockError>, JpegError>;
 
-/// Reads past MCUs up to `target`.
+/// Reads past MCUs up to `target`; stays where the cursor is there or beyond already.
 pub(super) fn skip_to(
     cursor: &mut Cursor<'_, '_>,
     blocks: &[McuBlock<'_>],
     target: usize,
     kernels: &Kernels,
 ) -> Result<(), JpegError> {
+    if target <= cursor.mcu {
+        return Ok(());
+    }
     cursor.skip_intervals(target)?;
     while cursor.mcu < target {
         if cursor.left == 0 {
