@@ -216,7 +216,7 @@ def test_imagefolder_is_read_natively_with_the_same_samples(pictures):
 
 
 def test_pictures_of_unequal_size_show_the_line_to_add(pictures, tmp_path):
-    from conftest import photograph, write_folder
+    from photographs import photograph, write_folder
 
     write_folder(tmp_path / "mixed", per_class=2)
     photograph("coffee", (40, 30)).save(tmp_path / "mixed/ant/odd.png")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zenith
 import zenith.torch as zt
-from conftest import descriptors, resident, threads
+from process_facts import descriptors, resident, threads
 from torchvision.transforms import v2
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import zenith.torch as zt
-from conftest import photograph
+from photographs import photograph
 from PIL import Image
 from torchvision import datasets
 from torchvision.transforms import InterpolationMode, v2
