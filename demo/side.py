@@ -19,7 +19,8 @@ import torch
 import model
 
 _TICK = 0.2
-_RESIDENT_STEPS = 8
+# At least so many steps and seconds on the resident batch, after each epoch.
+_RESIDENT_STEPS, _RESIDENT_SECONDS = 8, 0.4
 
 
 # -- the two loaders
@@ -177,10 +178,12 @@ class Side:
         trainer = copy.deepcopy(self._trainer)
         assert trainer is not None
         trainer.step(batch)
+        steps = 0
         begun = time.perf_counter()
-        for _ in range(_RESIDENT_STEPS):
+        while (passed := time.perf_counter() - begun) < _RESIDENT_SECONDS or steps < _RESIDENT_STEPS:
             trainer.step(batch)
-        return (time.perf_counter() - begun) / _RESIDENT_STEPS
+            steps += 1
+        return passed / steps
 
 
 def endless(loader: Any) -> Iterator[Any]:
