@@ -12,9 +12,15 @@ use crate::format::jpeg::EntropyIndex;
 use crate::pixels::{PixelBuf, Region};
 use crate::source::cache_dir::CacheDir;
 
-/// MCUs between entry points: more than a row has, so that each row of MCUs gets one. What a crop then still reads past
-/// is the part of its own rows to its left. `examples/picture_epochs.rs` compares spacings.
-const SPACING: u16 = u16::MAX;
+/// MCUs between entry points where there is room: crops are then decoded a third faster than without an index.
+const CLOSE: u16 = 8;
+/// About what a packed index of that kind takes of a picture of 0.19 megapixels, in bytes.
+const CLOSE_BYTES: u64 = 2100;
+/// Bytes that indexes of that kind may take together.
+const CLOSE_LIMIT: u64 = 256 << 20;
+/// For larger sets: more MCUs than a row has, so that each row gets one entry point; a seventh of the bytes, and half of
+/// the gain. `examples/picture_epochs.rs` measures both.
+const FAR: u16 = u16::MAX;
 
 /// Parts of the arena, each with its own lock.
 const SHARDS: usize = 64;
@@ -38,6 +44,8 @@ pub struct IndexCache {
 pub(super) struct Arena {
     shards: [RwLock<Shard>; SHARDS],
     limit: Limit,
+    /// MCUs between the entry points of new indexes.
+    spacing: u16,
     /// Pictures of the set.
     pub(super) pictures: u64,
     bytes: AtomicU64,
@@ -176,6 +184,10 @@ impl IndexCache {
                 })
             }),
             limit,
+            spacing: match pictures.saturating_mul(CLOSE_BYTES) <= limit.bytes.min(CLOSE_LIMIT) {
+                true => CLOSE,
+                false => FAR,
+            },
             pictures,
             bytes: AtomicU64::new(if fits { table } else { 0 }),
             count: AtomicU64::new(0),
@@ -319,7 +331,7 @@ impl Indexes {
         let entropy = match found {
             Some(()) => Entropy::Use(&self.index),
             None if arena.full.load(Ordering::Relaxed) => Entropy::Plain,
-            None => Entropy::Make(&mut self.index, SPACING),
+            None => Entropy::Make(&mut self.index, arena.spacing),
         };
         let indexed = decoder.decode_with(picture, region, denom, entropy, out)?;
         let counter = match indexed {
