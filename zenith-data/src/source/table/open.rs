@@ -31,7 +31,7 @@ pub enum Opened {
     Pictures(ColumnBlobs),
 }
 
-/// Opens files of one kind as one table, in the order of their names.
+/// Opens files of one kind as one table, in the order given.
 ///
 /// NPY files are rows of one array if they agree in type and shape; if one of them is called as a label is (`y.npy`),
 /// each is a column by its name.
@@ -40,8 +40,7 @@ pub enum Opened {
 /// [`Error::Io`] and [`Error::Source`] with the path for what cannot be read, [`Error::Config`] for options that do not
 /// fit the columns, and for a block that is larger than the memory budget.
 pub fn open_files(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Result<Opened> {
-    let mut paths = paths.to_vec();
-    paths.sort();
+    let paths = paths.to_vec();
     let opened = catch_unwind(AssertUnwindSafe(|| open_sorted(&paths, kind, options)));
     // The decoders of damaged files may panic; that is bad input, not a bug of the caller.
     opened.unwrap_or_else(|panic| {
