@@ -112,16 +112,16 @@ fn many_fillers_share_a_window() {
 }
 
 #[test]
-fn files_are_one_table_in_the_order_of_their_names_and_must_agree() {
+fn files_are_one_table_in_the_order_given_and_must_agree() {
     let folder = tempfile::tempdir().unwrap();
     let whole = numbers(1000);
-    let paths: Vec<PathBuf> = ["c.parquet", "b.parquet", "a.parquet"]
+    let paths: Vec<PathBuf> = ["b.parquet", "c.parquet", "a.parquet"]
         .iter()
         .map(|n| folder.path().join(n))
         .collect();
-    write_parquet(&paths[2], &whole.slice(0, 300), 128);
+    write_parquet(&paths[0], &whole.slice(0, 300), 128);
     write_parquet(&paths[1], &whole.slice(300, 500), 128);
-    write_parquet(&paths[0], &whole.slice(800, 200), 128);
+    write_parquet(&paths[2], &whole.slice(800, 200), 128);
     let source = rows_of(open(&paths, &TableOptions::default()).unwrap());
     assert_numbers(&source, &scattered(1000, 300));
     let other = batch(vec![("f0", Arc::new(Int32Array::from(vec![1])))]);
@@ -301,12 +301,12 @@ fn arrays_are_columns_by_name_or_rows_of_one_table() {
         (vec![4.0, 5.0, 0.0, 1.0], vec![9, 7])
     );
     fs::write(path("b.npy"), npy("<f8", "(1, 2)", &doubles[..16])).unwrap();
-    let source = rows_of(open(&[path("x.npy"), path("b.npy")], &TableOptions::default()).unwrap());
+    let source = rows_of(open(&[path("b.npy"), path("x.npy")], &TableOptions::default()).unwrap());
     assert_eq!(source.len(), 4);
     assert_eq!(
         floats(&fill(&source, &[3, 0]).unwrap()[0]),
         [4.0, 5.0, 0.0, 1.0],
-        "b comes before x"
+        "b was given before x"
     );
     fs::write(path("x.npy"), npy("<f8", "(3, 2)", &doubles[..40])).unwrap();
     assert!(error_of(&path("x.npy"), &TableOptions::default()).contains("cut off"));
