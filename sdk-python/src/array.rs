@@ -27,10 +27,7 @@ unsafe impl Sync for Array {}
 
 impl Array {
     pub(crate) fn of(batch: &Batch, field: usize) -> Self {
-        Self {
-            view: batch.array(field),
-            lease: Arc::clone(batch.lease()),
-        }
+        Self { view: batch.array(field), lease: Arc::clone(batch.lease()) }
     }
 }
 

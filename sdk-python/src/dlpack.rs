@@ -58,11 +58,7 @@ const fn data_type(dtype: DType) -> DataType {
         DType::Float16 | DType::Float32 | DType::Float64 => 2,
         DType::Bool => 6,
     };
-    DataType {
-        code,
-        bits: dtype.size() as u8 * 8,
-        lanes: 1,
-    }
+    DataType { code, bits: dtype.size() as u8 * 8, lanes: 1 }
 }
 
 /// Frees a tensor that a consumer is done with; the memory goes back to its pool with the last lease.
@@ -93,10 +89,7 @@ pub(crate) fn capsule<'py>(
     let mut managed = Box::new(Managed {
         tensor: Tensor {
             data: view.pointer.cast(),
-            device: Device {
-                kind: DEVICE_CPU,
-                id: 0,
-            },
+            device: Device { kind: DEVICE_CPU, id: 0 },
             dimensions: shape.len() as i32,
             dtype: data_type(view.dtype),
             shape: ptr::null_mut(),

@@ -21,17 +21,8 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
 fn build(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
     let class = py.import("zenith._errors")?.getattr(class)?;
     let facts = PyDict::new(py);
-    facts.set_item(
-        "path",
-        error.path().map(|path| path.to_string_lossy().into_owned()),
-    )?;
-    if let Error::Sample(SampleError {
-        sample,
-        offset,
-        reason,
-        ..
-    }) = error
-    {
+    facts.set_item("path", error.path().map(|path| path.to_string_lossy().into_owned()))?;
+    if let Error::Sample(SampleError { sample, offset, reason, .. }) = error {
         facts.set_item("sample", sample)?;
         facts.set_item("offset", offset)?;
         facts.set_item("reason", reason)?;

@@ -30,12 +30,7 @@ impl Loader {
         let schema = pipeline.source().schema();
         let names = schema.fields.iter().map(|field| field.name.clone()).collect();
         let shape = schema.shape;
-        Self {
-            pipeline: Mutex::new(Some(pipeline)),
-            names,
-            shape,
-            beginnings: AtomicU64::new(0),
-        }
+        Self { pipeline: Mutex::new(Some(pipeline)), names, shape, beginnings: AtomicU64::new(0) }
     }
 
     fn batches(slf: &Bound<'_, Self>, convert: Convert) -> Batches {
@@ -66,15 +61,13 @@ impl Loader {
         let outcome = py.detach(|| {
             let mut guard = self.lock();
             let pipeline = guard.as_mut()?;
-            Some(
-                pipeline.next_while(&mut || match Python::attach(|py| py.check_signals()) {
-                    Ok(()) => true,
-                    Err(raised) => {
-                        signal = Some(raised);
-                        false
-                    }
-                }),
-            )
+            Some(pipeline.next_while(&mut || match Python::attach(|py| py.check_signals()) {
+                Ok(()) => true,
+                Err(raised) => {
+                    signal = Some(raised);
+                    false
+                }
+            }))
         });
         match (outcome.ok_or_else(|| closed(py))?, signal) {
             (Err(Error::Interrupted), Some(raised)) => Err(raised),
@@ -143,37 +136,20 @@ impl Loader {
             let old = pipeline.spec();
             let cut = match (ends, &old.cut) {
                 (Some(ends), _) => Cut::Listed(Arc::from(ends)),
-                (
-                    None,
-                    Cut::Even {
-                        batch_size,
-                        drop_last,
-                        ..
-                    },
-                ) => Cut::Even {
-                    batch_size: *batch_size,
-                    rank: 0,
-                    world: 1,
-                    drop_last: *drop_last,
-                },
+                (None, Cut::Even { batch_size, drop_last, .. }) => {
+                    Cut::Even { batch_size: *batch_size, rank: 0, world: 1, drop_last: *drop_last }
+                }
                 (None, cut) => cut.clone(),
             };
             let order = OrderSpec::Listed(Arc::from(order));
-            let spec = StreamSpec {
-                order,
-                cut,
-                samples,
-                seed: old.seed,
-            };
+            let spec = StreamSpec { order, cut, samples, seed: old.seed };
             pipeline.begin_with(spec, place_of(place))
         })
     }
 
     /// The place behind the last batch taken: (epoch, cursor).
     fn place(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
-        self.with(py, |pipeline| {
-            Ok((pipeline.place().epoch, pipeline.place().cursor))
-        })
+        self.with(py, |pipeline| Ok((pipeline.place().epoch, pipeline.place().cursor)))
     }
 
     /// Batches from a place to the end of its epoch, on this rank.
@@ -194,12 +170,7 @@ impl Loader {
     /// The counters, as a dict of numbers.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (counters, pool, (workers, depth), facts) = self.with(py, |pipeline| {
-            Ok((
-                pipeline.snapshot(),
-                pipeline.pool().stats(),
-                pipeline.size(),
-                pipeline.source().facts(),
-            ))
+            Ok((pipeline.snapshot(), pipeline.pool().stats(), pipeline.size(), pipeline.source().facts()))
         })?;
         let dict = PyDict::new(py);
         for (name, value) in [
@@ -229,15 +200,9 @@ impl Loader {
     /// Skipped samples in the order of the stream: [(sample, path or None, reason)].
     fn skipped(&self, py: Python<'_>) -> PyResult<Vec<(u64, Option<String>, String)>> {
         let row = |error: SampleError| {
-            (
-                error.sample,
-                error.path.map(|path| path.to_string_lossy().into_owned()),
-                error.reason,
-            )
+            (error.sample, error.path.map(|path| path.to_string_lossy().into_owned()), error.reason)
         };
-        self.with(py, |pipeline| {
-            Ok(pipeline.skipped().into_iter().map(row).collect())
-        })
+        self.with(py, |pipeline| Ok(pipeline.skipped().into_iter().map(row).collect()))
     }
 
     /// Stops and joins the workers. Batches that were handed out stay valid.
@@ -286,9 +251,7 @@ impl Batches {
                 convert.bind(py).call1((capsule,))
             }),
             Convert::Array(convert) => loader.assemble(py, fields, |field| {
-                convert
-                    .bind(py)
-                    .call1((Bound::new(py, Array::of(&batch, field))?,))
+                convert.bind(py).call1((Bound::new(py, Array::of(&batch, field))?,))
             }),
         };
         assembled.map(Some)

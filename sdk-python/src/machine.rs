@@ -21,10 +21,7 @@ pub(crate) fn topology(py: Python<'_>, root: Option<PathBuf>) -> PyResult<String
         Some(root) => Topology::read(root),
         None => Topology::host(),
     };
-    let topology = py
-        .detach(read)
-        .map_err(|error| Error::Machine(error.to_string()))
-        .into_python(py)?;
+    let topology = py.detach(read).map_err(|error| Error::Machine(error.to_string())).into_python(py)?;
     serde_json::to_string(&topology).map_err(|error| to_python(py, &Error::Machine(error.to_string())))
 }
 

@@ -96,11 +96,8 @@ fn transform(ops: &[Op]) -> zenith_data::Result<Option<Plan>> {
 pub(crate) fn open_paths(py: Python<'_>, mut paths: Vec<PathBuf>, options: &str) -> PyResult<Source> {
     let open_them = || {
         let options = Options::parse(options)?.open_options()?;
-        let spec = if paths.len() == 1 {
-            SourceSpec::Path(paths.remove(0))
-        } else {
-            SourceSpec::Paths(paths)
-        };
+        let spec =
+            if paths.len() == 1 { SourceSpec::Path(paths.remove(0)) } else { SourceSpec::Paths(paths) };
         Source::new(open(&spec, &options)?)
     };
     py.detach(open_them).into_python(py)
@@ -159,10 +156,7 @@ pub(crate) fn open_arrow(py: Python<'_>, table: &Bound<'_, PyAny>, options: &str
         let batches = RecordBatchStreamReader::try_new(stream).map_err(broken)?;
         let batches = batches.collect::<Result<Vec<_>, _>>().map_err(broken)?;
         let options = Options::parse(options)?.open_options()?;
-        Source::new(opened(
-            TableSource::from_record_batches(batches, &options.table)?,
-            &options,
-        )?)
+        Source::new(opened(TableSource::from_record_batches(batches, &options.table)?, &options)?)
     };
     py.detach(read).into_python(py)
 }

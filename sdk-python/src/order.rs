@@ -33,10 +33,7 @@ impl Order {
     #[pyo3(signature = (samples, arguments, weights=None))]
     fn new(py: Python<'_>, samples: u64, arguments: &str, weights: Option<Vec<f64>>) -> PyResult<Self> {
         let spec = OrderArguments::parse(py, arguments)?.spec(samples, None, weights.as_deref());
-        Ok(Self {
-            spec: spec.into_python(py)?,
-            plan: Mutex::new(None),
-        })
+        Ok(Self { spec: spec.into_python(py)?, plan: Mutex::new(None) })
     }
 
     /// The same cut over the user's own order of one epoch.
@@ -44,40 +41,20 @@ impl Order {
     fn listed(&self, order: Vec<u64>, ends: Option<Vec<u64>>) -> Self {
         let cut = match (ends, &self.spec.cut) {
             (Some(ends), _) => Cut::Listed(Arc::from(ends)),
-            (
-                None,
-                Cut::Even {
-                    batch_size,
-                    drop_last,
-                    ..
-                },
-            ) => Cut::Even {
-                batch_size: *batch_size,
-                rank: 0,
-                world: 1,
-                drop_last: *drop_last,
-            },
+            (None, Cut::Even { batch_size, drop_last, .. }) => {
+                Cut::Even { batch_size: *batch_size, rank: 0, world: 1, drop_last: *drop_last }
+            }
             (None, cut) => cut.clone(),
         };
         let order = OrderSpec::Listed(Arc::from(order));
-        Self {
-            spec: StreamSpec {
-                order,
-                cut,
-                ..self.spec.clone()
-            },
-            plan: Mutex::new(None),
-        }
+        Self { spec: StreamSpec { order, cut, ..self.spec.clone() }, plan: Mutex::new(None) }
     }
 
     /// The batch that begins at a place: (indices, cursor behind it), or `None` at the end of the epoch.
     fn batch(&self, epoch: u64, cursor: u64) -> Option<(Vec<u64>, u64)> {
         let plan = self.plan(epoch);
         let step = plan.step(cursor)?;
-        Some((
-            step.positions.map(|position| plan.key(position).sample).collect(),
-            step.next,
-        ))
+        Some((step.positions.map(|position| plan.key(position).sample).collect(), step.next))
     }
 
     /// Batches from a place to the end of its epoch.

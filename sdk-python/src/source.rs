@@ -60,10 +60,7 @@ impl OrderArguments {
                 weights: Arc::new(Weights::new(weights)?),
                 draws: self.draws.unwrap_or(samples),
             },
-            (None, true, Some((ends, window))) => OrderSpec::Blocks {
-                ends: Arc::from(ends),
-                window,
-            },
+            (None, true, Some((ends, window))) => OrderSpec::Blocks { ends: Arc::from(ends), window },
             (None, true, None) => OrderSpec::Shuffled,
             (None, false, _) => OrderSpec::Sequential,
         };
@@ -73,12 +70,7 @@ impl OrderArguments {
             world: self.world_size,
             drop_last: self.drop_last,
         };
-        Ok(StreamSpec {
-            order,
-            cut,
-            samples,
-            seed: self.seed,
-        })
+        Ok(StreamSpec { order, cut, samples, seed: self.seed })
     }
 }
 
@@ -136,53 +128,23 @@ impl Source {
             node: None,
         })
         .map_err(|error| Error::Machine(error.to_string()))?;
-        Ok(Self {
-            samples,
-            single: Single {
-                schema,
-                layout,
-                pool,
-                fillers: Mutex::new(Vec::new()),
-            },
-        })
+        Ok(Self { samples, single: Single { schema, layout, pool, fillers: Mutex::new(Vec::new()) } })
     }
 
     fn read(&self, key: SampleKey) -> zenith_data::Result<Batch> {
         let single = &self.single;
-        let pop = || {
-            single
-                .fillers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop()
-        };
+        let pop = || single.fillers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut filler = match pop() {
             Some(filler) => filler,
             None => self.samples.filler()?,
         };
-        let mut lease = single
-            .pool
-            .lease()
-            .map_err(|error| Error::Machine(error.to_string()))?;
+        let mut lease = single.pool.lease().map_err(|error| Error::Machine(error.to_string()))?;
         let mut slots = Slots::of(lease.as_mut_slice(), &single.layout, 1);
         let outcome = filler.fill(&[key], &mut slots, &mut Spent::default());
-        single
-            .fillers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(filler);
+        single.fillers.lock().unwrap_or_else(PoisonError::into_inner).push(filler);
         outcome.map_err(|(_, error)| Error::Sample(error))?;
-        let place = Place {
-            epoch: key.epoch,
-            cursor: 0,
-        };
-        Ok(Batch::new(
-            lease,
-            Arc::clone(&single.layout),
-            Arc::clone(&single.schema),
-            1,
-            place,
-        ))
+        let place = Place { epoch: key.epoch, cursor: 0 };
+        Ok(Batch::new(lease, Arc::clone(&single.layout), Arc::clone(&single.schema), 1, place))
     }
 }
 
@@ -195,9 +157,7 @@ impl Source {
         let run: RunArguments =
             serde_json::from_str(run).map_err(|error| config_error(py, error.to_string()))?;
         let blocks = self.samples.blocks();
-        let spec = order
-            .spec(self.samples.len(), blocks, weights.as_deref())
-            .into_python(py)?;
+        let spec = order.spec(self.samples.len(), blocks, weights.as_deref()).into_python(py)?;
         let machine = machine(run.workers).into_python(py)?;
         let config = PipelineConfig {
             batch_size: run.largest_batch.unwrap_or(order.batch_size as usize),
@@ -209,9 +169,7 @@ impl Source {
             cpus: machine.cpus,
         };
         let samples = Arc::clone(&self.samples);
-        let pipeline = py
-            .detach(|| Pipeline::new(samples, spec, config))
-            .into_python(py)?;
+        let pipeline = py.detach(|| Pipeline::new(samples, spec, config)).into_python(py)?;
         Ok(Loader::new(pipeline))
     }
 
@@ -221,18 +179,8 @@ impl Source {
             let text = format!("sample {index} of {}", self.samples.len());
             return Err(pyo3::exceptions::PyIndexError::new_err(text));
         }
-        let batch = py
-            .detach(|| {
-                self.read(SampleKey {
-                    sample: index,
-                    seed,
-                    epoch,
-                })
-            })
-            .into_python(py)?;
-        Ok((0..batch.schema().fields.len())
-            .map(|field| Array::of(&batch, field))
-            .collect())
+        let batch = py.detach(|| self.read(SampleKey { sample: index, seed, epoch })).into_python(py)?;
+        Ok((0..batch.schema().fields.len()).map(|field| Array::of(&batch, field)).collect())
     }
 
     /// The samples at `indices`, in that order.
@@ -261,10 +209,7 @@ impl Source {
     #[getter]
     fn fields(&self) -> Vec<(String, &'static str, Vec<usize>)> {
         let fields = &self.samples.schema().fields;
-        fields
-            .iter()
-            .map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone()))
-            .collect()
+        fields.iter().map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone())).collect()
     }
 
     /// Facts about the source: [(name, value)].

@@ -4,11 +4,7 @@ mod tidy;
 
 use std::process::ExitCode;
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a chore reports to its user"
-)]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore reports to its user")]
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() != Some("tidy") {
         eprintln!("usage: cargo run -p xtask -- tidy");

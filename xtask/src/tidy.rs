@@ -25,61 +25,30 @@ const ABSENT: [(&str, &[&str], &str); 2] = [
         &["pyo3", "tokio", "arrow-array", "parquet", "cudarc"],
         "the machine knows no Python, tokio, Arrow or CUDA",
     ),
-    (
-        "zenith-data",
-        &["pyo3", "tokio", "cudarc"],
-        "the data plane knows no Python, tokio or CUDA",
-    ),
+    ("zenith-data", &["pyo3", "tokio", "cudarc"], "the data plane knows no Python, tokio or CUDA"),
 ];
 
 /// Names that say nothing about what is inside.
-const DRAWERS: [&str; 6] = [
-    "utils.rs",
-    "util.rs",
-    "common.rs",
-    "helpers.rs",
-    "helper.rs",
-    "misc.rs",
-];
+const DRAWERS: [&str; 6] = ["utils.rs", "util.rs", "common.rs", "helpers.rs", "helper.rs", "misc.rs"];
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_path_buf)
-        .unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
 /// Every fault, a line each.
 pub(crate) fn all(root: &Path) -> Vec<String> {
-    [
-        dependencies(root),
-        heads(root),
-        sizes(root),
-        lints(root),
-        drawers(root),
-    ]
-    .concat()
+    [dependencies(root), heads(root), sizes(root), lints(root), drawers(root)].concat()
 }
 
 fn manifest(path: &Path) -> toml::Table {
-    fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default()
+    fs::read_to_string(path).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 fn members(root: &Path) -> Vec<String> {
     let workspace = manifest(&root.join("Cargo.toml"));
-    let members = workspace
-        .get("workspace")
-        .and_then(|w| w.get("members"))
-        .and_then(|m| m.as_array());
-    members
-        .into_iter()
-        .flatten()
-        .filter_map(|m| m.as_str().map(str::to_owned))
-        .collect()
+    let members = workspace.get("workspace").and_then(|w| w.get("members")).and_then(|m| m.as_array());
+    members.into_iter().flatten().filter_map(|m| m.as_str().map(str::to_owned)).collect()
 }
 
 fn dependencies(root: &Path) -> Vec<String> {
@@ -87,15 +56,9 @@ fn dependencies(root: &Path) -> Vec<String> {
     for member in members(root) {
         let table = manifest(&root.join(&member).join("Cargo.toml"));
         let names = table.get("dependencies").and_then(|d| d.as_table());
-        let names: Vec<&str> = names
-            .into_iter()
-            .flat_map(|d| d.keys())
-            .map(String::as_str)
-            .collect();
+        let names: Vec<&str> = names.into_iter().flat_map(|d| d.keys()).map(String::as_str).collect();
         let Some((_, allowed)) = EDGES.iter().find(|(from, _)| *from == member) else {
-            faults.push(format!(
-                "{member}: say in xtask/src/tidy.rs what it may depend on"
-            ));
+            faults.push(format!("{member}: say in xtask/src/tidy.rs what it may depend on"));
             continue;
         };
         for name in names.iter().filter(|name| name.starts_with("zenith-")) {
@@ -118,11 +81,7 @@ fn heads(root: &Path) -> Vec<String> {
         !text.trim_start().starts_with("//!")
     };
     let fault = |path: &PathBuf| format!("{}: begin with `//!` and what the file is for", shown(root, path));
-    sources(root, "rs")
-        .iter()
-        .filter(|path| headless(path))
-        .map(fault)
-        .collect()
+    sources(root, "rs").iter().filter(|path| headless(path)).map(fault).collect()
 }
 
 fn sizes(root: &Path) -> Vec<String> {
@@ -131,10 +90,8 @@ fn sizes(root: &Path) -> Vec<String> {
         let lines = fs::read_to_string(&path).unwrap_or_default().lines().count();
         let is_test = path.components().any(|part| part.as_os_str() == "tests");
         if lines > LONGEST && !is_test {
-            faults.push(format!(
-                "{}: {lines} lines; split it by meaning below {LONGEST}",
-                shown(root, &path)
-            ));
+            faults
+                .push(format!("{}: {lines} lines; split it by meaning below {LONGEST}", shown(root, &path)));
         }
     }
     faults
@@ -143,25 +100,14 @@ fn sizes(root: &Path) -> Vec<String> {
 fn lints(root: &Path) -> Vec<String> {
     let inherits = |member: &String| {
         let table = manifest(&root.join(member).join("Cargo.toml"));
-        table
-            .get("lints")
-            .and_then(|l| l.get("workspace"))
-            .and_then(toml::Value::as_bool)
-            == Some(true)
+        table.get("lints").and_then(|l| l.get("workspace")).and_then(toml::Value::as_bool) == Some(true)
     };
     let fault = |member: &String| format!("{member}: inherit the lints ([lints] workspace = true)");
-    members(root)
-        .iter()
-        .filter(|member| !inherits(member))
-        .map(fault)
-        .collect()
+    members(root).iter().filter(|member| !inherits(member)).map(fault).collect()
 }
 
 fn drawers(root: &Path) -> Vec<String> {
-    let is_drawer = |path: &&PathBuf| {
-        path.file_name()
-            .is_some_and(|name| DRAWERS.iter().any(|d| name == *d))
-    };
+    let is_drawer = |path: &&PathBuf| path.file_name().is_some_and(|name| DRAWERS.iter().any(|d| name == *d));
     let fault = |path: &PathBuf| format!("{}: name it by what is inside", shown(root, path));
     sources(root, "rs").iter().filter(is_drawer).map(fault).collect()
 }
@@ -206,11 +152,7 @@ mod tests {
         let dir = tempfile();
         let crate_dir = dir.join("zenith-data");
         fs::create_dir_all(crate_dir.join("src")).unwrap();
-        fs::write(
-            dir.join("Cargo.toml"),
-            "[workspace]\nmembers = [\"zenith-data\"]\n",
-        )
-        .unwrap();
+        fs::write(dir.join("Cargo.toml"), "[workspace]\nmembers = [\"zenith-data\"]\n").unwrap();
         fs::write(
             crate_dir.join("Cargo.toml"),
             "[package]\nname = \"zenith-data\"\n[dependencies]\nzenith-cli = \"1\"\npyo3 = \"1\"\n",
@@ -218,14 +160,7 @@ mod tests {
         .unwrap();
         fs::write(crate_dir.join("src/utils.rs"), "fn f() {}\n".repeat(LONGEST + 1)).unwrap();
         let faults = all(&dir).join("\n");
-        for part in [
-            "zenith-cli",
-            "pyo3",
-            "//!",
-            "601 lines",
-            "inherit the lints",
-            "by what is inside",
-        ] {
+        for part in ["zenith-cli", "pyo3", "//!", "601 lines", "inherit the lints", "by what is inside"] {
             assert!(faults.contains(part), "{part:?} is not among:\n{faults}");
         }
         fs::remove_dir_all(dir).unwrap();

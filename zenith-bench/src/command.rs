@@ -90,20 +90,10 @@ fn execute(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Task::Quick => (all(), Sizes::QUICK, 3, 0.15),
         Task::Run { names } => (chosen(names)?, Sizes::FULL, 9, 2.0),
     };
-    let Options {
-        seconds: wanted,
-        out: folder,
-        pictures,
-    } = &command.options;
-    let effort = Effort {
-        seconds: wanted.unwrap_or(seconds),
-        rounds,
-    };
-    let progress: Box<dyn Write> = if io::stderr().is_terminal() {
-        Box::new(io::stderr())
-    } else {
-        Box::new(io::sink())
-    };
+    let Options { seconds: wanted, out: folder, pictures } = &command.options;
+    let effort = Effort { seconds: wanted.unwrap_or(seconds), rounds };
+    let progress: Box<dyn Write> =
+        if io::stderr().is_terminal() { Box::new(io::stderr()) } else { Box::new(io::sink()) };
     let mut record = Record::begin(effort);
     let mut bench = Bench::new(effort, sizes, pictures.clone(), progress);
     for scenario in chosen {
@@ -117,12 +107,7 @@ fn execute(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
     }
     record.pictures = bench.data();
     write(&record, folder)?;
-    writeln!(
-        out,
-        "{} and {}",
-        folder.join(RECORD).display(),
-        folder.join(PAGE).display()
-    )?;
+    writeln!(out, "{} and {}", folder.join(RECORD).display(), folder.join(PAGE).display())?;
     Ok(())
 }
 

@@ -58,11 +58,7 @@ impl<'a> Contender<'a> {
         name: impl Into<String>,
         work: impl FnMut(u64) -> Result<Done, Failure> + 'a,
     ) -> Self {
-        Self {
-            name: name.into(),
-            side,
-            work: Box::new(work),
-        }
+        Self { name: name.into(), side, work: Box::new(work) }
     }
 
     pub(crate) fn ours(name: impl Into<String>, work: impl FnMut(u64) -> Result<Done, Failure> + 'a) -> Self {
@@ -235,10 +231,7 @@ impl<'a> Running<'a> {
             .into());
         }
         let Cost { wall, cpu } = done.took.unwrap_or(whole);
-        Ok(Cost {
-            wall: wall / units as f64,
-            cpu: cpu / units as f64,
-        })
+        Ok(Cost { wall: wall / units as f64, cpu: cpu / units as f64 })
     }
 }
 
@@ -252,22 +245,13 @@ impl Race<'_> {
         let share = effort.seconds / rounds as f64;
         let mut all = Vec::new();
         for contender in self.contenders {
-            write!(
-                progress,
-                "\r\x1b[K  {}: warming up {}",
-                self.title, contender.name
-            )?;
+            write!(progress, "\r\x1b[K  {}: warming up {}", self.title, contender.name)?;
             progress.flush()?;
             all.push(Running::warmed_up(contender, share)?);
         }
         agree(&all, self.agreement)?;
         for round in 0..rounds {
-            write!(
-                progress,
-                "\r\x1b[K  {}: round {} of {rounds}",
-                self.title,
-                round + 1
-            )?;
+            write!(progress, "\r\x1b[K  {}: round {} of {rounds}", self.title, round + 1)?;
             progress.flush()?;
             for turn in 0..all.len() {
                 let at = (round + turn) % all.len();
@@ -329,13 +313,11 @@ fn cases(all: &[Running<'_>]) -> Vec<Case> {
         checksum: running.sum,
         wall: Spread::of(&running.wall),
         cpu: Spread::of(&running.cpu),
-        beside_rival: rival
-            .filter(|rival| !std::ptr::eq(*rival, running))
-            .map(|rival| Beside {
-                rival: rival.contender.name.clone(),
-                wall: ratio(&rival.wall, &running.wall),
-                cpu: ratio(&rival.cpu, &running.cpu),
-            }),
+        beside_rival: rival.filter(|rival| !std::ptr::eq(*rival, running)).map(|rival| Beside {
+            rival: rival.contender.name.clone(),
+            wall: ratio(&rival.wall, &running.wall),
+            cpu: ratio(&rival.cpu, &running.cpu),
+        }),
     };
     all.iter().map(case).collect()
 }

@@ -26,13 +26,7 @@ pub(crate) struct Machine {
 }
 
 /// The crates that are compared with.
-const RIVALS: [&str; 5] = [
-    "crossbeam-queue",
-    "fast_image_resize",
-    "jpeg-decoder",
-    "rtrb",
-    "zune-jpeg",
-];
+const RIVALS: [&str; 5] = ["crossbeam-queue", "fast_image_resize", "jpeg-decoder", "rtrb", "zune-jpeg"];
 
 impl Machine {
     /// This one, now.
@@ -73,24 +67,13 @@ fn entry(path: &str, key: &str) -> Option<String> {
 /// The commit of the sources, marked where they were changed since.
 fn commit() -> Option<String> {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(env!("CARGO_MANIFEST_DIR"))
-            .args(arguments)
-            .output()
-            .ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        let output =
+            Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let hash = git(&["rev-parse", "HEAD"])?;
     let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    Some(if changed {
-        format!("{hash} and changes")
-    } else {
-        hash
-    })
+    Some(if changed { format!("{hash} and changes") } else { hash })
 }
 
 /// The versions of the rivals in a lock file.

@@ -21,18 +21,12 @@ pub(crate) struct Meter {
 impl Meter {
     pub(crate) fn start() -> Self {
         let cpu = cpu_seconds();
-        Self {
-            wall: Instant::now(),
-            cpu,
-        }
+        Self { wall: Instant::now(), cpu }
     }
 
     /// What was spent since the start.
     pub(crate) fn read(&self) -> Cost {
-        Cost {
-            wall: self.wall.elapsed().as_secs_f64(),
-            cpu: cpu_seconds() - self.cpu,
-        }
+        Cost { wall: self.wall.elapsed().as_secs_f64(), cpu: cpu_seconds() - self.cpu }
     }
 }
 

@@ -47,10 +47,7 @@ impl Photographs {
             Ok(bytes) => parse(bytes).is_ok_and(|parsed| parsed.header().components == 3),
             Err(_) => true,
         };
-        Self::of(
-            pictures.filter(is_usable).take(most),
-            "from the folder given".to_owned(),
-        )
+        Self::of(pictures.filter(is_usable).take(most), "from the folder given".to_owned())
     }
 
     fn of(pictures: impl Iterator<Item = Result<Vec<u8>, Failure>>, origin: String) -> Result<Self, Failure> {
@@ -63,12 +60,7 @@ impl Photographs {
             fs::create_dir_all(&dir)?;
             let path = dir.join(format!("{n:05}.jpg"));
             fs::write(&path, &bytes)?;
-            all.push(Photograph {
-                path,
-                class,
-                bytes,
-                size: (header.width, header.height),
-            });
+            all.push(Photograph { path, class, bytes, size: (header.width, header.height) });
         }
         if all.is_empty() {
             return Err("there is no colour JPEG (.jpg, .jpeg) in the folder given".into());
@@ -87,11 +79,7 @@ impl Photographs {
     pub(crate) fn describe(&self) -> String {
         let count = self.all.len();
         let bytes: usize = self.all.iter().map(|p| p.bytes.len()).sum();
-        let pixels: u64 = self
-            .all
-            .iter()
-            .map(|p| u64::from(p.size.0) * u64::from(p.size.1))
-            .sum();
+        let pixels: u64 = self.all.iter().map(|p| u64::from(p.size.0) * u64::from(p.size.1)).sum();
         format!(
             "{count} JPEGs ({}), on average {:.2} megapixels and {:.0} KB",
             self.origin,
@@ -144,11 +132,7 @@ fn scene(number: u64, width: u16, height: u16) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(usize::from(width) * usize::from(height) * 3);
     for y in 0..u32::from(height) {
         for x in 0..u32::from(width) {
-            let edge = if noise(keys[3], x, y, COARSEST, 3) > 0.08 {
-                38.0
-            } else {
-                -14.0
-            };
+            let edge = if noise(keys[3], x, y, COARSEST, 3) > 0.08 { 38.0 } else { -14.0 };
             let grain = rng.uniform(-9.0, 9.0);
             let light = 122.0 + edge + 105.0 * noise(keys[0], x, y, COARSEST, OCTAVES) + grain;
             let warm = 60.0 * noise(keys[1], x, y, COARSEST, OCTAVES / 2);

@@ -75,16 +75,9 @@ pub(crate) fn text(group: &Group) -> String {
         group.title, "worst \u{2013} best round", "wall", "cpu"
     );
     for case in &group.cases {
-        let Case {
-            name,
-            wall,
-            cpu,
-            beside_rival,
-            ..
-        } = case;
-        let beside = beside_rival
-            .as_ref()
-            .map_or(["".to_owned(), "".to_owned()], |b| [times(b.wall), times(b.cpu)]);
+        let Case { name, wall, cpu, beside_rival, .. } = case;
+        let beside =
+            beside_rival.as_ref().map_or(["".to_owned(), "".to_owned()], |b| [times(b.wall), times(b.cpu)]);
         let _ = writeln!(
             out,
             "    {name:<50} {:>13} {:>23} {:>17} {:>8} {:>8}",

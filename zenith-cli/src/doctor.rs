@@ -23,11 +23,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         writeln!(out, "{}", serde_json::to_string_pretty(&findings)?)?;
         return Ok(());
     }
-    let width = findings
-        .iter()
-        .map(|finding| finding.name.len())
-        .max()
-        .unwrap_or(0);
+    let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
     for finding in &findings {
         let mark = match finding.state {
             State::Good => "ok   ",
@@ -39,10 +35,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
             writeln!(out, "       {:<width$}  fix: {fix}", "")?;
         }
     }
-    let limits = findings
-        .iter()
-        .filter(|finding| finding.state == State::Limit)
-        .count();
+    let limits = findings.iter().filter(|finding| finding.state == State::Limit).count();
     match limits {
         0 => writeln!(out, "\nnothing limits this machine")?,
         1 => writeln!(out, "\none thing limits this machine")?,

@@ -61,7 +61,5 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> u8 {
 }
 
 fn is_broken_pipe(error: &Failure) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

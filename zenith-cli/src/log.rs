@@ -8,16 +8,9 @@ const CRATES: [&str; 3] = ["zenith_runtime_cpu", "zenith_data", "zenith_cli"];
 /// Lets `RUST_LOG=zenith=debug` speak to stderr; only warnings without it. Respects a subscriber that is there.
 pub fn subscribe() {
     let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned());
-    let filter = wanted
-        .split(',')
-        .flat_map(directives)
-        .collect::<Vec<_>>()
-        .join(",");
+    let filter = wanted.split(',').flat_map(directives).collect::<Vec<_>>().join(",");
     let filter = EnvFilter::builder().parse_lossy(filter);
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
 fn directives(part: &str) -> Vec<String> {
@@ -35,11 +28,7 @@ mod tests {
     fn zenith_means_every_crate() {
         assert_eq!(
             directives("zenith=debug"),
-            [
-                "zenith_runtime_cpu=debug",
-                "zenith_data=debug",
-                "zenith_cli=debug"
-            ]
+            ["zenith_runtime_cpu=debug", "zenith_data=debug", "zenith_cli=debug"]
         );
         assert_eq!(directives("hyper=info"), ["hyper=info"]);
     }

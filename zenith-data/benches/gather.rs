@@ -19,19 +19,14 @@ const ROUNDS: usize = 5;
 const SLABS: usize = 4;
 
 fn cpu_time() -> Duration {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec of ours.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 fn random(state: &mut u64) -> u64 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
@@ -42,13 +37,7 @@ fn permutation(rows: usize) -> Vec<SampleKey> {
     for at in (1..rows).rev() {
         ids.swap(at, random(&mut state) as usize % (at + 1));
     }
-    ids.into_iter()
-        .map(|sample| SampleKey {
-            sample,
-            seed: 0,
-            epoch: 0,
-        })
-        .collect()
+    ids.into_iter().map(|sample| SampleKey { sample, seed: 0, epoch: 0 }).collect()
 }
 
 /// Calls `fill` for every whole batch; gives million rows per second of wall and of CPU time.
@@ -58,10 +47,7 @@ fn rate(keys: &[SampleKey], batch: usize, mut fill: impl FnMut(usize, &[SampleKe
         fill(nth % SLABS, keys);
     }
     let rows = (keys.len() / batch * batch) as f64 / 1e6;
-    (
-        rows / wall.elapsed().as_secs_f64(),
-        rows / (cpu_time() - cpu).as_secs_f64(),
-    )
+    (rows / wall.elapsed().as_secs_f64(), rows / (cpu_time() - cpu).as_secs_f64())
 }
 
 fn median(values: &mut [(f64, f64)]) -> (f64, f64) {
@@ -73,16 +59,11 @@ fn median(values: &mut [(f64, f64)]) -> (f64, f64) {
 }
 
 fn main() {
-    let rows = std::env::args()
-        .filter_map(|a| a.parse().ok())
-        .next()
-        .unwrap_or(2_000_000usize);
+    let rows = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(2_000_000usize);
     // Columns of their own, so that the table is transposed into its own memory, as it is when loaded from a file.
     let columns: Vec<MemoryColumn> = (0..FEATURES)
         .map(|c| {
-            let values = (0..rows)
-                .flat_map(|r| ((r * FEATURES + c) as f32).to_le_bytes())
-                .collect();
+            let values = (0..rows).flat_map(|r| ((r * FEATURES + c) as f32).to_le_bytes()).collect();
             MemoryColumn::owned(format!("f{c}"), DType::Float32, [], values)
         })
         .chain(std::iter::once({
@@ -107,18 +88,15 @@ fn main() {
         for _ in 0..ROUNDS {
             ours.push(rate(&keys, batch, |slab, keys| {
                 let mut slots = Slots::of(&mut slabs[slab], &layout, batch);
-                filler
-                    .fill(keys, &mut slots, &mut Spent::default())
-                    .expect("rows");
+                filler.fill(keys, &mut slots, &mut Spent::default()).expect("rows");
             }));
             theirs.push(rate(&keys, batch, |slab, keys| {
                 let (inputs, rest) = slabs[slab].split_at_mut(layout.offsets[1]);
                 for (nth, key) in keys.iter().enumerate() {
                     let row = key.sample as usize;
                     let source = &plain[row * FEATURES..(row + 1) * FEATURES];
-                    for (slot, value) in inputs[nth * FEATURES * 4..(nth + 1) * FEATURES * 4]
-                        .chunks_exact_mut(4)
-                        .zip(source)
+                    for (slot, value) in
+                        inputs[nth * FEATURES * 4..(nth + 1) * FEATURES * 4].chunks_exact_mut(4).zip(source)
                     {
                         slot.copy_from_slice(&value.to_le_bytes());
                     }

@@ -66,9 +66,7 @@ impl Rival {
     fn resize(&mut self, source: &PixelBuf) {
         let source =
             ImageRef::new(source.width(), source.height(), source.pixels(), PixelType::U8x3).unwrap();
-        self.resizer
-            .resize(&source, &mut self.resized, &self.options)
-            .unwrap();
+        self.resizer.resize(&source, &mut self.resized, &self.options).unwrap();
     }
 
     /// Resize, then one pass that normalises into planes.
@@ -117,17 +115,12 @@ fn compare(name: &str, interpolation: Interpolation, filter: FilterType, scale: 
             antialias: true,
         },
         Op::ToTensor,
-        Op::Normalize {
-            mean: MEAN.to_vec(),
-            std: STD.to_vec(),
-        },
+        Op::Normalize { mean: MEAN.to_vec(), std: STD.to_vec() },
     ];
     let plan = Plan::compile(&ops, Mode::Exact).unwrap();
     let samples: Vec<(View, PixelBuf)> = (0..SAMPLES)
         .map(|sample| {
-            let view = plan
-                .view(WIDTH, HEIGHT, &mut SampleRng::new(0, 0, sample))
-                .unwrap();
+            let view = plan.view(WIDTH, HEIGHT, &mut SampleRng::new(0, 0, sample)).unwrap();
             let source = cut(&pixels, view.region());
             (view, source)
         })
@@ -142,15 +135,13 @@ fn compare(name: &str, interpolation: Interpolation, filter: FilterType, scale: 
     for round in 0..ROUNDS {
         for (i, (view, source)) in samples.iter().enumerate() {
             ours.time(i, || {
-                plan.render(view, source, &mut scratch, black_box(&mut slot))
-                    .unwrap();
+                plan.render(view, source, &mut scratch, black_box(&mut slot)).unwrap();
             });
             theirs.time(i, || rival.run(source, black_box(&mut out)));
             resize.time(i, || rival.resize(black_box(source)));
             if round < 3 {
                 slow.time(i, || {
-                    plan.render(view, source, &mut portable, black_box(&mut slot))
-                        .unwrap();
+                    plan.render(view, source, &mut portable, black_box(&mut slot)).unwrap();
                 });
             }
         }
@@ -166,22 +157,7 @@ fn main() {
     println!(
         "{WIDTH}x{HEIGHT} -> {EDGE}x{EDGE} float32 planes, per picture: zenith, fast_image_resize, ratio"
     );
-    compare(
-        "bilinear, area 0.08 to 1",
-        Interpolation::Bilinear,
-        FilterType::Bilinear,
-        (0.08, 1.0),
-    );
-    compare(
-        "bilinear, whole picture",
-        Interpolation::Bilinear,
-        FilterType::Bilinear,
-        (0.99, 1.0),
-    );
-    compare(
-        "bicubic, area 0.08 to 1",
-        Interpolation::Bicubic,
-        FilterType::CatmullRom,
-        (0.08, 1.0),
-    );
+    compare("bilinear, area 0.08 to 1", Interpolation::Bilinear, FilterType::Bilinear, (0.08, 1.0));
+    compare("bilinear, whole picture", Interpolation::Bilinear, FilterType::Bilinear, (0.99, 1.0));
+    compare("bicubic, area 0.08 to 1", Interpolation::Bicubic, FilterType::CatmullRom, (0.08, 1.0));
 }

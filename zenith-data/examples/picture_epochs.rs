@@ -57,10 +57,7 @@ fn decoder_alone(folder: &Path, plan: &Plan, rounds: usize) -> Done<()> {
     }
     let mut indexes = Vec::new();
     for spacing in SPACINGS {
-        let made: Result<Vec<_>, _> = files
-            .iter()
-            .map(|file| decoder.index_every(file, spacing))
-            .collect();
+        let made: Result<Vec<_>, _> = files.iter().map(|file| decoder.index_every(file, spacing)).collect();
         let made = made?;
         let mut packed = Vec::new();
         made.iter().for_each(|index| index.pack(&mut packed));
@@ -104,10 +101,7 @@ fn decoder_alone(folder: &Path, plan: &Plan, rounds: usize) -> Done<()> {
         .map(|spacing| format!("index, spacing {spacing}"))
         .chain(["no index".into(), "making one, a row".into()]);
     for (name, seconds) in names.zip(best) {
-        println!(
-            "decoder, {name}: {:.0} a CPU-second",
-            files.len() as f64 / seconds
-        );
+        println!("decoder, {name}: {:.0} a CPU-second", files.len() as f64 / seconds);
     }
     Ok(())
 }
@@ -162,19 +156,10 @@ fn epoch(source: &dyn Source, filler: &mut dyn Filler, epoch: u64) -> Done<f64> 
     let started = cpu()?;
     let ids: Vec<u64> = (0..source.len()).collect();
     for batch in ids.chunks(64) {
-        let keys: Vec<SampleKey> = batch
-            .iter()
-            .map(|&sample| SampleKey {
-                sample,
-                seed: 0,
-                epoch,
-            })
-            .collect();
+        let keys: Vec<SampleKey> = batch.iter().map(|&sample| SampleKey { sample, seed: 0, epoch }).collect();
         let mut slots = Slots::of(&mut slab, &layout, keys.len());
         filler.read_ahead(&keys);
-        filler
-            .fill(&keys, &mut slots, &mut Spent::default())
-            .map_err(|(_, error)| error)?;
+        filler.fill(&keys, &mut slots, &mut Spent::default()).map_err(|(_, error)| error)?;
     }
     Ok(cpu()? - started)
 }

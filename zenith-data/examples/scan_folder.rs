@@ -13,10 +13,7 @@ use zenith_data::source::folder::{FolderIndex, Tree};
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1);
     let mut next = |default: &str| arguments.next().unwrap_or_else(|| default.into());
-    let (root, cache) = (
-        PathBuf::from(next(".")),
-        CacheDir::at(PathBuf::from(next("cache"))),
-    );
+    let (root, cache) = (PathBuf::from(next(".")), CacheDir::at(PathBuf::from(next("cache"))));
     let rounds: usize = next("5").to_string_lossy().parse().unwrap_or(5);
     let round = |name: &str, cache: &CacheDir| -> Result<FolderIndex> {
         let started = Instant::now();

@@ -55,18 +55,12 @@ impl Error {
 
     /// A source error at `path`.
     pub fn source(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
-        Error::Source {
-            path: path.into(),
-            reason: reason.into(),
-        }
+        Error::Source { path: path.into(), reason: reason.into() }
     }
 
     /// A system error at `path`.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Error::Io {
-            path: path.into(),
-            source,
-        }
+        Error::Io { path: path.into(), source }
     }
 }
 

@@ -17,12 +17,7 @@ impl Region {
     /// The whole of a picture.
     #[must_use]
     pub const fn full(width: u32, height: u32) -> Self {
-        Self {
-            x: 0,
-            y: 0,
-            width,
-            height,
-        }
+        Self { x: 0, y: 0, width, height }
     }
 }
 

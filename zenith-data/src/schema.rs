@@ -19,11 +19,7 @@ pub struct Field {
 impl Field {
     /// A field of one sample's `shape`.
     pub fn new(name: impl Into<String>, dtype: DType, shape: impl Into<Vec<usize>>) -> Self {
-        Self {
-            name: name.into(),
-            dtype,
-            shape: shape.into(),
-        }
+        Self { name: name.into(), dtype, shape: shape.into() }
     }
 
     /// Bytes of one sample of this field.

@@ -39,11 +39,7 @@ fn names(index: &FolderIndex) -> Vec<String> {
     (0..index.len())
         .map(|i| {
             let path = index.path(i).unwrap();
-            path.strip_prefix(index.root())
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned()
+            path.strip_prefix(index.root()).unwrap().to_str().unwrap().to_owned()
         })
         .collect()
 }
@@ -102,10 +98,7 @@ fn empty_classes_and_no_classes_are_named() {
     put(dir.path(), "a/1.jpg");
     put(dir.path(), "empty/readme.txt");
     let error = FolderIndex::classes(scan(dir.path())).unwrap_err();
-    assert!(
-        error.to_string().contains("no picture for the class \"empty\""),
-        "{error}"
-    );
+    assert!(error.to_string().contains("no picture for the class \"empty\""), "{error}");
     assert!(error.to_string().contains(".jpg"), "{error}");
 
     let flat = tempfile::tempdir().unwrap();
@@ -170,10 +163,7 @@ fn the_kept_index_is_used_and_checked() {
     put(dir.path(), "c9/deep/1.png");
     let moved = FolderIndex::classes(Tree::scan(dir.path(), &cache).unwrap()).unwrap();
     assert_eq!(moved.class_names(), ["c0", "c2", "c3", "c4", "c9"]);
-    assert_eq!(
-        names(&moved),
-        names(&FolderIndex::classes(scan(dir.path())).unwrap())
-    );
+    assert_eq!(names(&moved), names(&FolderIndex::classes(scan(dir.path())).unwrap()));
 
     for entry in fs::read_dir(kept.path()).unwrap() {
         let path = entry.unwrap().path();
@@ -225,10 +215,8 @@ fn globs_and_lists_keep_their_order() {
     assert!(expand_glob(&dir.path().join("[")).is_err());
     assert_eq!(list_files(dir.path()).unwrap().len(), 5);
 
-    let paths: Vec<PathBuf> = ["b/c/3.jpg", "a/2.png", "a/1.jpg", "b/c/3.jpg"]
-        .iter()
-        .map(|name| dir.path().join(name))
-        .collect();
+    let paths: Vec<PathBuf> =
+        ["b/c/3.jpg", "a/2.png", "a/1.jpg", "b/c/3.jpg"].iter().map(|name| dir.path().join(name)).collect();
     let index = FolderIndex::of_paths(&paths).unwrap();
     let seen: Vec<_> = (0..4).map(|i| index.path(i).unwrap()).collect();
     assert_eq!(seen, paths);
@@ -259,9 +247,7 @@ fn files_are_read_and_odd_ones_named() {
         put(dir.path(), name);
     }
     std::os::unix::fs::symlink("nowhere", dir.path().join("a/dangling.jpg")).unwrap();
-    let fifo = std::process::Command::new("mkfifo")
-        .arg(dir.path().join("a/fifo.jpg"))
-        .status();
+    let fifo = std::process::Command::new("mkfifo").arg(dir.path().join("a/fifo.jpg")).status();
     assert!(fifo.unwrap().success());
     let blobs = FolderBlobs::new(FolderIndex::classes(scan(dir.path())).unwrap()).unwrap();
     assert_eq!(blobs.len(), 5);
@@ -304,9 +290,7 @@ fn reading_ahead_is_bounded() {
     let open_here = || -> BTreeSet<PathBuf> {
         let links = fs::read_dir("/proc/self/fd").unwrap().flatten();
         let paths = links.filter_map(|fd| fs::read_link(fd.path()).ok());
-        paths
-            .filter(|path| path.starts_with(&here) && *path != here)
-            .collect()
+        paths.filter(|path| path.starts_with(&here) && *path != here).collect()
     };
     for start in 0..200 {
         reader.read_ahead(&(start..200).collect::<Vec<_>>());

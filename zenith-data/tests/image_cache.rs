@@ -24,10 +24,7 @@ const JPEGS: [(&str, &[u8]); 6] = [
     ("b/440.jpg", include_bytes!("data/jpeg/ycc_440.jpg")),
 ];
 const OTHERS: [(&str, &[u8]); 2] = [
-    (
-        "c/progressive.jpg",
-        include_bytes!("data/jpeg/ycc_420_progressive.jpg"),
-    ),
+    ("c/progressive.jpg", include_bytes!("data/jpeg/ycc_420_progressive.jpg")),
     ("c/lossy.webp", include_bytes!("data/lossy.webp")),
 ];
 
@@ -38,10 +35,7 @@ struct Set {
 
 impl Set {
     fn new() -> Self {
-        let set = Self {
-            pictures: tempfile::tempdir().unwrap(),
-            kept: tempfile::tempdir().unwrap(),
-        };
+        let set = Self { pictures: tempfile::tempdir().unwrap(), kept: tempfile::tempdir().unwrap() };
         for (name, bytes) in JPEGS.into_iter().chain(OTHERS) {
             let path = set.pictures.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -57,10 +51,7 @@ impl Set {
         let options = OpenOptions {
             transform: Some(Plan::compile(&ops, Mode::Exact).unwrap()),
             pictures: cache,
-            table: TableOptions {
-                memory_budget: budget,
-                ..TableOptions::default()
-            },
+            table: TableOptions { memory_budget: budget, ..TableOptions::default() },
             cache: CacheDir::at(self.kept.path()),
             ..OpenOptions::default()
         };
@@ -82,11 +73,7 @@ fn epoch(source: &dyn Source, epoch: u64) -> Vec<Result<Vec<u8>, String>> {
     let mut fillers = [source.filler().unwrap(), source.filler().unwrap()];
     (0..source.len())
         .map(|sample| {
-            let key = SampleKey {
-                sample,
-                seed: 3,
-                epoch,
-            };
+            let key = SampleKey { sample, seed: 3, epoch };
             let mut slab = vec![0xee; layout.bytes];
             let mut slots = Slots::of(&mut slab, &layout, 1);
             let filler = &mut fillers[sample as usize % 2];
@@ -118,16 +105,10 @@ fn an_index_changes_nothing_over_epochs_and_runs() {
     let indexed = set.open(ImageCache::Index, None);
     assert_eq!(epoch(&*indexed, 0), expected[0]);
     let jpegs = JPEGS.len() as u64;
-    assert_eq!(
-        (count(&*indexed, "cache hits"), count(&*indexed, "cache misses")),
-        (0, jpegs + 1)
-    );
+    assert_eq!((count(&*indexed, "cache hits"), count(&*indexed, "cache misses")), (0, jpegs + 1));
     assert_eq!(count(&*indexed, "cache files"), jpegs, "not the progressive one");
     assert_eq!(epoch(&*indexed, 1), expected[1]);
-    assert_eq!(
-        (count(&*indexed, "cache hits"), count(&*indexed, "cache misses")),
-        (jpegs, jpegs + 2)
-    );
+    assert_eq!((count(&*indexed, "cache hits"), count(&*indexed, "cache misses")), (jpegs, jpegs + 2));
     assert_eq!(facts(&*indexed)["cache"], "index");
     drop(indexed);
     let kept = set.sidecar().unwrap();
@@ -159,10 +140,7 @@ fn a_changed_file_is_noticed() {
         let expected = epoch(&*set.open(ImageCache::None, None), 1);
         let indexed = set.open(ImageCache::Index, None);
         assert_eq!(epoch(&*indexed, 1), expected);
-        assert_eq!(
-            count(&*indexed, "cache files from an earlier run"),
-            JPEGS.len() as u64
-        );
+        assert_eq!(count(&*indexed, "cache files from an earlier run"), JPEGS.len() as u64);
         fs::write(&path, JPEGS[0].1).unwrap();
         let expected = epoch(&*set.open(ImageCache::None, None), 1);
         assert_eq!(epoch(&*indexed, 1), expected, "and when it changes back");
@@ -175,11 +153,7 @@ fn a_changed_file_is_noticed() {
     assert_eq!(count(&*indexed, "cache files that changed since"), 1);
     drop(epoch(&*indexed, 0));
     drop(epoch(&*indexed, 0));
-    assert_eq!(
-        count(&*indexed, "cache files that changed since"),
-        1,
-        "it is rebuilt"
-    );
+    assert_eq!(count(&*indexed, "cache files that changed since"), 1, "it is rebuilt");
     assert_eq!(count(&*indexed, "cache files"), JPEGS.len() as u64);
 }
 
@@ -218,10 +192,7 @@ fn memory_serves_the_second_epoch_without_the_files() {
         fs::remove_file(set.pictures.path().join(name)).unwrap();
     }
     assert_eq!(epoch(&*source, 1), expected[1]);
-    assert_eq!(
-        (count(&*source, "cache hits"), count(&*source, "cache misses")),
-        (all, all)
-    );
+    assert_eq!((count(&*source, "cache hits"), count(&*source, "cache misses")), (all, all));
 }
 
 #[test]
@@ -255,11 +226,7 @@ fn bounds_hold() {
 #[test]
 fn without_a_directory_it_lasts_as_long_as_the_run() {
     let set = Set::new();
-    let options = OpenOptions {
-        transform: None,
-        pictures: ImageCache::Index,
-        ..OpenOptions::default()
-    };
+    let options = OpenOptions { transform: None, pictures: ImageCache::Index, ..OpenOptions::default() };
     let source = source::open(&set.pictures.path().join("a").as_path().into(), &options).unwrap();
     drop(epoch(&*source, 0));
     assert!(facts(&*source)["cache kept in"].contains("nowhere"));
@@ -273,15 +240,9 @@ fn a_table_of_numbers_has_no_pictures_to_remember() {
     let path: &Path = &dir.path().join("rows.csv");
     fs::write(path, "x,label\n1,0\n").unwrap();
     for (cache, name) in [(ImageCache::Index, "index"), (ImageCache::Memory, "memory")] {
-        let options = OpenOptions {
-            pictures: cache,
-            ..OpenOptions::default()
-        };
+        let options = OpenOptions { pictures: cache, ..OpenOptions::default() };
         let error = source::open(&path.into(), &options).err().unwrap().to_string();
-        assert!(
-            error.contains(name) && error.contains("works for pictures"),
-            "{error}"
-        );
+        assert!(error.contains(name) && error.contains("works for pictures"), "{error}");
     }
 }
 

@@ -21,12 +21,7 @@ fn png(width: u32, height: u32, color: [u8; 3]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut encoder = png::Encoder::new(&mut out, width, height);
     encoder.set_color(png::ColorType::Rgb);
-    let pixels: Vec<u8> = color
-        .iter()
-        .copied()
-        .cycle()
-        .take((width * height * 3) as usize)
-        .collect();
+    let pixels: Vec<u8> = color.iter().copied().cycle().take((width * height * 3) as usize).collect();
     encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
     out
 }
@@ -51,37 +46,26 @@ fn open(spec: impl Into<SourceSpec>, plan: Plan) -> Result<ImageSource, Error> {
     }
 }
 
-const KEY: SampleKey = SampleKey {
-    sample: 0,
-    seed: 5,
-    epoch: 0,
-};
+const KEY: SampleKey = SampleKey { sample: 0, seed: 5, epoch: 0 };
 
 /// Bytes of each field for the given samples, each filled alone.
 fn fill(source: &dyn Source, samples: &[u64]) -> Vec<Result<Vec<Vec<u8>>, SampleError>> {
     let layout = SlotLayout::new(source.schema(), 1);
     let mut filler = source.filler().unwrap();
-    let keys: Vec<SampleKey> = samples
-        .iter()
-        .map(|&sample| SampleKey { sample, ..KEY })
-        .collect();
+    let keys: Vec<SampleKey> = samples.iter().map(|&sample| SampleKey { sample, ..KEY }).collect();
     filler.read_ahead(&keys);
     keys.iter()
         .map(|&key| {
             let mut slab = vec![0xee; layout.bytes];
             let mut slots = Slots::of(&mut slab, &layout, 1);
             let mut spent = Spent::default();
-            let done = filler
-                .fill(&[key], &mut slots, &mut spent)
-                .map_err(|(at, error)| {
-                    assert_eq!(at, 0);
-                    error
-                });
+            let done = filler.fill(&[key], &mut slots, &mut spent).map_err(|(at, error)| {
+                assert_eq!(at, 0);
+                error
+            });
             done.map(|()| {
                 assert!(spent.bytes > 0 && spent.decode_ns > 0);
-                (0..layout.sizes.len())
-                    .map(|field| slots.bytes(field, 0).to_vec())
-                    .collect()
+                (0..layout.sizes.len()).map(|field| slots.bytes(field, 0).to_vec()).collect()
             })
         })
         .collect()
@@ -93,40 +77,23 @@ fn class_folders_become_inputs_and_labels() {
     put(dir.path(), "ant/0.png", &png(40, 30, [10, 20, 30]));
     put(dir.path(), "bee/0.png", &png(30, 50, [40, 50, 60]));
     put(dir.path(), "bee/1.jpg", include_bytes!("data/turned.jpg"));
-    let source = open(
-        dir.path(),
-        ops(r#"[{"op": "resize", "size": [16]}, {"op": "center_crop", "size": [16]}]"#),
-    )
-    .unwrap();
+    let source =
+        open(dir.path(), ops(r#"[{"op": "resize", "size": [16]}, {"op": "center_crop", "size": [16]}]"#))
+            .unwrap();
     assert_eq!((source.len(), source.grain()), (3, Grain::Sample));
     assert_eq!(source.classes().unwrap(), ["ant", "bee"]);
     let schema = source.schema();
     assert_eq!(schema.shape, Shape::Tuple);
-    assert_eq!(
-        (schema.fields[0].dtype, &*schema.fields[0].shape),
-        (DType::UInt8, &[3, 16, 16][..])
-    );
-    assert_eq!(
-        (schema.fields[1].dtype, &*schema.fields[1].shape),
-        (DType::Int64, &[][..])
-    );
-    let filled: Vec<_> = fill(&source, &[0, 1, 2])
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
+    assert_eq!((schema.fields[0].dtype, &*schema.fields[0].shape), (DType::UInt8, &[3, 16, 16][..]));
+    assert_eq!((schema.fields[1].dtype, &*schema.fields[1].shape), (DType::Int64, &[][..]));
+    let filled: Vec<_> = fill(&source, &[0, 1, 2]).into_iter().map(Result::unwrap).collect();
     for (sample, color) in [(0, [10, 20, 30]), (1, [40, 50, 60])] {
         for channel in 0..3 {
             let plane = &filled[sample][0][channel * 256..][..256];
-            assert!(
-                plane.iter().all(|&value| value == color[channel]),
-                "{sample} {channel}"
-            );
+            assert!(plane.iter().all(|&value| value == color[channel]), "{sample} {channel}");
         }
     }
-    let labels: Vec<i64> = filled
-        .iter()
-        .map(|f| i64::from_ne_bytes(f[1][..].try_into().unwrap()))
-        .collect();
+    let labels: Vec<i64> = filled.iter().map(|f| i64::from_ne_bytes(f[1][..].try_into().unwrap())).collect();
     assert_eq!(labels, [0, 1, 1]);
     assert!(source.facts().iter().any(|(name, _)| name == "transform"));
 }
@@ -135,20 +102,13 @@ fn class_folders_become_inputs_and_labels() {
 fn randomness_belongs_to_the_sample() {
     let dir = tempfile::tempdir().unwrap();
     for file in ["a", "b"] {
-        put(
-            dir.path(),
-            &format!("{file}.jpg"),
-            include_bytes!("data/turned.jpg"),
-        );
+        put(dir.path(), &format!("{file}.jpg"), include_bytes!("data/turned.jpg"));
     }
     let plan = || ops(r#"[{"op": "random_resized_crop", "size": [8]}, {"op": "random_horizontal_flip"}]"#);
     let source = open(dir.path(), plan()).unwrap();
     assert_eq!((source.schema().shape, source.classes()), (Shape::Single, None));
     let pixels = |samples: &[u64]| -> Vec<Vec<u8>> {
-        fill(&source, samples)
-            .into_iter()
-            .map(|s| s.unwrap().remove(0))
-            .collect()
+        fill(&source, samples).into_iter().map(|s| s.unwrap().remove(0)).collect()
     };
     let (there, back) = (pixels(&[0, 1, 0]), pixels(&[1, 0]));
     assert_eq!((&there[0], &there[1]), (&back[1], &back[0]));
@@ -170,12 +130,7 @@ fn one_size_needs_no_transform_and_two_are_explained() {
     assert_eq!(filled[2].as_ref().unwrap()[0][..12], [4; 12]);
     let error = filled[3].as_ref().unwrap_err();
     assert!(error.path.as_ref().unwrap().ends_with("3.png"));
-    for text in [
-        "4x4",
-        "4x3",
-        "1.png",
-        "v2.Compose([v2.Resize(256), v2.CenterCrop(224)])",
-    ] {
+    for text in ["4x4", "4x3", "1.png", "v2.Compose([v2.Resize(256), v2.CenterCrop(224)])"] {
         assert!(error.reason.contains(text), "{error}");
     }
     assert!(filled[4].as_ref().unwrap_err().reason.contains("no such picture"));
@@ -196,21 +151,9 @@ fn every_bad_file_is_named() {
     let files: [(&str, &[u8], &str); 8] = [
         ("a/0-good.jpg", &whole, ""),
         ("a/1-zero.jpg", b"", "empty"),
-        (
-            "a/2-truncated.png",
-            &whole[..whole.len() - 30],
-            "truncated PNG data",
-        ),
-        (
-            "a/3-truncated.jpg",
-            &include_bytes!("data/turned.jpg")[..600],
-            "truncated JPEG data",
-        ),
-        (
-            "a/4-text.jpg",
-            b"hello",
-            "found text; supported are JPEG, PNG, WebP",
-        ),
+        ("a/2-truncated.png", &whole[..whole.len() - 30], "truncated PNG data"),
+        ("a/3-truncated.jpg", &include_bytes!("data/turned.jpg")[..600], "truncated JPEG data"),
+        ("a/4-text.jpg", b"hello", "found text; supported are JPEG, PNG, WebP"),
         ("a/5-gzip.png", b"\x1f\x8b\x08\0\0", "found gzip data"),
         ("a/6-bomb.png", &bomb, "decompression bomb"),
         ("a/7-good.webp", include_bytes!("data/turned.jpg"), ""),
@@ -220,13 +163,7 @@ fn every_bad_file_is_named() {
     }
     std::os::unix::fs::symlink("/nowhere", dir.path().join("a/8-dangling.jpg")).unwrap();
     let fifo = dir.path().join("a/9-fifo.jpg");
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     put(dir.path(), "a/a-vanishes.jpg", &whole);
     put(dir.path(), "a/b-becomes-a-folder.jpg", &whole);
     let source = open(dir.path(), ops(r#"[{"op": "resize", "size": [8, 8]}]"#)).unwrap();
@@ -246,13 +183,7 @@ fn every_bad_file_is_named() {
             Err(error) => {
                 assert!(!reason.is_empty() && error.reason.contains(reason), "{error}");
                 assert_eq!(error.sample, sample as u64);
-                assert!(
-                    error
-                        .path
-                        .as_ref()
-                        .unwrap()
-                        .starts_with(dir.path().canonicalize().unwrap())
-                );
+                assert!(error.path.as_ref().unwrap().starts_with(dir.path().canonicalize().unwrap()));
                 assert_eq!(
                     error.offset.is_some(),
                     reason.contains("truncated") || reason == "empty",
@@ -278,9 +209,7 @@ fn a_run_stops_at_the_bad_one_and_goes_on_behind_it() {
     let mut filler = source.filler().unwrap();
     let (at, error) = filler.fill(&keys, &mut slots, &mut Spent::default()).unwrap_err();
     assert_eq!((at, error.sample), (2, 2));
-    filler
-        .fill(&keys[3..], &mut slots.tail(2), &mut Spent::default())
-        .unwrap();
+    filler.fill(&keys[3..], &mut slots.tail(2), &mut Spent::default()).unwrap();
     let values: Vec<u8> = (0..3).map(|slot| slots.bytes(0, slot)[0]).collect();
     assert_eq!(values, [0, 1, 3]);
 }
@@ -313,10 +242,7 @@ fn what_is_found_is_said() {
             assert!(error.contains(text), "{error}");
         }
     };
-    fails(
-        at("texts").into(),
-        &["found 2 .txt files", "class folders of pictures", "Parquet"],
-    );
+    fails(at("texts").into(), &["found 2 .txt files", "class folders of pictures", "Parquet"]);
     fails(at("nothing").into(), &["found no file"]);
     fails(at("mixed").into(), &["pictures (1) and tables (1)", "*.parquet"]);
     fails(at("deep").into(), &["together"]);
@@ -324,18 +250,9 @@ fn what_is_found_is_said() {
     fails(at("gone.zip").into(), &["found a ZIP archive", "would work"]);
     fails(at("*.none").into(), &["no file matches"]);
     fails("s3://bucket/data".into(), &["remote sources (s3://)"]);
-    fails(
-        "https://host/data.parquet".into(),
-        &["not supported by this version"],
-    );
-    fails(
-        SourceSpec::Paths(vec![at("flat"), at("texts")]),
-        &["this is a folder"],
-    );
-    assert!(matches!(
-        detect(&SourceSpec::Paths(Vec::new()), &CacheDir::none()),
-        Err(Error::Config(_))
-    ));
+    fails("https://host/data.parquet".into(), &["not supported by this version"]);
+    fails(SourceSpec::Paths(vec![at("flat"), at("texts")]), &["this is a folder"]);
+    assert!(matches!(detect(&SourceSpec::Paths(Vec::new()), &CacheDir::none()), Err(Error::Config(_))));
 
     let tables = |spec: SourceSpec, expected: &[&str]| match detect(&spec, &CacheDir::none()) {
         Ok(Found::Tables(files)) => {
@@ -356,10 +273,7 @@ fn what_is_found_is_said() {
     pictures(at("mixed/*.jpg").into(), 0);
     pictures(SourceSpec::Paths(vec![at("flat/a.jpg")]), 0);
     pictures(SourceSpec::Paths(vec![at("classes")]), 1);
-    pictures(
-        SourceSpec::Path(format!("file://{}", at("flat").display()).into()),
-        0,
-    );
+    pictures(SourceSpec::Path(format!("file://{}", at("flat").display()).into()), 0);
 }
 
 #[test]
@@ -374,10 +288,7 @@ fn folders_and_tables_open_alike() {
     let spec = |name: &str| SourceSpec::from(dir.path().join(name));
     let plain = OpenOptions::default();
     let pictures = source::open(&spec("pictures"), &plain).unwrap();
-    assert_eq!(
-        (pictures.len(), pictures.schema().fields[0].dtype),
-        (1, DType::UInt8)
-    );
+    assert_eq!((pictures.len(), pictures.schema().fields[0].dtype), (1, DType::UInt8));
     let rows = source::open(&spec("rows"), &plain).unwrap();
     assert_eq!((rows.len(), &*rows.schema().fields[0].shape), (3, &[2][..]));
     let resized = OpenOptions {
@@ -403,10 +314,7 @@ fn a_column_of_pictures_is_decoded() {
     let path = dir.path().join("pictures.arrow");
     let cells = [png(4, 4, [1, 2, 3]), png(4, 4, [4, 5, 6]), b"GIF89a".to_vec()];
     let batch = RecordBatch::try_from_iter([
-        (
-            "image",
-            Arc::new(BinaryArray::from_iter_values(&cells)) as ArrayRef,
-        ),
+        ("image", Arc::new(BinaryArray::from_iter_values(&cells)) as ArrayRef),
         ("label", Arc::new(Int64Array::from(vec![7, 8, 9])) as ArrayRef),
     ])
     .unwrap();
@@ -416,12 +324,7 @@ fn a_column_of_pictures_is_decoded() {
     writer.finish().unwrap();
     let source = source::open(&path.clone().into(), &OpenOptions::default()).unwrap();
     assert_eq!((source.len(), source.blocks()), (3, None), "everything fits");
-    assert!(
-        source
-            .facts()
-            .iter()
-            .any(|(name, _)| name == "pictures held in memory")
-    );
+    assert!(source.facts().iter().any(|(name, _)| name == "pictures held in memory"));
     let mut filled = fill(&*source, &[1, 0, 2]);
     let error = filled.pop().unwrap().unwrap_err();
     assert!(error.reason.contains("found a GIF picture"), "{error}");

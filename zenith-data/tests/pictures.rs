@@ -31,12 +31,7 @@ fn decode(bytes: &[u8], region: Option<Region>) -> Result<(u8, Vec<u8>), ImageEr
     let picture = decoder.open(bytes)?;
     let (width, height) = picture.size();
     let mut out = PixelBuf::new();
-    decoder.decode(
-        &picture,
-        region.unwrap_or(Region::full(width, height)),
-        1,
-        &mut out,
-    )?;
+    decoder.decode(&picture, region.unwrap_or(Region::full(width, height)), 1, &mut out)?;
     Ok((out.channels(), out.pixels().to_vec()))
 }
 
@@ -60,50 +55,20 @@ fn every_kind_of_png_is_what_pil_makes_of_it() {
         ),
         (
             "gray and alpha 16",
-            png(
-                (3, 1),
-                ColorType::GrayscaleAlpha,
-                Sixteen,
-                &be(&[0x12ff, 1, 255, 256, 0x1234, 65535]),
-            ),
+            png((3, 1), ColorType::GrayscaleAlpha, Sixteen, &be(&[0x12ff, 1, 255, 256, 0x1234, 65535])),
             1,
             &[18, 0, 18],
         ),
         (
             "RGB 16",
-            png(
-                (2, 1),
-                ColorType::Rgb,
-                Sixteen,
-                &be(&[0x12ff, 1, 255, 256, 0x1234, 65535]),
-            ),
+            png((2, 1), ColorType::Rgb, Sixteen, &be(&[0x12ff, 1, 255, 256, 0x1234, 65535])),
             3,
             &[18, 0, 0, 1, 18, 255],
         ),
-        (
-            "RGBA 16",
-            png((1, 1), ColorType::Rgba, Sixteen, &be(&[0x12ff, 1, 0xff80, 0])),
-            3,
-            &[18, 0, 255],
-        ),
-        (
-            "gray 1",
-            png((8, 1), ColorType::Grayscale, One, &[0xa5]),
-            1,
-            &[255, 0, 255, 0, 0, 255, 0, 255],
-        ),
-        (
-            "gray 2",
-            png((4, 1), ColorType::Grayscale, Two, &[0x1b]),
-            1,
-            &[0, 85, 170, 255],
-        ),
-        (
-            "gray 4",
-            png((2, 1), ColorType::Grayscale, Four, &[0x1f]),
-            1,
-            &[17, 255],
-        ),
+        ("RGBA 16", png((1, 1), ColorType::Rgba, Sixteen, &be(&[0x12ff, 1, 0xff80, 0])), 3, &[18, 0, 255]),
+        ("gray 1", png((8, 1), ColorType::Grayscale, One, &[0xa5]), 1, &[255, 0, 255, 0, 0, 255, 0, 255]),
+        ("gray 2", png((4, 1), ColorType::Grayscale, Two, &[0x1b]), 1, &[0, 85, 170, 255]),
+        ("gray 4", png((2, 1), ColorType::Grayscale, Four, &[0x1f]), 1, &[17, 255]),
         (
             "palette, transparent, an index beyond its end",
             png_with((4, 1), ColorType::Indexed, Eight, &[0, 1, 2, 200], palette),
@@ -116,12 +81,7 @@ fn every_kind_of_png_is_what_pil_makes_of_it() {
             3,
             &[1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0],
         ),
-        (
-            "RGBA, alpha dropped",
-            png((1, 1), ColorType::Rgba, Eight, &[10, 20, 30, 0]),
-            3,
-            &[10, 20, 30],
-        ),
+        ("RGBA, alpha dropped", png((1, 1), ColorType::Rgba, Eight, &[10, 20, 30, 0]), 3, &[10, 20, 30]),
         (
             "RGB with a transparent color",
             png_with((2, 1), ColorType::Rgb, Eight, &[10, 20, 30, 1, 2, 3], |encoder| {
@@ -130,19 +90,10 @@ fn every_kind_of_png_is_what_pil_makes_of_it() {
             3,
             &[10, 20, 30, 1, 2, 3],
         ),
-        (
-            "gray and alpha",
-            png((2, 1), ColorType::GrayscaleAlpha, Eight, &[7, 0, 9, 255]),
-            1,
-            &[7, 9],
-        ),
+        ("gray and alpha", png((2, 1), ColorType::GrayscaleAlpha, Eight, &[7, 0, 9, 255]), 1, &[7, 9]),
     ];
     for (name, bytes, channels, expected) in cases {
-        assert_eq!(
-            decode(&bytes, None).unwrap(),
-            (channels, expected.to_vec()),
-            "{name}"
-        );
+        assert_eq!(decode(&bytes, None).unwrap(), (channels, expected.to_vec()), "{name}");
     }
 }
 
@@ -162,9 +113,7 @@ fn cut(pixels: &[u8], channels: usize, region: Region) -> Vec<u8> {
 
 fn webp(color: image_webp::ColorType, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    image_webp::WebPEncoder::new(&mut out)
-        .encode(data, 13, 7, color)
-        .unwrap();
+    image_webp::WebPEncoder::new(&mut out).encode(data, 13, 7, color).unwrap();
     out
 }
 
@@ -172,95 +121,31 @@ fn webp(color: image_webp::ColorType, data: &[u8]) -> Vec<u8> {
 fn regions_are_cut_out_of_the_whole() {
     let regions = [
         Region::full(13, 7),
-        Region {
-            x: 0,
-            y: 2,
-            width: 13,
-            height: 3,
-        },
-        Region {
-            x: 4,
-            y: 0,
-            width: 5,
-            height: 7,
-        },
-        Region {
-            x: 12,
-            y: 6,
-            width: 1,
-            height: 1,
-        },
+        Region { x: 0, y: 2, width: 13, height: 3 },
+        Region { x: 4, y: 0, width: 5, height: 7 },
+        Region { x: 12, y: 6, width: 1, height: 1 },
     ];
     let (gray, rgb) = (ramp(1), ramp(3));
     let rgba: Vec<u8> = rgb.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 9]).collect();
     let cases = [
-        (
-            "gray",
-            png((13, 7), ColorType::Grayscale, BitDepth::Eight, &gray),
-            1,
-            &gray,
-        ),
-        (
-            "RGB",
-            png((13, 7), ColorType::Rgb, BitDepth::Eight, &rgb),
-            3,
-            &rgb,
-        ),
-        (
-            "RGBA",
-            png((13, 7), ColorType::Rgba, BitDepth::Eight, &rgba),
-            3,
-            &rgb,
-        ),
+        ("gray", png((13, 7), ColorType::Grayscale, BitDepth::Eight, &gray), 1, &gray),
+        ("RGB", png((13, 7), ColorType::Rgb, BitDepth::Eight, &rgb), 3, &rgb),
+        ("RGBA", png((13, 7), ColorType::Rgba, BitDepth::Eight, &rgba), 3, &rgb),
         ("WebP", webp(image_webp::ColorType::Rgb8, &rgb), 3, &rgb),
-        (
-            "WebP with alpha",
-            webp(image_webp::ColorType::Rgba8, &rgba),
-            3,
-            &rgb,
-        ),
+        ("WebP with alpha", webp(image_webp::ColorType::Rgba8, &rgba), 3, &rgb),
         // The library that writes the others does not interlace.
-        (
-            "interlaced",
-            include_bytes!("data/interlaced.png").to_vec(),
-            3,
-            &rgb,
-        ),
+        ("interlaced", include_bytes!("data/interlaced.png").to_vec(), 3, &rgb),
     ];
     for (name, bytes, channels, pixels) in cases {
         for region in regions {
             let expected = (channels as u8, cut(pixels, channels, region));
-            assert_eq!(
-                decode(&bytes, Some(region)).unwrap(),
-                expected,
-                "{name} {region:?}"
-            );
+            assert_eq!(decode(&bytes, Some(region)).unwrap(), expected, "{name} {region:?}");
         }
         for region in [
-            Region {
-                x: 13,
-                y: 0,
-                width: 1,
-                height: 1,
-            },
-            Region {
-                x: 0,
-                y: 0,
-                width: 0,
-                height: 1,
-            },
-            Region {
-                x: 1,
-                y: 0,
-                width: u32::MAX,
-                height: 1,
-            },
-            Region {
-                x: 0,
-                y: 5,
-                width: 1,
-                height: 3,
-            },
+            Region { x: 13, y: 0, width: 1, height: 1 },
+            Region { x: 0, y: 0, width: 0, height: 1 },
+            Region { x: 1, y: 0, width: u32::MAX, height: 1 },
+            Region { x: 0, y: 5, width: 1, height: 3 },
         ] {
             let error = decode(&bytes, Some(region)).unwrap_err();
             assert!(matches!(error, ImageError::Region { .. }), "{name} {error}");
@@ -289,34 +174,17 @@ fn jpeg_is_what_pil_makes_of_it() {
     assert_eq!(info.orientation.exif(), 6);
     assert_eq!(decode(JPEG, None).unwrap(), (3, expected.to_vec()));
 
-    let mut decoder = ImageDecoder::new(ImageOptions {
-        apply_orientation: true,
-        ..ImageOptions::default()
-    });
+    let mut decoder = ImageDecoder::new(ImageOptions { apply_orientation: true, ..ImageOptions::default() });
     let picture = decoder.open(JPEG).unwrap();
     assert_eq!((picture.size(), picture.scales()), ((21, 35), true));
     let mut out = PixelBuf::new();
     for (denom, width, height) in [(1, 21, 35), (2, 11, 18), (4, 6, 9), (8, 3, 5)] {
-        decoder
-            .decode(&picture, Region::full(width, height), denom, &mut out)
-            .unwrap();
+        decoder.decode(&picture, Region::full(width, height), denom, &mut out).unwrap();
         assert_eq!((out.width(), out.height()), (width, height));
         let beyond = decoder.decode(&picture, Region::full(width + 1, height), denom, &mut out);
         assert!(matches!(beyond, Err(ImageError::Region { .. })));
     }
-    decoder
-        .decode(
-            &picture,
-            Region {
-                x: 20,
-                y: 0,
-                width: 1,
-                height: 3,
-            },
-            1,
-            &mut out,
-        )
-        .unwrap();
+    decoder.decode(&picture, Region { x: 20, y: 0, width: 1, height: 3 }, 1, &mut out).unwrap();
     assert_eq!(out.pixels(), &expected[..9], "the right edge was the top");
     let refused = decoder.decode(&picture, Region::full(1, 1), 3, &mut out);
     assert!(matches!(refused, Err(ImageError::Scale { denom: 3, .. })));
@@ -325,11 +193,7 @@ fn jpeg_is_what_pil_makes_of_it() {
 #[test]
 fn orientation_is_applied_when_asked_for() {
     let exif = |value: u8| {
-        [
-            b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".as_slice(),
-            &[value, 0, 0, 0, 0, 0, 0],
-        ]
-        .concat()
+        [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".as_slice(), &[value, 0, 0, 0, 0, 0, 0]].concat()
     };
     let rgb = ramp(3);
     for value in 1..=8u8 {
@@ -341,28 +205,15 @@ fn orientation_is_applied_when_asked_for() {
         writer.write_image_data(&rgb).unwrap();
         drop(writer);
         assert_eq!(probe(&bytes).unwrap().orientation.exif(), value);
-        assert_eq!(
-            decode(&bytes, None).unwrap().1,
-            rgb,
-            "not applied unless asked for"
-        );
-        let mut decoder = ImageDecoder::new(ImageOptions {
-            apply_orientation: true,
-            ..ImageOptions::default()
-        });
+        assert_eq!(decode(&bytes, None).unwrap().1, rgb, "not applied unless asked for");
+        let mut decoder =
+            ImageDecoder::new(ImageOptions { apply_orientation: true, ..ImageOptions::default() });
         let picture = decoder.open(&bytes).unwrap();
         let (width, height) = picture.size();
         assert_eq!((width, height), if value < 5 { (13, 7) } else { (7, 13) });
         let (mut whole, mut part) = (PixelBuf::new(), PixelBuf::new());
-        decoder
-            .decode(&picture, Region::full(width, height), 1, &mut whole)
-            .unwrap();
-        let region = Region {
-            x: 2,
-            y: 1,
-            width: 3,
-            height: 5,
-        };
+        decoder.decode(&picture, Region::full(width, height), 1, &mut whole).unwrap();
+        let region = Region { x: 2, y: 1, width: 3, height: 5 };
         decoder.decode(&picture, region, 1, &mut part).unwrap();
         for y in 0..5 {
             let at = ((y + 1) * width as usize + 2) * 3;
@@ -378,10 +229,7 @@ fn orientation_is_applied_when_asked_for() {
 fn whatever_is_cut_off_is_named() {
     let rgb = ramp(3);
     for (kind, bytes) in [
-        (
-            ImageKind::Png,
-            png((13, 7), ColorType::Rgb, BitDepth::Eight, &rgb),
-        ),
+        (ImageKind::Png, png((13, 7), ColorType::Rgb, BitDepth::Eight, &rgb)),
         (ImageKind::WebP, webp(image_webp::ColorType::Rgb8, &rgb)),
         (ImageKind::WebP, include_bytes!("data/lossy.webp").to_vec()),
         (ImageKind::Jpeg, JPEG.to_vec()),
@@ -419,10 +267,8 @@ fn flipped_bytes_are_survived() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut bad = bytes.clone();
                 bad[at] ^= flip;
-                let mut decoder = ImageDecoder::new(ImageOptions {
-                    max_pixels: 1 << 20,
-                    ..ImageOptions::default()
-                });
+                let mut decoder =
+                    ImageDecoder::new(ImageOptions { max_pixels: 1 << 20, ..ImageOptions::default() });
                 let Ok(picture) = decoder.open(&bad) else { continue };
                 let (width, height) = picture.size();
                 let mut out = PixelBuf::new();
@@ -439,26 +285,10 @@ fn bombs_are_refused_before_memory_is_taken() {
     let mut bytes = png((1, 1), ColorType::Grayscale, BitDepth::Eight, &[0]);
     bytes[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
     let error = decode(&bytes, None).unwrap_err();
-    assert_eq!(
-        error,
-        ImageError::TooLarge {
-            width: 65536,
-            height: 65536,
-            limit: 178_956_970
-        }
-    );
-    let small = ImageOptions {
-        max_pixels: 90,
-        ..ImageOptions::default()
-    };
+    assert_eq!(error, ImageError::TooLarge { width: 65536, height: 65536, limit: 178_956_970 });
+    let small = ImageOptions { max_pixels: 90, ..ImageOptions::default() };
     let picture = png((13, 7), ColorType::Grayscale, BitDepth::Eight, &ramp(1));
-    assert!(matches!(
-        ImageDecoder::new(small).open(&picture),
-        Err(ImageError::TooLarge { limit: 90, .. })
-    ));
-    let enough = ImageOptions {
-        max_pixels: 91,
-        ..small
-    };
+    assert!(matches!(ImageDecoder::new(small).open(&picture), Err(ImageError::TooLarge { limit: 90, .. })));
+    let enough = ImageOptions { max_pixels: 91, ..small };
     assert!(ImageDecoder::new(enough).open(&picture).is_ok());
 }

@@ -22,17 +22,11 @@ struct Numbers {
 }
 
 fn numbers(len: u64, grain: Grain) -> Numbers {
-    let fields = vec![
-        Field::new("inputs", DType::UInt64, [2]),
-        Field::new("labels", DType::Int64, []),
-    ];
+    let fields = vec![Field::new("inputs", DType::UInt64, [2]), Field::new("labels", DType::Int64, [])];
     Numbers {
         len,
         grain,
-        schema: Schema {
-            fields,
-            shape: Shape::Tuple,
-        },
+        schema: Schema { fields, shape: Shape::Tuple },
         bad: |_| false,
         filled: Arc::default(),
     }
@@ -49,10 +43,7 @@ impl Source for Numbers {
         self.len
     }
     fn filler(&self) -> Result<Box<dyn Filler>> {
-        Ok(Box::new(NumbersFiller {
-            bad: self.bad,
-            filled: Arc::clone(&self.filled),
-        }))
+        Ok(Box::new(NumbersFiller { bad: self.bad, filled: Arc::clone(&self.filled) }))
     }
     fn grain(&self) -> Grain {
         self.grain
@@ -74,19 +65,13 @@ impl Filler for NumbersFiller {
         for (i, key) in keys.iter().enumerate() {
             assert!(key.sample != 666_666, "the devil's sample");
             if (self.bad)(key.sample) {
-                let error = SampleError {
-                    sample: key.sample,
-                    path: None,
-                    offset: None,
-                    reason: "bad".into(),
-                };
+                let error =
+                    SampleError { sample: key.sample, path: None, offset: None, reason: "bad".into() };
                 return Err((i, error));
             }
             slots.bytes(0, i)[..8].copy_from_slice(&key.sample.to_ne_bytes());
             slots.bytes(0, i)[8..].copy_from_slice(&key.epoch.to_ne_bytes());
-            slots
-                .bytes(1, i)
-                .copy_from_slice(&(key.sample as i64 * 3).to_ne_bytes());
+            slots.bytes(1, i).copy_from_slice(&(key.sample as i64 * 3).to_ne_bytes());
             self.filled.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
@@ -107,43 +92,24 @@ fn config(batch_size: usize, workers: usize) -> PipelineConfig {
 
 fn spec(samples: u64, batch_size: u64, shuffle: bool) -> StreamSpec {
     StreamSpec {
-        order: if shuffle {
-            OrderSpec::Shuffled
-        } else {
-            OrderSpec::Sequential
-        },
-        cut: Cut::Even {
-            batch_size,
-            rank: 0,
-            world: 1,
-            drop_last: false,
-        },
+        order: if shuffle { OrderSpec::Shuffled } else { OrderSpec::Sequential },
+        cut: Cut::Even { batch_size, rank: 0, world: 1, drop_last: false },
         samples,
         seed: 5,
     }
 }
 
 fn samples(batch: &Batch) -> Vec<u64> {
-    batch
-        .bytes(0)
-        .chunks_exact(16)
-        .map(|c| u64::from_ne_bytes(c[..8].try_into().unwrap()))
-        .collect()
+    batch.bytes(0).chunks_exact(16).map(|c| u64::from_ne_bytes(c[..8].try_into().unwrap())).collect()
 }
 
 fn epoch(pipeline: &mut Pipeline) -> Vec<Vec<u64>> {
     let mut batches = Vec::new();
     while let Some(batch) = pipeline.next().unwrap() {
-        let labels: Vec<i64> = batch
-            .bytes(1)
-            .chunks_exact(8)
-            .map(|c| i64::from_ne_bytes(c.try_into().unwrap()))
-            .collect();
+        let labels: Vec<i64> =
+            batch.bytes(1).chunks_exact(8).map(|c| i64::from_ne_bytes(c.try_into().unwrap())).collect();
         let samples = samples(&batch);
-        assert!(
-            labels.iter().zip(&samples).all(|(l, s)| *l == *s as i64 * 3),
-            "a label strayed"
-        );
+        assert!(labels.iter().zip(&samples).all(|(l, s)| *l == *s as i64 * 3), "a label strayed");
         batches.push(samples);
     }
     batches
@@ -198,32 +164,22 @@ proptest! {
 
 #[test]
 fn hoarded_batches_neither_block_nor_change() {
-    let mut pipeline = Pipeline::new(
-        Arc::new(numbers(500, Grain::Sample)),
-        spec(500, 5, false),
-        config(5, 2),
-    )
-    .unwrap();
+    let mut pipeline =
+        Pipeline::new(Arc::new(numbers(500, Grain::Sample)), spec(500, 5, false), config(5, 2)).unwrap();
     pipeline.begin(Place::default()).unwrap();
     let mut kept = Vec::new();
     while let Some(batch) = pipeline.next().unwrap() {
         kept.push(batch);
     }
     for (i, batch) in kept.iter().enumerate() {
-        assert_eq!(
-            samples(batch),
-            (i as u64 * 5..i as u64 * 5 + 5).collect::<Vec<_>>()
-        );
+        assert_eq!(samples(batch), (i as u64 * 5..i as u64 * 5 + 5).collect::<Vec<_>>());
     }
 }
 
 #[test]
 fn a_bad_sample_is_raised_in_its_turn_and_the_rest_of_its_batch_follows() {
     for workers in [0, 3] {
-        let source = Numbers {
-            bad: |s| s == 7 || s == 9,
-            ..numbers(20, Grain::Sample)
-        };
+        let source = Numbers { bad: |s| s == 7 || s == 9, ..numbers(20, Grain::Sample) };
         let mut pipeline = Pipeline::new(Arc::new(source), spec(20, 5, false), config(5, workers)).unwrap();
         pipeline.begin(Place::default()).unwrap();
         assert_eq!(samples(&pipeline.next().unwrap().unwrap()), [0, 1, 2, 3, 4]);
@@ -239,14 +195,8 @@ fn a_bad_sample_is_raised_in_its_turn_and_the_rest_of_its_batch_follows() {
 #[test]
 fn skipped_samples_are_counted_in_the_order_of_the_stream() {
     for grain in [Grain::Sample, Grain::Batch] {
-        let source = Numbers {
-            bad: |s| s % 10 == 3,
-            ..numbers(50, grain)
-        };
-        let config = PipelineConfig {
-            on_error: OnError::Skip,
-            ..config(8, 2)
-        };
+        let source = Numbers { bad: |s| s % 10 == 3, ..numbers(50, grain) };
+        let config = PipelineConfig { on_error: OnError::Skip, ..config(8, 2) };
         let mut pipeline = Pipeline::new(Arc::new(source), spec(50, 8, false), config).unwrap();
         pipeline.begin(Place::default()).unwrap();
         let all: Vec<u64> = epoch(&mut pipeline).into_iter().flatten().collect();
@@ -260,18 +210,9 @@ fn skipped_samples_are_counted_in_the_order_of_the_stream() {
 #[test]
 fn a_panic_reaches_the_consumer_and_the_loader_stays_usable() {
     let len = 666_670;
-    let mut pipeline = Pipeline::new(
-        Arc::new(numbers(len, Grain::Batch)),
-        spec(len, 10, false),
-        config(10, 2),
-    )
-    .unwrap();
-    pipeline
-        .begin(Place {
-            epoch: 0,
-            cursor: 666_650,
-        })
-        .unwrap();
+    let mut pipeline =
+        Pipeline::new(Arc::new(numbers(len, Grain::Batch)), spec(len, 10, false), config(10, 2)).unwrap();
+    pipeline.begin(Place { epoch: 0, cursor: 666_650 }).unwrap();
     assert_eq!(samples(&pipeline.next().unwrap().unwrap())[0], 666_650);
     let error = pipeline.next().unwrap_err().to_string();
     assert!(error.contains("the devil's sample"), "{error}");
@@ -289,10 +230,7 @@ fn breaking_off_and_starting_over_leaves_nothing_stale() {
         for _ in 0..e % 4 {
             let batch = pipeline.next().unwrap().unwrap();
             assert!(
-                batch
-                    .bytes(0)
-                    .chunks_exact(16)
-                    .all(|c| u64::from_ne_bytes(c[8..].try_into().unwrap()) == e)
+                batch.bytes(0).chunks_exact(16).all(|c| u64::from_ne_bytes(c[8..].try_into().unwrap()) == e)
             );
         }
     }

@@ -8,11 +8,7 @@
 //! `cargo bench -p zenith-runtime-cpu --bench reader -- ...`
 
 #![expect(unsafe_code, reason = "getrusage and posix_fadvise")]
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a program that prints figures"
-)]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures")]
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -145,12 +141,7 @@ fn random(path: &Path, seconds: u64, depth: usize, bytes: usize, direct: bool, r
         ..UringOptions::default()
     };
     let mut reader = UringReader::new(&options).unwrap();
-    let file = if direct {
-        OpenFile::open_direct(path)
-    } else {
-        OpenFile::open(path)
-    }
-    .unwrap();
+    let file = if direct { OpenFile::open_direct(path) } else { OpenFile::open(path) }.unwrap();
     reader.register_file(&file);
     let mut spare = reader.take_registered_buffers();
     spare.resize_with(depth, || ReadBuffer::with_capacity(bytes));
@@ -161,18 +152,8 @@ fn random(path: &Path, seconds: u64, depth: usize, bytes: usize, direct: bool, r
     let before = processor_time();
     loop {
         while let Some(buffer) = spare.pop() {
-            let span = Span::Range {
-                offset: random.below(blocks) * bytes as u64,
-                len: bytes,
-            };
-            reader
-                .submit(Request {
-                    tag: 0,
-                    file: FileRef::Open(&file),
-                    span,
-                    buffer,
-                })
-                .unwrap();
+            let span = Span::Range { offset: random.below(blocks) * bytes as u64, len: bytes };
+            reader.submit(Request { tag: 0, file: FileRef::Open(&file), span, buffer }).unwrap();
         }
         reader.complete(&mut done, 1).unwrap();
         for completion in done.drain(..) {
@@ -185,10 +166,7 @@ fn random(path: &Path, seconds: u64, depth: usize, bytes: usize, direct: bool, r
             break;
         }
     }
-    let (wall, busy) = (
-        clock.elapsed().as_secs_f64(),
-        (processor_time() - before).as_secs_f64(),
-    );
+    let (wall, busy) = (clock.elapsed().as_secs_f64(), (processor_time() - before).as_secs_f64());
     assert!(sum > reads, "empty reads");
     let bandwidth = reads as f64 * bytes as f64 / wall;
     let fallbacks = reader.fallbacks().join("; ");
@@ -200,10 +178,7 @@ fn random(path: &Path, seconds: u64, depth: usize, bytes: usize, direct: bool, r
 }
 
 fn folder(path: &Path, depth: usize, way: &str) {
-    let mut paths: Vec<PathBuf> = fs::read_dir(path)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut paths: Vec<PathBuf> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let mut random = Random(99);
     for at in (1..paths.len()).rev() {
@@ -218,10 +193,7 @@ fn folder(path: &Path, depth: usize, way: &str) {
         "pread" => ahead(&mut reader(Backend::Pread, depth), &paths, depth),
         _ => plain(&paths),
     };
-    let (wall, busy) = (
-        clock.elapsed().as_secs_f64(),
-        (processor_time() - before).as_secs_f64(),
-    );
+    let (wall, busy) = (clock.elapsed().as_secs_f64(), (processor_time() - before).as_secs_f64());
     println!(
         "{{\"way\": {way:?}, \"files\": {}, \"files_per_second\": {:.0}, \"cpu_us_per_file\": {:.2}, \"mark\": {sum}}}",
         paths.len(),
@@ -231,10 +203,7 @@ fn folder(path: &Path, depth: usize, way: &str) {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["random", path, seconds, depth, bytes, mode, ref rest @ ..] => random(

@@ -4,11 +4,7 @@
 //! `cargo bench -p zenith-runtime-cpu --bench ring -- [rounds] [millions of values]`
 
 #![expect(unsafe_code, reason = "pins its two threads with sched_setaffinity")]
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a program that prints a table"
-)]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints a table")]
 
 use std::hint::spin_loop;
 use std::sync::Arc;
@@ -55,11 +51,7 @@ fn pin(core: usize) {
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(core, &mut set);
-        assert_eq!(
-            libc::sched_setaffinity(0, size_of_val(&set), &raw const set),
-            0,
-            "two cores are needed"
-        );
+        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0, "two cores are needed");
     }
 }
 
@@ -227,11 +219,7 @@ fn rtrb_batched<V: Value>(count: u64) -> f64 {
     race(
         count,
         move |count| push_in_batches(count, |values: &[V]| producer.push_partial_slice(values).0.len()),
-        move |count| {
-            pop_in_batches(count, |values: &mut [V]| {
-                consumer.pop_partial_slice(values).0.len()
-            })
-        },
+        move |count| pop_in_batches(count, |values: &mut [V]| consumer.pop_partial_slice(values).0.len()),
     )
 }
 
@@ -252,18 +240,12 @@ fn table(title: &str, rounds: usize, count: u64, entries: &[Entry]) {
         if at == 0 {
             first = median;
         }
-        println!(
-            "  {:<22} median {median:8.1}  best {best:8.1} M/s  {:5.2}x",
-            entry.0,
-            first / median
-        );
+        println!("  {:<22} median {median:8.1}  best {best:8.1} M/s  {:5.2}x", entry.0, first / median);
     }
 }
 
 fn main() {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .filter_map(|text| text.parse::<u64>().ok());
+    let mut arguments = std::env::args().skip(1).filter_map(|text| text.parse::<u64>().ok());
     let rounds = arguments.next().unwrap_or(7) as usize;
     let count = arguments.next().unwrap_or(10) * 1_000_000;
     table(

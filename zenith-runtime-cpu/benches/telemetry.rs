@@ -25,10 +25,7 @@ fn cost(threads: usize, record: impl Fn(u64) + Sync) -> f64 {
     };
     thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(best)).collect();
-        let sum: f64 = running
-            .into_iter()
-            .map(|thread| thread.join().expect("no thread panics"))
-            .sum();
+        let sum: f64 = running.into_iter().map(|thread| thread.join().expect("no thread panics")).sum();
         sum / threads as f64
     })
 }

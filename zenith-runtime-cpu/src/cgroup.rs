@@ -33,14 +33,8 @@ pub(crate) fn settings(root: Root<'_>, controller: &str, version_2: &str, versio
         };
         let group = match mount.version {
             Version::Two => member_of(&memberships, str::is_empty),
-            _ => member_of(&memberships, |list| {
-                list.split(',').any(|name| name == controller)
-            })
-            .or_else(|| {
-                (controller == "cpuset")
-                    .then(|| root.text("proc/self/cpuset"))
-                    .flatten()
-            }),
+            _ => member_of(&memberships, |list| list.split(',').any(|name| name == controller))
+                .or_else(|| (controller == "cpuset").then(|| root.text("proc/self/cpuset")).flatten()),
         };
         let Some(group) = group else { continue };
         upwards(&group, |group| {

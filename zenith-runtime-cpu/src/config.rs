@@ -104,11 +104,7 @@ impl RawMachineConfig {
             io: choose(
                 "io",
                 self.io.as_deref(),
-                &[
-                    ("auto", Backend::Auto),
-                    ("io_uring", Backend::Uring),
-                    ("pread", Backend::Pread),
-                ],
+                &[("auto", Backend::Auto), ("io_uring", Backend::Uring), ("pread", Backend::Pread)],
             )?,
         })
     }
@@ -128,11 +124,7 @@ impl MachineConfig {
 }
 
 fn error(key: &str, value: &str, reason: impl Into<String>) -> ConfigError {
-    ConfigError {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        reason: reason.into(),
-    }
+    ConfigError { key: key.to_owned(), value: value.to_owned(), reason: reason.into() }
 }
 
 fn choose<T: Copy + Default>(
@@ -143,13 +135,7 @@ fn choose<T: Copy + Default>(
     let Some(value) = value else {
         return Ok(T::default());
     };
-    let names = || {
-        choices
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     choices
         .iter()
         .find(|(name, _)| *name == value)
@@ -163,19 +149,14 @@ fn check_pin(value: Option<&str>, topology: &Topology) -> Result<Pin, ConfigErro
         Some("off") => return Ok(Pin::Off),
         Some(value) => value,
     };
-    let cpus: CpuSet = value
-        .parse()
-        .map_err(|_| error("pin", value, "expected auto, off, or a list such as 0-3,8"))?;
+    let cpus: CpuSet =
+        value.parse().map_err(|_| error("pin", value, "expected auto, off, or a list such as 0-3,8"))?;
     if cpus.is_empty() {
         return Err(error("pin", value, "no processors are in it"));
     }
     let missing = cpus.difference(&topology.cpus);
     if !missing.is_empty() {
-        return Err(error(
-            "pin",
-            value,
-            format!("processors {missing} are not online"),
-        ));
+        return Err(error("pin", value, format!("processors {missing} are not online")));
     }
     let denied = cpus.difference(&topology.allowed_cpus);
     if !denied.is_empty() {
@@ -196,11 +177,7 @@ fn check_node(value: Option<&str>, topology: &Topology) -> Result<Option<u32>, C
     let known: CpuSet = topology.numa_nodes.iter().map(|node| node.id).collect();
     match value.parse() {
         Ok(node) if known.contains(node) => Ok(Some(node)),
-        _ => Err(error(
-            "node",
-            value,
-            format!("expected auto or one of the memory nodes {known}"),
-        )),
+        _ => Err(error("node", value, format!("expected auto or one of the memory nodes {known}"))),
     }
 }
 
@@ -227,24 +204,13 @@ mod tests {
 
     fn raw(pages: &str, pin: &str, node: &str, io: &str) -> RawMachineConfig {
         let value = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        RawMachineConfig {
-            pages: value(pages),
-            pin: value(pin),
-            node: value(node),
-            io: value(io),
-        }
+        RawMachineConfig { pages: value(pages), pin: value(pin), node: value(node), io: value(io) }
     }
 
     #[test]
     fn nothing_said_is_the_default() {
-        assert_eq!(
-            RawMachineConfig::default().check(&machine()).unwrap(),
-            MachineConfig::default()
-        );
-        assert_eq!(
-            raw("auto", "auto", "auto", "auto").check(&machine()).unwrap(),
-            MachineConfig::default()
-        );
+        assert_eq!(RawMachineConfig::default().check(&machine()).unwrap(), MachineConfig::default());
+        assert_eq!(raw("auto", "auto", "auto", "auto").check(&machine()).unwrap(), MachineConfig::default());
     }
 
     #[test]
@@ -264,31 +230,16 @@ mod tests {
     #[test]
     fn nonsense_is_an_error_that_says_what_would_be_right() {
         for (raw, text) in [
-            (
-                raw("big", "", "", ""),
-                "pages = \"big\": expected one of auto, heap, thp, huge",
-            ),
-            (
-                raw("", "some", "", ""),
-                "pin = \"some\": expected auto, off, or a list such as 0-3,8",
-            ),
-            (
-                raw("", "6-9", "", ""),
-                "pin = \"6-9\": processors 8-9 are not online",
-            ),
+            (raw("big", "", "", ""), "pages = \"big\": expected one of auto, heap, thp, huge"),
+            (raw("", "some", "", ""), "pin = \"some\": expected auto, off, or a list such as 0-3,8"),
+            (raw("", "6-9", "", ""), "pin = \"6-9\": processors 8-9 are not online"),
             (
                 raw("", "7", "", ""),
                 "pin = \"7\": processors 7 are not allowed to this process (affinity mask or cgroup)",
             ),
             (raw("", ",", "", ""), "pin = \",\": no processors are in it"),
-            (
-                raw("", "", "1", ""),
-                "node = \"1\": expected auto or one of the memory nodes 0,2",
-            ),
-            (
-                raw("", "", "", "aio"),
-                "io = \"aio\": expected one of auto, io_uring, pread",
-            ),
+            (raw("", "", "1", ""), "node = \"1\": expected auto or one of the memory nodes 0,2"),
+            (raw("", "", "", "aio"), "io = \"aio\": expected one of auto, io_uring, pread"),
         ] {
             assert_eq!(raw.check(&machine()).unwrap_err().to_string(), text);
         }
@@ -309,10 +260,7 @@ mod tests {
             _ => None,
         });
         assert_eq!(environment, raw("thp", "off", "", ""));
-        assert_eq!(
-            raw("heap", "", "", "pread").or(environment),
-            raw("heap", "off", "", "pread")
-        );
+        assert_eq!(raw("heap", "", "", "pread").or(environment), raw("heap", "off", "", "pread"));
     }
 
     #[test]

@@ -24,10 +24,7 @@ pub struct ThreadConfig {
 impl ThreadConfig {
     /// A thread that may run wherever its creator may.
     pub fn named(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            cpus: None,
-        }
+        Self { name: name.into(), cpus: None }
     }
 }
 
@@ -102,18 +99,13 @@ impl<T: Send + 'static> Thread<T> {
             Err(source) => return Err(ThreadError::Spawn { name, source }),
         };
         if let Some(cpus) = cpus {
-            let pinned = told
-                .recv()
-                .unwrap_or_else(|_| Err(io::Error::other("it ended before it was pinned")));
+            let pinned =
+                told.recv().unwrap_or_else(|_| Err(io::Error::other("it ended before it was pinned")));
             if let Err(source) = pinned {
                 return Err(ThreadError::Pin { name, cpus, source });
             }
         }
-        Ok(Self {
-            name,
-            process: process::id(),
-            handle,
-        })
+        Ok(Self { name, process: process::id(), handle })
     }
 }
 
@@ -145,10 +137,9 @@ impl<T> Thread<T> {
         }
         match handle.join() {
             Ok(result) => Ok(result.expect("a thread that was handed out ran its function")),
-            Err(payload) => Err(Panicked {
-                thread: std::mem::take(&mut self.name),
-                message: panic_message(&*payload),
-            }),
+            Err(payload) => {
+                Err(Panicked { thread: std::mem::take(&mut self.name), message: panic_message(&*payload) })
+            }
         }
     }
 }
@@ -195,11 +186,7 @@ pub fn pin_current(cpus: &CpuSet) -> io::Result<()> {
     let words = cpus.words();
     // SAFETY: the kernel reads as many bytes as it is told; 0 is the calling thread.
     let result = unsafe { libc::sched_setaffinity(0, size_of_val(words), words.as_ptr().cast()) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The processors the calling thread may run on: its affinity mask, within its cgroup's cpuset.
@@ -249,10 +236,7 @@ mod tests {
             std::panic::panic_any("sample ".to_owned() + "17 is bad");
         })
         .unwrap();
-        let expected = Panicked {
-            thread: "worker 3".into(),
-            message: "sample 17 is bad".into(),
-        };
+        let expected = Panicked { thread: "worker 3".into(), message: "sample 17 is bad".into() };
         assert_eq!(thread.join(), Err(expected));
     }
 
@@ -306,19 +290,10 @@ mod tests {
     #[test]
     fn a_pinned_thread_may_run_where_it_was_told_only() {
         let one: CpuSet = allowed_cpus().unwrap().first().into_iter().collect();
-        let config = ThreadConfig {
-            name: "pinned".into(),
-            cpus: Some(one.clone()),
-        };
-        let seen = Thread::spawn(config, || allowed_cpus().unwrap())
-            .unwrap()
-            .join()
-            .unwrap();
+        let config = ThreadConfig { name: "pinned".into(), cpus: Some(one.clone()) };
+        let seen = Thread::spawn(config, || allowed_cpus().unwrap()).unwrap().join().unwrap();
         assert_eq!(seen, one);
-        assert!(
-            allowed_cpus().unwrap().len() >= one.len(),
-            "the creator keeps its own processors"
-        );
+        assert!(allowed_cpus().unwrap().len() >= one.len(), "the creator keeps its own processors");
     }
 
     #[test]
@@ -327,15 +302,9 @@ mod tests {
         let flag = ran.clone();
         for cpus in ["900000", ""] {
             let flag = flag.clone();
-            let config = ThreadConfig {
-                name: "nowhere".into(),
-                cpus: Some(cpus.parse().unwrap()),
-            };
+            let config = ThreadConfig { name: "nowhere".into(), cpus: Some(cpus.parse().unwrap()) };
             let error = Thread::spawn(config, move || flag.store(true, Ordering::Release)).unwrap_err();
-            assert!(
-                matches!(&error, ThreadError::Pin { name, .. } if name == "nowhere"),
-                "{error}"
-            );
+            assert!(matches!(&error, ThreadError::Pin { name, .. } if name == "nowhere"), "{error}");
         }
         assert!(!ran.load(Ordering::Acquire));
     }

@@ -2,10 +2,7 @@
 
 use super::*;
 
-const EFFORT: Effort = Effort {
-    seconds: 0.003,
-    rounds: 3,
-};
+const EFFORT: Effort = Effort { seconds: 0.003, rounds: 3 };
 
 fn race(agreement: Agreement, contenders: Vec<Contender<'_>>) -> Result<Group, Failure> {
     let race = Race {
@@ -26,10 +23,7 @@ fn priced(wall: f64, cpu: f64) -> impl FnMut(u64) -> Result<Done, Failure> {
         Ok(Done {
             units: 10 * passes,
             sum: 7 * passes,
-            took: Some(Cost {
-                wall: wall * passes as f64,
-                cpu: cpu * passes as f64,
-            }),
+            took: Some(Cost { wall: wall * passes as f64, cpu: cpu * passes as f64 }),
         })
     }
 }
@@ -60,9 +54,7 @@ fn figures_are_per_unit_and_beside_the_fastest_rival() {
     )
     .unwrap();
     let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
-    let [ours, slow, fast] = &group.cases[..] else {
-        panic!("three cases")
-    };
+    let [ours, slow, fast] = &group.cases[..] else { panic!("three cases") };
     assert!(close(ours.wall.median, 0.1) && close(ours.wall.min, 0.1) && close(ours.wall.max, 0.1));
     assert!(close(ours.cpu.median, 0.2));
     let beside = ours.beside_rival.as_ref().unwrap();
@@ -81,11 +73,7 @@ fn every_round_begins_with_another_contender() {
         Contender::ours(name, move |passes| {
             order.borrow_mut().push(name);
             std::thread::sleep(std::time::Duration::from_millis(2));
-            Ok(Done {
-                units: passes,
-                sum: passes,
-                took: None,
-            })
+            Ok(Done { units: passes, sum: passes, took: None })
         })
     };
     race(Agreement::Exact, vec![contender('a'), contender('b')]).unwrap();
@@ -98,11 +86,7 @@ fn work_that_is_left_out_is_an_error() {
     let mut calls = 0;
     let lazy = move |passes: u64| {
         calls += 1;
-        Ok(Done {
-            units: if calls > 3 { 1 } else { passes },
-            sum: passes,
-            took: None,
-        })
+        Ok(Done { units: if calls > 3 { 1 } else { passes }, sum: passes, took: None })
     };
     let error = race(Agreement::Exact, vec![Contender::ours("lazy", lazy)]).unwrap_err();
     assert!(error.to_string().contains("lazy"), "{error}");
@@ -110,33 +94,15 @@ fn work_that_is_left_out_is_an_error() {
 
 #[test]
 fn work_that_shows_nothing_is_an_error() {
-    let idle = |passes| {
-        Ok(Done {
-            units: passes,
-            ..Done::default()
-        })
-    };
+    let idle = |passes| Ok(Done { units: passes, ..Done::default() });
     let error = race(Agreement::Exact, vec![Contender::ours("idle", idle)]).unwrap_err();
     assert!(error.to_string().contains("nothing"), "{error}");
 }
 
 #[test]
 fn results_that_differ_are_an_error() {
-    let sums = |sum: u64| {
-        move |passes: u64| {
-            Ok(Done {
-                units: passes,
-                sum: sum * passes,
-                took: None,
-            })
-        }
-    };
-    let pair = |other| {
-        vec![
-            Contender::ours("one", sums(1000)),
-            Contender::rival("other", sums(other)),
-        ]
-    };
+    let sums = |sum: u64| move |passes: u64| Ok(Done { units: passes, sum: sum * passes, took: None });
+    let pair = |other| vec![Contender::ours("one", sums(1000)), Contender::rival("other", sums(other))];
     let error = race(Agreement::Exact, pair(1001)).unwrap_err();
     assert!(error.to_string().contains("different results"), "{error}");
     assert!(race(Agreement::Near(0.01), pair(1009)).is_ok());

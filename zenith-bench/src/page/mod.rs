@@ -15,11 +15,8 @@ const STYLE: &str = include_str!("style.css");
 pub(crate) fn render(record: &Record) -> String {
     let scenarios: String = record.scenarios.iter().map(section).collect();
     let summary = plot::summary(&record.scenarios);
-    let nav: String = record
-        .scenarios
-        .iter()
-        .map(|s| format!("<a href=\"#{}\">{}</a>", s.name, escape(s.title)))
-        .collect();
+    let nav: String =
+        record.scenarios.iter().map(|s| format!("<a href=\"#{}\">{}</a>", s.name, escape(s.title))).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -61,31 +58,19 @@ fn warning(record: &Record) -> String {
             machine.load_average, machine.cores
         ));
     }
-    warnings
-        .iter()
-        .map(|text| format!("<p class=\"warning\">{}</p>\n", escape(text)))
-        .collect()
+    warnings.iter().map(|text| format!("<p class=\"warning\">{}</p>\n", escape(text))).collect()
 }
 
 fn facts(record: &Record) -> String {
     let machine = &record.machine;
-    let rivals: Vec<String> = machine
-        .rivals
-        .iter()
-        .map(|(name, version)| format!("{name} {version}"))
-        .collect();
+    let rivals: Vec<String> =
+        machine.rivals.iter().map(|(name, version)| format!("{name} {version}")).collect();
     let mut facts = vec![
         ("Processor", machine.cpu.clone()),
         ("Processors in use", machine.cores.to_string()),
-        (
-            "Memory",
-            format!("{:.1} GiB", machine.memory_bytes as f64 / f64::from(1 << 30)),
-        ),
+        ("Memory", format!("{:.1} GiB", machine.memory_bytes as f64 / f64::from(1 << 30))),
         ("Kernel", machine.kernel.clone()),
-        (
-            "Compiler",
-            format!("{}, {} profile", machine.rustc, machine.profile),
-        ),
+        ("Compiler", format!("{}, {} profile", machine.rustc, machine.profile)),
         ("Rivals", rivals.join(", ")),
     ];
     if let Some(pictures) = &record.pictures {
@@ -118,11 +103,7 @@ fn figures(group: &Group) -> String {
         .not_measured
         .iter()
         .map(|a| {
-            format!(
-                "<p class=\"absent\">{} was not measured: {}</p>\n",
-                escape(&a.name),
-                escape(&a.reason)
-            )
+            format!("<p class=\"absent\">{} was not measured: {}</p>\n", escape(&a.name), escape(&a.reason))
         })
         .collect();
     format!(
@@ -167,8 +148,5 @@ fn class(case: &Case) -> &'static str {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -38,10 +38,7 @@ pub(super) fn bars(group: &Group) -> String {
         let width = (of(case.wall.median) * scale).max(1.0);
         let [low, high] = [case.wall.max, case.wall.min].map(|seconds| of(seconds) * scale);
         let [low, high] = [low.min(high), low.max(high)];
-        let beside = case
-            .beside_rival
-            .as_ref()
-            .map_or(String::new(), |beside| times(beside.wall));
+        let beside = case.beside_rival.as_ref().map_or(String::new(), |beside| times(beside.wall));
         let unit = match group.quantity {
             Quantity::Throughput => String::new(),
             Quantity::Latency => " each".to_owned(),
@@ -86,11 +83,7 @@ fn standing(group: &Group) -> Option<Standing> {
         .filter(|case| case.side == Side::Zenith)
         .min_by(|a, b| a.wall.median.total_cmp(&b.wall.median))?;
     let beside = best.beside_rival.as_ref()?;
-    Some(Standing {
-        title: group.title.clone(),
-        wall: beside.wall,
-        cpu: beside.cpu,
-    })
+    Some(Standing { title: group.title.clone(), wall: beside.wall, cpu: beside.cpu })
 }
 
 /// The ratio of every comparison on one logarithmic axis.
@@ -161,9 +154,5 @@ pub(super) fn summary(scenarios: &[Outcome]) -> String {
 }
 
 fn tick(power: f64) -> String {
-    if power < 0.0 {
-        format!("1/{}\u{d7}", (-power).exp2())
-    } else {
-        format!("{}\u{d7}", power.exp2())
-    }
+    if power < 0.0 { format!("1/{}\u{d7}", (-power).exp2()) } else { format!("{}\u{d7}", power.exp2()) }
 }

@@ -70,11 +70,7 @@ fn each<'a>(
                 sum += decode(task)?;
             }
         }
-        Ok(Done {
-            units: passes * tasks.len() as u64,
-            sum,
-            took: None,
-        })
+        Ok(Done { units: passes * tasks.len() as u64, sum, took: None })
     }
 }
 
@@ -121,11 +117,7 @@ fn zune<'a>(tasks: &'a [Task<'a>], cuts: bool) -> Contender<'a> {
         "zune-jpeg",
         each(tasks, move |task| {
             let size = zune_decode(task.bytes, &mut pixels)?;
-            Ok(brightness(if cuts {
-                cut(&pixels[..size], task, &mut part)
-            } else {
-                &pixels[..size]
-            }))
+            Ok(brightness(if cuts { cut(&pixels[..size], task, &mut part) } else { &pixels[..size] }))
         }),
     )
 }
@@ -138,9 +130,7 @@ pub(super) fn zune_decode(bytes: &[u8], pixels: &mut Vec<u8>) -> Result<usize, F
     if pixels.len() < size {
         pixels.resize(size, 0);
     }
-    decoder
-        .decode_into(&mut pixels[..size])
-        .map_err(|error| format!("{error:?}"))?;
+    decoder.decode_into(&mut pixels[..size]).map_err(|error| format!("{error:?}"))?;
     Ok(size)
 }
 
@@ -155,11 +145,7 @@ fn jpeg_decoder<'a>(tasks: &'a [Task<'a>], cuts: bool, halves: bool) -> Contende
                 decoder.scale(half(task.size.0)?, half(task.size.1)?)?;
             }
             let pixels = decoder.decode()?;
-            Ok(brightness(if cuts {
-                cut(&pixels, task, &mut part)
-            } else {
-                &pixels
-            }))
+            Ok(brightness(if cuts { cut(&pixels, task, &mut part) } else { &pixels }))
         }),
     )
 }
@@ -172,12 +158,7 @@ fn run(bench: &mut Bench) -> Result<Vec<Group>, Failure> {
             "whole pictures",
             vec![
                 ours("zenith", &tasks, Decoder::new(), (false, false, Scale::Full)),
-                ours(
-                    "zenith, portable code",
-                    &tasks,
-                    Decoder::portable(),
-                    (false, false, Scale::Full),
-                ),
+                ours("zenith, portable code", &tasks, Decoder::portable(), (false, false, Scale::Full)),
                 zune(&tasks, false),
                 jpeg_decoder(&tasks, false, false),
             ],
@@ -186,12 +167,7 @@ fn run(bench: &mut Bench) -> Result<Vec<Group>, Failure> {
             "random-resized-crop regions",
             vec![
                 ours("zenith", &tasks, Decoder::new(), (true, false, Scale::Full)),
-                ours(
-                    "zenith, with an entropy index",
-                    &tasks,
-                    Decoder::new(),
-                    (true, true, Scale::Full),
-                ),
+                ours("zenith, with an entropy index", &tasks, Decoder::new(), (true, true, Scale::Full)),
                 zune(&tasks, true),
                 jpeg_decoder(&tasks, true, false),
             ],

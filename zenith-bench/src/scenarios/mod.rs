@@ -89,13 +89,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(effort: Effort, sizes: Sizes, own: Option<PathBuf>, progress: Box<dyn Write>) -> Self {
-        Self {
-            effort,
-            sizes,
-            own,
-            photographs: None,
-            progress,
-        }
+        Self { effort, sizes, own, photographs: None, progress }
     }
 
     /// The pictures, made or copied when first asked for.
@@ -114,9 +108,7 @@ impl Bench {
 
     /// What the pictures are, if any scenario asked for them.
     pub(crate) fn data(&self) -> Option<String> {
-        self.photographs
-            .as_ref()
-            .map(|photographs| photographs.describe())
+        self.photographs.as_ref().map(|photographs| photographs.describe())
     }
 
     /// Runs one comparison.
@@ -131,19 +123,11 @@ const STRIDE: usize = 1021;
 
 /// A checksum of pixels that is the larger the brighter they are.
 pub(crate) fn brightness(pixels: &[u8]) -> u64 {
-    pixels
-        .iter()
-        .step_by(STRIDE)
-        .map(|&value| u64::from(value) + 1)
-        .sum()
+    pixels.iter().step_by(STRIDE).map(|&value| u64::from(value) + 1).sum()
 }
 
 /// As [`brightness`], of normalised floats (not below -3) in native byte order.
 pub(crate) fn float_brightness(sample: &[u8]) -> u64 {
     let (floats, _) = sample.as_chunks::<4>();
-    floats
-        .iter()
-        .step_by(STRIDE)
-        .map(|&value| ((f32::from_ne_bytes(value) + 3.0) * 1000.0) as u64)
-        .sum()
+    floats.iter().step_by(STRIDE).map(|&value| ((f32::from_ne_bytes(value) + 3.0) * 1000.0) as u64).sum()
 }

@@ -49,18 +49,11 @@ fn failure(error: impl Into<Failure>) -> Failure {
 fn open(photographs: &Photographs, edge: u32) -> Result<Arc<dyn Source>, Failure> {
     let tree = Tree::scan(photographs.root(), &CacheDir::none())?;
     let blobs = Arc::new(FolderBlobs::new(FolderIndex::classes(tree)?)?);
-    Ok(Arc::new(ImageSource::new(
-        blobs,
-        plan(edge)?,
-        ImageOptions::default(),
-    )?))
+    Ok(Arc::new(ImageSource::new(blobs, plan(edge)?, ImageOptions::default())?))
 }
 
 fn plan(edge: u32) -> Result<Plan, Failure> {
-    Ok(Plan::compile(
-        &crop(edge, (0.08, 1.0), Interpolation::Bilinear),
-        Mode::Exact,
-    )?)
+    Ok(Plan::compile(&crop(edge, (0.08, 1.0), Interpolation::Bilinear), Mode::Exact)?)
 }
 
 /// Every picture `passes` times, in an order of its own.
@@ -72,12 +65,7 @@ fn order(samples: u64, passes: u64) -> Arc<[u64]> {
 fn loader(source: &Arc<dyn Source>, order: OrderSpec, workers: usize) -> Result<Pipeline, Failure> {
     let spec = StreamSpec {
         order,
-        cut: Cut::Even {
-            batch_size: BATCH as u64,
-            rank: 0,
-            world: 1,
-            drop_last: false,
-        },
+        cut: Cut::Even { batch_size: BATCH as u64, rank: 0, world: 1, drop_last: false },
         samples: source.len(),
         seed: 0,
     };
@@ -88,6 +76,7 @@ fn loader(source: &Arc<dyn Source>, order: OrderSpec, workers: usize) -> Result<
         on_error: OnError::Raise,
         pages: PagesWanted::Auto,
         node: None,
+        cpus: None,
     };
     Ok(Pipeline::new(Arc::clone(source), spec, config)?)
 }
@@ -143,19 +132,12 @@ where
     };
     let sum = thread::scope(|scope| {
         let work = &work;
-        let threads: Vec<_> = (0..threads)
-            .map(|first| scope.spawn(move || work(first)))
-            .collect();
-        let sums = threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(|_| failure("a thread panicked"))?);
+        let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || work(first))).collect();
+        let sums =
+            threads.into_iter().map(|thread| thread.join().map_err(|_| failure("a thread panicked"))?);
         sums.sum::<Result<u64, Failure>>()
     })?;
-    Ok(Done {
-        units: order.len() as u64,
-        sum,
-        took: None,
-    })
+    Ok(Done { units: order.len() as u64, sum, took: None })
 }
 
 /// The source's own fillers without a loader around them.
@@ -167,17 +149,11 @@ fn same_parts(source: &Arc<dyn Source>, edge: u32, threads: usize, order: &[u64]
         let mut keys = Vec::with_capacity(AHEAD);
         Ok(move |upcoming: &[u64], slot: usize| {
             keys.clear();
-            keys.extend(upcoming.iter().map(|&sample| SampleKey {
-                sample,
-                seed: 0,
-                epoch: 0,
-            }));
+            keys.extend(upcoming.iter().map(|&sample| SampleKey { sample, seed: 0, epoch: 0 }));
             filler.read_ahead(&keys);
             let mut slots = Slots::of(&mut slab, &layout, BATCH);
             let mut slots = slots.tail(slot);
-            filler
-                .fill(&keys[..1], &mut slots, &mut Spent::default())
-                .map_err(|(_, error)| error)?;
+            filler.fill(&keys[..1], &mut slots, &mut Spent::default()).map_err(|(_, error)| error)?;
             if slot == 0 {
                 check_picture(slots.bytes(0, 0), edge)?;
             }
@@ -199,9 +175,7 @@ fn other_parts(photographs: &Photographs, edge: u32, threads: usize, order: &[u6
             let number = upcoming[0];
             let photograph = &photographs.all[number as usize];
             let (width, height) = photograph.size;
-            let part = plan
-                .view(width, height, &mut SampleRng::new(0, 0, number))?
-                .region();
+            let part = plan.view(width, height, &mut SampleRng::new(0, 0, number))?.region();
             let bytes = fs::read(&photograph.path)?;
             let size = zune_decode(&bytes, &mut pixels)?;
             let out = &mut slab[slot * sample..][..sample];
@@ -224,15 +198,11 @@ fn pictures(bench: &mut Bench, photographs: &Photographs, workers: usize) -> Res
         Contender::ours(format!("zenith, {}", counted(workers, "worker")), |passes| {
             load(&source, edge, workers, passes)
         }),
+        Contender::rival(format!("loop of the same parts, {}", counted(threads, "thread")), |passes| {
+            same_parts(&source, edge, threads, &order(samples, passes))
+        }),
         Contender::rival(
-            format!("loop of the same parts, {}", counted(threads, "thread")),
-            |passes| same_parts(&source, edge, threads, &order(samples, passes)),
-        ),
-        Contender::rival(
-            format!(
-                "loop of zune-jpeg and fast_image_resize, {}",
-                counted(threads, "thread")
-            ),
+            format!("loop of zune-jpeg and fast_image_resize, {}", counted(threads, "thread")),
             |passes| other_parts(photographs, edge, threads, &order(samples, passes)),
         ),
     ];
@@ -288,9 +258,7 @@ fn overhead(bench: &mut Bench) -> Result<Group, Failure> {
                     epoch,
                 }));
                 let mut slots = Slots::of(&mut slab, &layout, BATCH);
-                filler
-                    .fill(&keys, &mut slots, &mut Spent::default())
-                    .map_err(|(_, error)| error)?;
+                filler.fill(&keys, &mut slots, &mut Spent::default()).map_err(|(_, error)| error)?;
                 done.sum += labels(slots.column(1));
                 done.units += 1;
             }
@@ -327,10 +295,7 @@ fn first_batch(bench: &mut Bench, photographs: &Photographs) -> Result<Group, Fa
             done.sum += labels(batch.bytes(1));
             done.units += 1;
         }
-        Ok(Done {
-            took: Some(took),
-            ..done
-        })
+        Ok(Done { took: Some(took), ..done })
     };
     let bare = |passes| {
         let mut done = Done::default();
@@ -342,19 +307,13 @@ fn first_batch(bench: &mut Bench, photographs: &Photographs) -> Result<Group, Fa
         Ok(done)
     };
     bench.race(Race {
-        title: format!(
-            "from opening the folder to the first batch of {}",
-            counted(first.len(), "picture")
-        ),
+        title: format!("from opening the folder to the first batch of {}", counted(first.len(), "picture")),
         unit: "batches",
         quantity: Quantity::Latency,
         agreement: Agreement::Exact,
         contenders: vec![
             Contender::ours(format!("zenith, {}", counted(threads, "worker")), ours),
-            Contender::rival(
-                format!("loop of the same parts, {}", counted(threads, "thread")),
-                bare,
-            ),
+            Contender::rival(format!("loop of the same parts, {}", counted(threads, "thread")), bare),
         ],
         absent: Vec::new(),
     })

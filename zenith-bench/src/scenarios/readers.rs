@@ -59,23 +59,15 @@ fn ahead(files: &mut FileReader, paths: &[PathBuf]) -> Result<u64, Failure> {
 
 fn run(bench: &mut Bench) -> Result<Vec<Group>, Failure> {
     let folder = tempfile::tempdir()?;
-    let paths: Vec<PathBuf> = (0..bench.sizes.files)
-        .map(|n| folder.path().join(format!("{n:05}.jpg")))
-        .collect();
+    let paths: Vec<PathBuf> =
+        (0..bench.sizes.files).map(|n| folder.path().join(format!("{n:05}.jpg"))).collect();
     for (n, path) in paths.iter().enumerate() {
         fs::write(path, vec![n as u8 | 1; BYTES + n % 999])?;
     }
     let paths = &paths[..];
-    let done = move |passes, sum| Done {
-        units: passes * paths.len() as u64,
-        sum,
-        took: None,
-    };
+    let done = move |passes, sum| Done { units: passes * paths.len() as u64, sum, took: None };
     let (mut contenders, mut absent) = (Vec::new(), Vec::new());
-    for (name, backend) in [
-        ("zenith, io_uring", Backend::Uring),
-        ("zenith, pread", Backend::Pread),
-    ] {
+    for (name, backend) in [("zenith, io_uring", Backend::Uring), ("zenith, pread", Backend::Pread)] {
         match open_reader(backend, AHEAD) {
             Ok(reader) => {
                 let mut files = FileReader::new(reader, FileReaderOptions::default());
@@ -85,10 +77,7 @@ fn run(bench: &mut Bench) -> Result<Vec<Group>, Failure> {
                     Ok(done(passes, sums?.iter().sum()))
                 }));
             }
-            Err(error) => absent.push(Absent {
-                name: name.to_owned(),
-                reason: error.to_string(),
-            }),
+            Err(error) => absent.push(Absent { name: name.to_owned(), reason: error.to_string() }),
         }
     }
     let mut buffer = Vec::new();

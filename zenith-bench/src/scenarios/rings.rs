@@ -102,18 +102,12 @@ impl Track {
         produce: impl FnOnce() + Send + 'static,
         consume: impl FnOnce() -> u64 + Send + 'static,
     ) -> Result<Done, Failure> {
-        let config = |name: &str, at: usize| ThreadConfig {
-            name: name.to_owned(),
-            cpus: self.ends[at].clone(),
-        };
+        let config =
+            |name: &str, at: usize| ThreadConfig { name: name.to_owned(), cpus: self.ends[at].clone() };
         let producer = Thread::spawn(config("producer", 0), produce)?;
         let sum = Thread::spawn(config("consumer", 1), consume)?.join()?;
         producer.join()?;
-        Ok(Done {
-            units: passes * self.values,
-            sum,
-            took: None,
-        })
+        Ok(Done { units: passes * self.values, sum, took: None })
     }
 
     fn one_by_one<V: Value>(
@@ -202,28 +196,16 @@ fn single<V: Value>(track: &Track) -> Vec<Contender<'_>> {
         }),
         Contender::ours("zenith, blocking", |passes| {
             let (mut producer, mut consumer) = ring::waiting::<V>(SLOTS);
-            track.one_by_one(
-                passes,
-                move |value| producer.push(value).is_ok(),
-                move || consumer.pop().ok(),
-            )
+            track.one_by_one(passes, move |value| producer.push(value).is_ok(), move || consumer.pop().ok())
         }),
         Contender::rival("rtrb", |passes| {
             let (mut producer, mut consumer) = rtrb::RingBuffer::<V>::new(SLOTS);
-            track.one_by_one(
-                passes,
-                move |value| producer.push(value).is_ok(),
-                move || consumer.pop().ok(),
-            )
+            track.one_by_one(passes, move |value| producer.push(value).is_ok(), move || consumer.pop().ok())
         }),
         Contender::rival("crossbeam ArrayQueue", |passes| {
             let queue = Arc::new(ArrayQueue::<V>::new(SLOTS));
             let other = Arc::clone(&queue);
-            track.one_by_one(
-                passes,
-                move |value| queue.push(value).is_ok(),
-                move || other.pop(),
-            )
+            track.one_by_one(passes, move |value| queue.push(value).is_ok(), move || other.pop())
         }),
     ]
 }

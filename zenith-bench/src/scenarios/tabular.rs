@@ -29,12 +29,7 @@ pub(super) fn table(rows: usize, features: usize) -> Result<TableSource, Failure
     let mut columns = Vec::new();
     for column in 0..features {
         let values = (0..rows).flat_map(|row| value(row).to_ne_bytes()).collect();
-        columns.push(MemoryColumn::owned(
-            format!("f{column}"),
-            DType::Float32,
-            [],
-            values,
-        )?);
+        columns.push(MemoryColumn::owned(format!("f{column}"), DType::Float32, [], values)?);
     }
     let labels = (0..rows as i64).flat_map(i64::to_ne_bytes).collect();
     columns.push(MemoryColumn::owned("label", DType::Int64, [], labels)?);
@@ -48,9 +43,7 @@ fn value(row: usize) -> f32 {
 /// A checksum of one field of one row in the batch and of all labels; `at` makes it another field in every batch.
 fn mark(inputs: &[u8], labels: &[u8], at: usize) -> u64 {
     let (floats, _) = inputs.as_chunks::<4>();
-    let float = floats
-        .get(at % floats.len().max(1))
-        .map_or(0.0, |&bytes| f32::from_ne_bytes(bytes));
+    let float = floats.get(at % floats.len().max(1)).map_or(0.0, |&bytes| f32::from_ne_bytes(bytes));
     let (labels, _) = labels.as_chunks::<8>();
     let labels: u64 = labels.iter().map(|&bytes| u64::from_ne_bytes(bytes)).sum();
     float as u64 + labels
@@ -75,28 +68,18 @@ fn each<'a>(
                 units += batch as u64;
             }
         }
-        Ok(Done {
-            units,
-            sum,
-            took: None,
-        })
+        Ok(Done { units, sum, took: None })
     }
 }
 
 fn run(bench: &mut Bench) -> Result<Vec<Group>, Failure> {
     let rows = bench.sizes.rows;
     let source = table(rows, FEATURES)?;
-    let plain: Vec<u8> = (0..rows)
-        .flat_map(|row| value(row).to_ne_bytes().repeat(FEATURES))
-        .collect();
+    let plain: Vec<u8> = (0..rows).flat_map(|row| value(row).to_ne_bytes().repeat(FEATURES)).collect();
     let labels: Vec<i64> = (0..rows as i64).collect();
     let order = OrderSpec::Shuffled.epoch(rows as u64, 42, 0);
     let keys: Vec<SampleKey> = (0..rows as u64)
-        .map(|position| SampleKey {
-            sample: order.at(position),
-            seed: 0,
-            epoch: 0,
-        })
+        .map(|position| SampleKey { sample: order.at(position), seed: 0, epoch: 0 })
         .collect();
     let mut groups = Vec::new();
     for batch in [64, 1024] {
@@ -104,16 +87,12 @@ fn run(bench: &mut Bench) -> Result<Vec<Group>, Failure> {
         let mut filler = source.filler()?;
         let ours = |keys: &[SampleKey], slab: &mut [u8]| {
             let mut slots = Slots::of(slab, &layout, keys.len());
-            filler
-                .fill(keys, &mut slots, &mut Spent::default())
-                .map_err(|(_, error)| error.into())
+            filler.fill(keys, &mut slots, &mut Spent::default()).map_err(|(_, error)| error.into())
         };
         let theirs = |keys: &[SampleKey], slab: &mut [u8]| {
             let (inputs, rest) = slab.split_at_mut(layout.offsets[1]);
-            for ((key, slot), label) in keys
-                .iter()
-                .zip(inputs.chunks_exact_mut(ROW))
-                .zip(rest.chunks_exact_mut(LABEL))
+            for ((key, slot), label) in
+                keys.iter().zip(inputs.chunks_exact_mut(ROW)).zip(rest.chunks_exact_mut(LABEL))
             {
                 let row = key.sample as usize;
                 slot.copy_from_slice(&plain[row * ROW..][..ROW]);

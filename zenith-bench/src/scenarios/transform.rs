@@ -35,10 +35,7 @@ pub(super) fn crop(edge: u32, scale: (f64, f64), interpolation: Interpolation) -
             antialias: true,
         },
         Op::ToTensor,
-        Op::Normalize {
-            mean: MEAN.to_vec(),
-            std: STD.to_vec(),
-        },
+        Op::Normalize { mean: MEAN.to_vec(), std: STD.to_vec() },
     ]
 }
 
@@ -95,10 +92,7 @@ fn samples(plan: &Plan, photographs: &Photographs) -> Result<Vec<(View, PixelBuf
     let sample = |(n, photograph): (u64, &crate::photographs::Photograph)| {
         let (width, height) = photograph.size;
         let view = plan.view(width, height, &mut SampleRng::new(0, 0, n))?;
-        let options = DecodeOptions {
-            region: Some(view.region()),
-            ..DecodeOptions::default()
-        };
+        let options = DecodeOptions { region: Some(view.region()), ..DecodeOptions::default() };
         let mut pixels = PixelBuf::new();
         decoder.decode(&photograph.bytes, &options, &mut pixels)?;
         Ok((view, pixels))
@@ -121,11 +115,7 @@ fn each<'a>(
                 sum += float_brightness(&slot);
             }
         }
-        Ok(Done {
-            units: passes * samples.len() as u64,
-            sum,
-            took: None,
-        })
+        Ok(Done { units: passes * samples.len() as u64, sum, took: None })
     }
 }
 
@@ -133,24 +123,9 @@ fn run(bench: &mut Bench) -> Result<Vec<Group>, Failure> {
     let photographs = bench.photographs()?;
     let edge = bench.sizes.edge;
     let races = [
-        (
-            "random-resized-crop, bilinear",
-            (0.08, 1.0),
-            Interpolation::Bilinear,
-            FilterType::Bilinear,
-        ),
-        (
-            "almost the whole picture, bilinear",
-            (0.99, 1.0),
-            Interpolation::Bilinear,
-            FilterType::Bilinear,
-        ),
-        (
-            "random-resized-crop, bicubic",
-            (0.08, 1.0),
-            Interpolation::Bicubic,
-            FilterType::CatmullRom,
-        ),
+        ("random-resized-crop, bilinear", (0.08, 1.0), Interpolation::Bilinear, FilterType::Bilinear),
+        ("almost the whole picture, bilinear", (0.99, 1.0), Interpolation::Bilinear, FilterType::Bilinear),
+        ("random-resized-crop, bicubic", (0.08, 1.0), Interpolation::Bicubic, FilterType::CatmullRom),
     ];
     let mut groups = Vec::new();
     for (title, scale, interpolation, filter) in races {

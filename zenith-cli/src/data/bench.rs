@@ -37,18 +37,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let source = arguments.dataset.open()?;
-    let workers = arguments
-        .workers
-        .map_or_else(|| available_parallelism().map(usize::from), Ok)?;
+    let workers = arguments.workers.map_or_else(|| available_parallelism().map(usize::from), Ok)?;
     let time = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 3600.0));
     let bare = bare(&*source, time / 4)?;
     let (loader, snapshot) = loader(&source, arguments.batch_size, workers, time)?;
     writeln!(out, "bare work, one thread     {bare:>12.0} samples/s")?;
-    writeln!(
-        out,
-        "loader, {workers} workers         {loader:>12.0} samples/s ({:.2} x)",
-        loader / bare
-    )?;
+    writeln!(out, "loader, {workers} workers         {loader:>12.0} samples/s ({:.2} x)", loader / bare)?;
     stages(&snapshot, out)?;
     torch(arguments, workers, loader, out)
 }
@@ -63,11 +57,7 @@ fn bare(source: &dyn Source, time: Duration) -> Result<f64, Failure> {
     while start.elapsed() < time {
         let count = 64.min(source.len());
         let keys: Vec<SampleKey> = (done..done + count)
-            .map(|at| SampleKey {
-                sample: order.at(at % source.len()),
-                seed: 0,
-                epoch: 0,
-            })
+            .map(|at| SampleKey { sample: order.at(at % source.len()), seed: 0, epoch: 0 })
             .collect();
         let mut slots = Slots::of(&mut slab, &layout, keys.len());
         if let Err((_, error)) = filler.fill(&keys, &mut slots, &mut Spent::default()) {
@@ -86,12 +76,7 @@ fn loader(
 ) -> Result<(f64, Snapshot), Failure> {
     let spec = StreamSpec {
         order: OrderSpec::Shuffled,
-        cut: Cut::Even {
-            batch_size,
-            rank: 0,
-            world: 1,
-            drop_last: false,
-        },
+        cut: Cut::Even { batch_size, rank: 0, world: 1, drop_last: false },
         samples: source.len(),
         seed: 0,
     };
@@ -116,28 +101,19 @@ fn loader(
         }
         epoch += 1;
     }
-    Ok((
-        samples as f64 / start.elapsed().as_secs_f64(),
-        pipeline.snapshot(),
-    ))
+    Ok((samples as f64 / start.elapsed().as_secs_f64(), pipeline.snapshot()))
 }
 
 fn stages(snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), Failure> {
     let all = snapshot.read_ns + snapshot.decode_ns + snapshot.transform_ns;
-    for (name, ns) in [
-        ("read", snapshot.read_ns),
-        ("decode", snapshot.decode_ns),
-        ("transform", snapshot.transform_ns),
-    ] {
+    for (name, ns) in
+        [("read", snapshot.read_ns), ("decode", snapshot.decode_ns), ("transform", snapshot.transform_ns)]
+    {
         let share = 100.0 * ns as f64 / all.max(1) as f64;
         writeln!(out, "  {name:<22}  {share:>12.1} % of the work")?;
     }
     if snapshot.skipped > 0 {
-        writeln!(
-            out,
-            "  skipped                 {:>12} bad samples",
-            snapshot.skipped
-        )?;
+        writeln!(out, "  skipped                 {:>12} bad samples", snapshot.skipped)?;
     }
     Ok(())
 }
@@ -147,11 +123,7 @@ fn torch(arguments: &Arguments, workers: usize, ours: f64, out: &mut dyn Write) 
     let answer = Command::new(&arguments.python)
         .args(["-m", "zenith._bench_torch"])
         .arg(&arguments.dataset.path)
-        .args([
-            arguments.batch_size.to_string(),
-            workers.to_string(),
-            arguments.seconds.to_string(),
-        ])
+        .args([arguments.batch_size.to_string(), workers.to_string(), arguments.seconds.to_string()])
         .output();
     let rate = match &answer {
         Ok(answer) if answer.status.success() => {
@@ -160,18 +132,14 @@ fn torch(arguments: &Arguments, workers: usize, ours: f64, out: &mut dyn Write) 
         _ => None,
     };
     match rate {
-        Some(rate) => writeln!(
-            out,
-            "torch, {workers} workers          {rate:>12.0} samples/s ({:.2} x)",
-            ours / rate
-        )?,
+        Some(rate) => {
+            writeln!(out, "torch, {workers} workers          {rate:>12.0} samples/s ({:.2} x)", ours / rate)?;
+        }
         None => {
             let reason = match answer {
-                Ok(answer) => String::from_utf8_lossy(&answer.stderr)
-                    .lines()
-                    .last()
-                    .unwrap_or("no answer")
-                    .to_owned(),
+                Ok(answer) => {
+                    String::from_utf8_lossy(&answer.stderr).lines().last().unwrap_or("no answer").to_owned()
+                }
                 Err(error) => error.to_string(),
             };
             writeln!(out, "torch                     not measured: {reason}")?;

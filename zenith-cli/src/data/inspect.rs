@@ -27,19 +27,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     writeln!(out, "samples      {}", source.len())?;
     for field in &source.schema().fields {
         let shape: Vec<String> = field.shape.iter().map(ToString::to_string).collect();
-        writeln!(
-            out,
-            "field        {}: {} [{}]",
-            field.name,
-            field.dtype,
-            shape.join(", ")
-        )?;
+        writeln!(out, "field        {}: {} [{}]", field.name, field.dtype, shape.join(", "))?;
     }
-    writeln!(
-        out,
-        "bytes        {} a sample in a batch",
-        source.schema().sample_bytes()
-    )?;
+    writeln!(out, "bytes        {} a sample in a batch", source.schema().sample_bytes())?;
     if let Some(classes) = source.classes() {
         let some: Vec<&str> = classes.iter().take(5).map(String::as_str).collect();
         let more = if classes.len() > 5 { ", ..." } else { "" };
@@ -60,11 +50,7 @@ fn look(source: &dyn Source, looks: u64, out: &mut dyn Write) -> Result<(), Fail
     let mut bad = 0u64;
     for look in 0..looks {
         let sample = (u128::from(look) * u128::from(source.len()) / u128::from(looks)) as u64;
-        let key = SampleKey {
-            sample,
-            seed: 0,
-            epoch: 0,
-        };
+        let key = SampleKey { sample, seed: 0, epoch: 0 };
         let mut slots = Slots::of(&mut slab, &layout, 1);
         if let Err((_, error)) = filler.fill(&[key], &mut slots, &mut Spent::default()) {
             bad += 1;

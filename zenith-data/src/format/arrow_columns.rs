@@ -24,10 +24,7 @@ pub(crate) struct ValueError {
 
 impl ValueError {
     fn new(row: usize, reason: impl Into<String>) -> Self {
-        Self {
-            row,
-            reason: reason.into(),
-        }
+        Self { row, reason: reason.into() }
     }
 }
 
@@ -62,10 +59,7 @@ fn is_text(data_type: &DataType) -> bool {
 }
 
 fn is_bytes(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView
-    )
+    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
 }
 
 /// Whether a value must be looked at to know its size.
@@ -91,11 +85,7 @@ pub(crate) fn holds(data_type: &DataType, first: Option<&dyn Array>) -> Holds {
         | DataType::Duration(_) => Holds::Time,
         _ if is_text(data_type) => Holds::Text,
         _ if is_bytes(data_type) => Holds::Binary { nested: false },
-        DataType::Struct(fields)
-            if fields
-                .iter()
-                .any(|f| f.name() == "bytes" && is_bytes(f.data_type())) =>
-        {
+        DataType::Struct(fields) if fields.iter().any(|f| f.name() == "bytes" && is_bytes(f.data_type())) => {
             Holds::Binary { nested: true }
         }
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
@@ -161,31 +151,21 @@ pub(crate) fn put(
             let list = array.as_list::<i32>();
             let ends = list.value_offsets();
             even(array, shape, ends.windows(2).map(|w| (w[1] - w[0]) as usize))?;
-            let values = list
-                .values()
-                .slice(ends[0] as usize, (ends[ends.len() - 1] - ends[0]) as usize);
+            let values = list.values().slice(ends[0] as usize, (ends[ends.len() - 1] - ends[0]) as usize);
             inner(&values, target, shape, row, cells)
         }
         DataType::LargeList(_) => {
             let list = array.as_list::<i64>();
             let ends = list.value_offsets();
             even(array, shape, ends.windows(2).map(|w| (w[1] - w[0]) as usize))?;
-            let values = list
-                .values()
-                .slice(ends[0] as usize, (ends[ends.len() - 1] - ends[0]) as usize);
+            let values = list.values().slice(ends[0] as usize, (ends[ends.len() - 1] - ends[0]) as usize);
             inner(&values, target, shape, row, cells)
         }
         DataType::FixedSizeList(_, len) => {
             let list = array.as_fixed_size_list();
             even(array, shape, (0..list.len()).map(|_| *len as usize))?;
             let start = list.value_offset_at(0);
-            inner(
-                &list.values().slice(start, list.len() * *len as usize),
-                target,
-                shape,
-                row,
-                cells,
-            )
+            inner(&list.values().slice(start, list.len() * *len as usize), target, shape, row, cells)
         }
         _ => put_leaf(array, target, row, cells),
     }
@@ -209,10 +189,7 @@ fn even(array: &dyn Array, shape: &[usize], lengths: impl Iterator<Item = usize>
     };
     if array.null_count() > 0 {
         let row = (0..array.len()).find(|row| array.is_null(*row)).unwrap_or(0);
-        return Err(ValueError::new(
-            row,
-            format!("a null instead of a list of {expected}"),
-        ));
+        return Err(ValueError::new(row, format!("a null instead of a list of {expected}")));
     }
     for (row, len) in lengths.enumerate() {
         if len != *expected {
@@ -283,14 +260,8 @@ fn nulls(array: &dyn Array, target: &Target, row: usize, cells: &mut Cells<'_>) 
     };
     let per_row = target.elements.max(1);
     for nth in (0..array.len()).filter(|nth| valid.is_null(*nth)) {
-        let one = Target {
-            element: target.element + nth % per_row,
-            elements: 1,
-            ..target.clone()
-        };
-        cells
-            .put_null(&one, row + nth / per_row)
-            .map_err(|error| ValueError::new(nth, error.to_string()))?;
+        let one = Target { element: target.element + nth % per_row, elements: 1, ..target.clone() };
+        cells.put_null(&one, row + nth / per_row).map_err(|error| ValueError::new(nth, error.to_string()))?;
     }
     Ok(())
 }
@@ -303,16 +274,8 @@ fn put_dictionary(
 ) -> Result<(), ValueError> {
     let dictionary = array.as_any_dictionary();
     let per_row = target.elements.max(1);
-    let keys = if dictionary.values().is_empty() {
-        Vec::new()
-    } else {
-        dictionary.normalized_keys()
-    };
-    let one = |nth: usize| Target {
-        element: target.element + nth % per_row,
-        elements: 1,
-        ..target.clone()
-    };
+    let keys = if dictionary.values().is_empty() { Vec::new() } else { dictionary.normalized_keys() };
+    let one = |nth: usize| Target { element: target.element + nth % per_row, elements: 1, ..target.clone() };
     for (nth, key) in keys.iter().enumerate().filter(|(nth, _)| array.is_valid(*nth)) {
         let value = dictionary.values().slice(*key, 1);
         put_leaf(&value, &one(nth), row + nth / per_row, cells)
@@ -330,11 +293,7 @@ fn texts<'a>(array: &'a dyn Array) -> Option<Box<dyn Iterator<Item = Option<&'a 
         DataType::Dictionary(..) => {
             let dictionary = array.as_any_dictionary();
             let values: Vec<Option<&str>> = texts(dictionary.values().as_ref())?.collect();
-            let keys = if values.is_empty() {
-                vec![0; array.len()]
-            } else {
-                dictionary.normalized_keys()
-            };
+            let keys = if values.is_empty() { vec![0; array.len()] } else { dictionary.normalized_keys() };
             Box::new(
                 keys.into_iter()
                     .enumerate()
@@ -348,10 +307,7 @@ fn texts<'a>(array: &'a dyn Array) -> Option<Box<dyn Iterator<Item = Option<&'a 
 /// Adds the distinct texts of a column to `found`; stops with an error beyond [`MOST_CLASSES`].
 pub(crate) fn collect_texts(array: &dyn Array, found: &mut BTreeSet<String>) -> Result<(), ValueError> {
     let Some(texts) = texts(array) else {
-        return Err(ValueError::new(
-            0,
-            format!("{} where text was expected", array.data_type()),
-        ));
+        return Err(ValueError::new(0, format!("{} where text was expected", array.data_type())));
     };
     for (row, text) in texts.enumerate() {
         let Some(text) = text else {
@@ -380,10 +336,7 @@ fn put_text(
     classes: Option<&HashMap<String, i64>>,
 ) -> Result<(), ValueError> {
     let (Some(texts), Some(classes)) = (texts(array), classes) else {
-        return Err(ValueError::new(
-            0,
-            format!("{} where text was expected", array.data_type()),
-        ));
+        return Err(ValueError::new(0, format!("{} where text was expected", array.data_type())));
     };
     let mut indices = Vec::with_capacity(array.len() * 8);
     for (nth, text) in texts.enumerate() {
@@ -410,21 +363,10 @@ pub(crate) fn agree(first: &arrow_schema::Schema, other: &arrow_schema::Schema) 
             None => format!("column {:?} is missing", field.name()),
             Some(same) if same.name() == field.name() && same.data_type() == field.data_type() => continue,
             Some(twin) if twin.name() == field.name() => {
-                format!(
-                    "column {:?} is {} instead of {}",
-                    field.name(),
-                    twin.data_type(),
-                    field.data_type()
-                )
+                format!("column {:?} is {} instead of {}", field.name(), twin.data_type(), field.data_type())
             }
-            Some(stranger) => format!(
-                "column {:?} stands where {:?} should",
-                stranger.name(),
-                field.name()
-            ),
+            Some(stranger) => format!("column {:?} stands where {:?} should", stranger.name(), field.name()),
         });
     }
-    found
-        .get(expected.len())
-        .map_or(Ok(()), |extra| Err(format!("column {:?} is new", extra.name())))
+    found.get(expected.len()).map_or(Ok(()), |extra| Err(format!("column {:?} is new", extra.name())))
 }

@@ -74,9 +74,7 @@ impl IpcBlocks {
         for path in paths {
             let file = PreadFile::open(path)?;
             identities.push(file_identity(path)?);
-            table
-                .add(path, file)
-                .map_err(|reason| Error::source(path, reason))?;
+            table.add(path, file).map_err(|reason| Error::source(path, reason))?;
         }
         let Some(first) = table.files.first() else {
             return Err(Error::Config("no Arrow file was given".into()));
@@ -86,37 +84,26 @@ impl IpcBlocks {
         }
         for other in &table.files[1..] {
             super::arrow_columns::agree(&first.schema, &other.schema).map_err(|reason| {
-                Error::source(
-                    &other.path,
-                    format!("{reason}, unlike in {}", first.path.display()),
-                )
+                Error::source(&other.path, format!("{reason}, unlike in {}", first.path.display()))
             })?;
         }
         table.fingerprint = combine(&identities);
         let schema = Arc::clone(&first.schema);
-        let columns = describe(&schema, |column| {
-            Ok(Some(table.batch(0, &[column])?.column(0).slice(0, 1)))
-        })?;
+        let columns = describe(&schema, |column| Ok(Some(table.batch(0, &[column])?.column(0).slice(0, 1))))?;
         table.columns = columns;
         Ok(table)
     }
 
     fn add(&mut self, path: &Path, file: PreadFile) -> std::result::Result<(), String> {
-        let magic = file
-            .get_bytes(0, 6.min(file.len() as usize))
-            .map_err(|e| e.to_string())?;
-        let (schema, dictionaries, batches) = if &magic[..] == b"ARROW1" {
-            index_file(&file)?
-        } else {
-            index_stream(&file)?
-        };
+        let magic = file.get_bytes(0, 6.min(file.len() as usize)).map_err(|e| e.to_string())?;
+        let (schema, dictionaries, batches) =
+            if &magic[..] == b"ARROW1" { index_file(&file)? } else { index_stream(&file)? };
         let mut loaded = HashMap::new();
         for place in dictionaries {
             let (header, body) = read(&file, place)?;
             let message = message(&header)?;
-            let batch = message
-                .header_as_dictionary_batch()
-                .ok_or("a dictionary's message holds no dictionary")?;
+            let batch =
+                message.header_as_dictionary_batch().ok_or("a dictionary's message holds no dictionary")?;
             read_dictionary(&body, batch, &schema, &mut loaded, &message.version())
                 .map_err(|e| format!("the dictionary at offset {}: {e}", place.offset))?;
         }
@@ -127,12 +114,7 @@ impl IpcBlocks {
                 self.places.push((nth, number, place));
             }
         }
-        self.files.push(OpenFile {
-            path: path.to_owned(),
-            file,
-            schema,
-            dictionaries: loaded,
-        });
+        self.files.push(OpenFile { path: path.to_owned(), file, schema, dictionaries: loaded });
         Ok(())
     }
 
@@ -173,20 +155,14 @@ impl IpcBlocks {
     ) -> std::result::Result<RecordBatch, String> {
         let open = &self.files[self.places[block].0];
         let message = message(header)?;
-        let batch = message
-            .header_as_record_batch()
-            .ok_or("the message holds no record batch")?;
+        let batch = message.header_as_record_batch().ok_or("the message holds no record batch")?;
         let schema = Arc::clone(&open.schema);
         let decoded =
             RecordBatchDecoder::try_new(body, batch, schema, &open.dictionaries, &message.version())
                 .and_then(|decoder| decoder.with_projection(Some(projection)).read_record_batch())
                 .map_err(|e| e.to_string())?;
         if decoded.num_rows() as u64 != self.rows[block] {
-            return Err(format!(
-                "{} rows where {} were announced",
-                decoded.num_rows(),
-                self.rows[block]
-            ));
+            return Err(format!("{} rows where {} were announced", decoded.num_rows(), self.rows[block]));
         }
         Ok(decoded)
     }
@@ -218,10 +194,7 @@ impl IpcBlocks {
 
     fn at_row(&self, block: usize, column: &str, row: usize, reason: &str) -> Error {
         let nth = self.places[block].0;
-        let before: u64 = (0..block)
-            .filter(|b| self.places[*b].0 == nth)
-            .map(|b| self.rows[b])
-            .sum();
+        let before: u64 = (0..block).filter(|b| self.places[*b].0 == nth).map(|b| self.rows[b]).sum();
         Error::source(
             &self.files[nth].path,
             format!("column {column:?}, row {}: {reason}", before + row as u64),
@@ -239,17 +212,14 @@ fn projection(plan: &Plan, targets: Range<usize>) -> Vec<usize> {
 }
 
 fn column_of(batch: &RecordBatch, projection: &[usize], column: usize) -> ArrayRef {
-    let index = projection
-        .binary_search(&column)
-        .unwrap_or_else(|_| unreachable!("column {column} was not read"));
+    let index =
+        projection.binary_search(&column).unwrap_or_else(|_| unreachable!("column {column} was not read"));
     Arc::clone(batch.column(index))
 }
 
 /// Header and body of a message.
 fn read(file: &PreadFile, place: Place) -> std::result::Result<(bytes::Bytes, Buffer), String> {
-    let all = file
-        .get_bytes(place.offset, place.header + place.body)
-        .map_err(|e| e.to_string())?;
+    let all = file.get_bytes(place.offset, place.header + place.body).map_err(|e| e.to_string())?;
     let body = Buffer::from(all.slice(place.header..));
     Ok((all.slice(..place.header), body))
 }
@@ -257,19 +227,14 @@ fn read(file: &PreadFile, place: Place) -> std::result::Result<(bytes::Bytes, Bu
 /// Header and body of a message in a mapped file.
 fn within(map: &Buffer, place: Place) -> std::result::Result<(Buffer, Buffer), String> {
     let start = place.offset as usize;
-    let end = start
-        .checked_add(place.header)
-        .and_then(|end| end.checked_add(place.body));
+    let end = start.checked_add(place.header).and_then(|end| end.checked_add(place.body));
     if end.is_none_or(|end| end > map.len()) {
         return Err(format!(
             "the file is cut off: {} bytes from offset {start} on are not there",
             place.header + place.body
         ));
     }
-    Ok((
-        map.slice_with_length(start, place.header),
-        map.slice_with_length(start + place.header, place.body),
-    ))
+    Ok((map.slice_with_length(start, place.header), map.slice_with_length(start + place.header, place.body)))
 }
 
 /// Parses a message's header, which starts with a continuation mark and its length.
@@ -284,18 +249,10 @@ type Index = (SchemaRef, Vec<Place>, Vec<(Place, u64)>);
 /// Rows of a batch, and its place with the note whether it is compressed.
 fn batch_at(place: Place, header: &[u8]) -> std::result::Result<(Place, u64), String> {
     let batch = message(header)?;
-    let batch = batch
-        .header_as_record_batch()
-        .ok_or("a batch's message holds no record batch")?;
+    let batch = batch.header_as_record_batch().ok_or("a batch's message holds no record batch")?;
     let rows =
         u64::try_from(batch.length()).map_err(|_| "a batch of a negative number of rows".to_owned())?;
-    Ok((
-        Place {
-            compressed: batch.compression().is_some(),
-            ..place
-        },
-        rows,
-    ))
+    Ok((Place { compressed: batch.compression().is_some(), ..place }, rows))
 }
 
 fn index_file(file: &PreadFile) -> std::result::Result<Index, String> {
@@ -317,28 +274,17 @@ fn index_file(file: &PreadFile) -> std::result::Result<Index, String> {
         );
         match sizes {
             (Ok(offset), Ok(header), Ok(body)) if header >= 8 && offset + header as u64 <= file.len() => {
-                Ok(Place {
-                    offset,
-                    header,
-                    body,
-                    compressed: false,
-                })
+                Ok(Place { offset, header, body, compressed: false })
             }
             _ => Err("the footer names a message outside of the file".to_owned()),
         }
     };
-    let dictionaries = footer
-        .dictionaries()
-        .iter()
-        .flatten()
-        .map(place)
-        .collect::<std::result::Result<_, _>>()?;
+    let dictionaries =
+        footer.dictionaries().iter().flatten().map(place).collect::<std::result::Result<_, _>>()?;
     let mut batches = Vec::new();
     for block in footer.recordBatches().iter().flatten() {
         let place = place(block)?;
-        let header = file
-            .get_bytes(place.offset, place.header)
-            .map_err(|e| e.to_string())?;
+        let header = file.get_bytes(place.offset, place.header).map_err(|e| e.to_string())?;
         batches.push(batch_at(place, &header)?);
     }
     Ok((schema, dictionaries, batches))
@@ -362,27 +308,15 @@ fn index_stream(file: &PreadFile) -> std::result::Result<Index, String> {
         let message = message(&header)?;
         let body =
             usize::try_from(message.bodyLength()).map_err(|_| "a body of negative length".to_owned())?;
-        let place = Place {
-            offset,
-            header: 8 + len,
-            body,
-            compressed: false,
-        };
+        let place = Place { offset, header: 8 + len, body, compressed: false };
         let end = offset + 8 + len as u64;
-        offset = end
-            .checked_add(body as u64)
-            .filter(|end| *end <= file.len())
-            .ok_or_else(|| {
-                format!("the Arrow stream is cut off: {body} bytes from offset {end} on are not there")
-            })?;
+        offset = end.checked_add(body as u64).filter(|end| *end <= file.len()).ok_or_else(|| {
+            format!("the Arrow stream is cut off: {body} bytes from offset {end} on are not there")
+        })?;
         match message.header_type() {
             MessageHeader::Schema => {
-                let found = message
-                    .header_as_schema()
-                    .ok_or("a schema's message holds no schema")?;
-                schema = Some(Arc::new(
-                    try_fb_to_schema(found).map_err(|e| format!("the schema: {e}"))?,
-                ));
+                let found = message.header_as_schema().ok_or("a schema's message holds no schema")?;
+                schema = Some(Arc::new(try_fb_to_schema(found).map_err(|e| format!("the schema: {e}"))?));
             }
             MessageHeader::DictionaryBatch => {
                 let batch = message
@@ -427,24 +361,15 @@ impl Blocks for IpcBlocks {
     fn tasks(&self, plan: &Plan) -> Vec<Range<usize>> {
         // A batch that is read rather than mapped is cheapest read once.
         let mapped = |(_, _, place): &(usize, usize, Place)| !place.compressed && place.body >= MAP_FROM;
-        let step = if self.places.iter().all(mapped) {
-            GROUP
-        } else {
-            plan.targets.len().max(1)
-        };
-        (0..plan.targets.len())
-            .step_by(step)
-            .map(|at| at..(at + step).min(plan.targets.len()))
-            .collect()
+        let step = if self.places.iter().all(mapped) { GROUP } else { plan.targets.len().max(1) };
+        (0..plan.targets.len()).step_by(step).map(|at| at..(at + step).min(plan.targets.len())).collect()
     }
 
     fn decode(&self, block: usize, job: &Job<'_>, cells: &mut [Cells<'_>]) -> Result<()> {
         let projection = projection(job.plan, job.targets.clone());
         let batch = self.batch(block, &projection)?;
-        put_batch(&self.columns, job, cells, |t| {
-            column_of(&batch, &projection, t.column)
-        })
-        .map_err(|(name, row, reason)| self.at_row(block, &name, row, &reason))
+        put_batch(&self.columns, job, cells, |t| column_of(&batch, &projection, t.column))
+            .map_err(|(name, row, reason)| self.at_row(block, &name, row, &reason))
     }
 
     fn fingerprint(&self) -> u64 {

@@ -25,15 +25,8 @@ pub(crate) fn describe(
     mut first_row: impl FnMut(usize) -> Result<Option<ArrayRef>>,
 ) -> Result<Vec<Column>> {
     let describe_one = |(index, field): (usize, &Arc<arrow_schema::Field>)| {
-        let look = if needs_look(field.data_type()) {
-            first_row(index)?
-        } else {
-            None
-        };
-        Ok(Column::new(
-            field.name(),
-            holds(field.data_type(), look.as_deref()),
-        ))
+        let look = if needs_look(field.data_type()) { first_row(index)? } else { None };
+        Ok(Column::new(field.name(), holds(field.data_type(), look.as_deref())))
     };
     schema.fields().iter().enumerate().map(describe_one).collect()
 }
@@ -51,15 +44,8 @@ pub(crate) fn put_batch(
             Holds::Array { shape, .. } => shape,
             _ => &[],
         };
-        put(
-            array(target).as_ref(),
-            target,
-            shape,
-            0,
-            claimed(cells, target),
-            job.classes,
-        )
-        .map_err(|error| (target.name.clone(), error.row, error.reason))?;
+        put(array(target).as_ref(), target, shape, 0, claimed(cells, target), job.classes)
+            .map_err(|error| (target.name.clone(), error.row, error.reason))?;
     }
     Ok(())
 }
@@ -93,10 +79,7 @@ pub(crate) fn borrow(
             }
             let data = leaf.to_data();
             let (size, row) = (dtype.size(), target.elements * dtype.size());
-            let buffer = data
-                .buffers()
-                .first()?
-                .slice_with_length(data.offset() * size, data.len() * size);
+            let buffer = data.buffers().first()?.slice_with_length(data.offset() * size, data.len() * size);
             let name = plan.schema.fields[target.field].name.clone();
             let (rows, bytes) = (whole.len(), Bytes::of(Owned(buffer)));
             (bytes.len() == rows * row).then_some(MemoryColumn {
@@ -154,21 +137,12 @@ impl BatchBlocks {
             return Err(Error::Config(format!(
                 "record batches of different columns: {:?} and {:?}",
                 schema.fields().iter().map(|f| f.name()).collect::<Vec<_>>(),
-                other
-                    .schema()
-                    .fields()
-                    .iter()
-                    .map(|f| f.name())
-                    .collect::<Vec<_>>()
+                other.schema().fields().iter().map(|f| f.name()).collect::<Vec<_>>()
             )));
         }
         let columns = describe(&schema, |column| Ok(Some(batches[0].column(column).slice(0, 1))))?;
         let rows = batches.iter().map(|b| b.num_rows() as u64).collect();
-        Ok(Self {
-            batches,
-            columns,
-            rows,
-        })
+        Ok(Self { batches, columns, rows })
     }
 
     /// A column of a batch.
@@ -210,10 +184,8 @@ impl Blocks for BatchBlocks {
     }
 
     fn decode(&self, block: usize, job: &Job<'_>, cells: &mut [Cells<'_>]) -> Result<()> {
-        put_batch(&self.columns, job, cells, |t| {
-            Arc::clone(self.batches[block].column(t.column))
-        })
-        .map_err(|(name, row, reason)| self.at_row(block, &name, row, &reason))
+        put_batch(&self.columns, job, cells, |t| Arc::clone(self.batches[block].column(t.column)))
+            .map_err(|(name, row, reason)| self.at_row(block, &name, row, &reason))
     }
 
     fn fingerprint(&self) -> u64 {

@@ -17,19 +17,11 @@ pub(crate) fn orientation(data: &[u8]) -> Option<u8> {
     };
     let u16_at = |at: usize| {
         let bytes = data.get(at..at.checked_add(2)?)?.try_into().ok()?;
-        Some(if little {
-            u16::from_le_bytes(bytes)
-        } else {
-            u16::from_be_bytes(bytes)
-        })
+        Some(if little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) })
     };
     let u32_at = |at: usize| {
         let bytes = data.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        Some(if little {
-            u32::from_le_bytes(bytes)
-        } else {
-            u32::from_be_bytes(bytes)
-        })
+        Some(if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
     };
     let directory = u32_at(4)? as usize;
     let count = usize::from(u16_at(directory)?);
@@ -51,11 +43,7 @@ mod tests {
     fn block(little: bool, value: u16) -> Vec<u8> {
         let two = |v: u16| if little { v.to_le_bytes() } else { v.to_be_bytes() };
         let four = |v: u32| if little { v.to_le_bytes() } else { v.to_be_bytes() };
-        let mut data = if little {
-            b"II*\0".to_vec()
-        } else {
-            b"MM\0*".to_vec()
-        };
+        let mut data = if little { b"II*\0".to_vec() } else { b"MM\0*".to_vec() };
         data.extend(four(8));
         data.extend(two(2));
         for (tag, value) in [(0x010f, 7), (TAG, value)] {
@@ -101,7 +89,7 @@ mod tests {
             assert_eq!(orientation(&data[..cut]), None, "cut at {cut}");
         }
         assert_eq!(orientation(b"http://ns.adobe.com/xap/1.0/\0"), None);
-        let mut far = data.clone();
+        let mut far = data;
         far[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(orientation(&far), None);
     }

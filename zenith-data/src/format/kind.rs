@@ -22,11 +22,7 @@ impl Kind {
     /// it is no table that can be read.
     #[must_use]
     pub fn sniff(path: &Path, first_bytes: &[u8]) -> Option<Self> {
-        let extension = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or("")
-            .to_ascii_lowercase();
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
         match first_bytes {
             [b'P', b'A', b'R', b'1', ..] => Some(Kind::Parquet),
             [b'A', b'R', b'R', b'O', b'W', b'1', ..] => Some(Kind::ArrowIpc),

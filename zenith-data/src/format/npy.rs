@@ -44,9 +44,7 @@ pub(crate) fn column(bytes: &Bytes, name: &str) -> std::result::Result<MemoryCol
         );
     }
     // The row first: an array of no rows may still announce rows that no memory holds.
-    let row_stride = shape
-        .iter()
-        .try_fold(header.dtype.size(), |all, n| all.checked_mul(*n));
+    let row_stride = shape.iter().try_fold(header.dtype.size(), |all, n| all.checked_mul(*n));
     let (row_stride, expected) = row_stride
         .and_then(|stride| Some((stride, stride.checked_mul(*rows)?)))
         .ok_or_else(|| format!("an array of shape {:?} is larger than memory", header.shape))?;
@@ -60,9 +58,7 @@ pub(crate) fn column(bytes: &Bytes, name: &str) -> std::result::Result<MemoryCol
     let mut data = bytes.slice(header.data, expected);
     if header.big_endian && header.dtype.size() > 1 {
         let mut swapped = data.as_slice().to_vec();
-        swapped
-            .chunks_exact_mut(header.dtype.size())
-            .for_each(<[u8]>::reverse);
+        swapped.chunks_exact_mut(header.dtype.size()).for_each(<[u8]>::reverse);
         data = Bytes::of(swapped);
     }
     Ok(MemoryColumn {
@@ -132,19 +128,10 @@ fn parse(bytes: &[u8]) -> std::result::Result<Header, String> {
         .split(',')
         .map(str::trim)
         .filter(|n| !n.is_empty())
-        .map(|n| {
-            n.parse()
-                .map_err(|_| format!("{n:?} in the header's shape is no number"))
-        })
+        .map(|n| n.parse().map_err(|_| format!("{n:?} in the header's shape is no number")))
         .collect::<std::result::Result<_, _>>()?;
     let fortran = value("fortran_order")?.starts_with("True");
-    Ok(Header {
-        dtype,
-        big_endian: order == ">",
-        fortran,
-        shape,
-        data: start + len,
-    })
+    Ok(Header { dtype, big_endian: order == ">", fortran, shape, data: start + len })
 }
 
 #[cfg(test)]
@@ -171,10 +158,7 @@ pub(crate) mod tests {
     fn an_array_becomes_a_column_of_its_rows() {
         let file = npy("<i2", false, "(2, 3)", &[1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0]);
         let column = column(&Bytes::of(file), "x").unwrap();
-        assert_eq!(
-            (column.rows, column.shape.as_slice(), column.dtype),
-            (2, &[3][..], DType::Int16)
-        );
+        assert_eq!((column.rows, column.shape.as_slice(), column.dtype), (2, &[3][..], DType::Int16));
         assert_eq!(column.bytes.as_slice()[6..], [4, 0, 5, 0, 6, 0]);
     }
 
@@ -195,14 +179,8 @@ pub(crate) mod tests {
         assert!(error(npy("<U5", false, "(2,)", &[0; 40])).contains("<U5"));
         assert!(error(npy("<f4", false, "()", &[0; 4])).contains("no rows"));
         assert!(error(b"\x93NUMPY\x01\0\xff".to_vec()).contains("cut off"));
-        for shape in [
-            "(99999999999999, 99999999999)",
-            "(0, 99999999999999, 99999999999)",
-        ] {
-            assert!(
-                error(npy("<f8", false, shape, &[])).contains("larger than memory"),
-                "{shape}"
-            );
+        for shape in ["(99999999999999, 99999999999)", "(0, 99999999999999, 99999999999)"] {
+            assert!(error(npy("<f8", false, shape, &[])).contains("larger than memory"), "{shape}");
         }
     }
 

@@ -59,10 +59,8 @@ fn members(bytes: &[u8]) -> std::result::Result<Vec<Member>, String> {
     let mut count = number::<2>(bytes, end + 10).ok_or_else(damaged)?;
     let mut at = number::<4>(bytes, end + 16).ok_or_else(damaged)?;
     if count == 0xFFFF || at == 0xFFFF_FFFF {
-        let locator = end
-            .checked_sub(20)
-            .filter(|l| bytes[*l..].starts_with(b"PK\x06\x07"))
-            .ok_or_else(damaged)?;
+        let locator =
+            end.checked_sub(20).filter(|l| bytes[*l..].starts_with(b"PK\x06\x07")).ok_or_else(damaged)?;
         let wide = number::<8>(bytes, locator + 8).ok_or_else(damaged)? as usize;
         if bytes.get(wide..).is_none_or(|b| !b.starts_with(b"PK\x06\x06")) {
             return Err(damaged());
@@ -83,9 +81,7 @@ fn members(bytes: &[u8]) -> std::result::Result<Vec<Member>, String> {
         let name = bytes.get(at + 46..at + 46 + names).ok_or_else(damaged)?;
         let name = String::from_utf8_lossy(name).into_owned();
         let (mut packed, mut len, mut offset) = (wide(20)?, wide(24)?, wide(42)?);
-        let extra = bytes
-            .get(at + 46 + names..at + 46 + names + extras)
-            .ok_or_else(damaged)?;
+        let extra = bytes.get(at + 46 + names..at + 46 + names + extras).ok_or_else(damaged)?;
         widen(extra, [&mut len, &mut packed, &mut offset]);
         if flags & 1 != 0 {
             return Err(format!("{name:?} is encrypted"));
@@ -95,14 +91,7 @@ fn members(bytes: &[u8]) -> std::result::Result<Vec<Member>, String> {
                 "{name:?} is compressed by method {method}; only stored and deflated can be read"
             ));
         }
-        found.push(Member {
-            name,
-            deflated: method == 8,
-            packed,
-            len,
-            offset,
-            crc: wide(16)? as u32,
-        });
+        found.push(Member { name, deflated: method == 8, packed, len, offset, crc: wide(16)? as u32 });
         at += 46 + names + extras + comments;
     }
     Ok(found)
@@ -152,14 +141,9 @@ fn contents(bytes: &Bytes, member: &Member) -> std::result::Result<Bytes, String
     }
     let mut array = Vec::with_capacity(member.len as usize);
     let mut inflate = flate2::CrcReader::new(flate2::read::DeflateDecoder::new(packed)).take(member.len + 1);
-    inflate
-        .read_to_end(&mut array)
-        .map_err(|error| format!("cannot be inflated: {error}"))?;
+    inflate.read_to_end(&mut array).map_err(|error| format!("cannot be inflated: {error}"))?;
     if array.len() as u64 != member.len {
-        return Err(format!(
-            "inflates to another length than the {} bytes announced",
-            member.len
-        ));
+        return Err(format!("inflates to another length than the {} bytes announced", member.len));
     }
     if inflate.into_inner().crc().sum() != member.crc {
         return Err("the checksum does not fit; the archive is damaged".into());
@@ -226,10 +210,7 @@ pub(crate) mod tests {
         let columns = columns(&Bytes::of(sample())).unwrap();
         assert_eq!(columns[0].name, "x");
         assert_eq!(columns[0].bytes.as_slice(), [1, 0, 2, 0, 3, 0, 4, 0]);
-        assert_eq!(
-            (columns[1].name.as_str(), columns[1].bytes.as_slice()),
-            ("y", &[7u8, 9][..])
-        );
+        assert_eq!((columns[1].name.as_str(), columns[1].bytes.as_slice()), ("y", &[7u8, 9][..]));
     }
 
     #[test]

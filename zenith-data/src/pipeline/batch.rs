@@ -34,13 +34,7 @@ impl Batch {
     #[must_use]
     pub fn new(lease: Lease, layout: Arc<SlotLayout>, schema: Arc<Schema>, len: usize, next: Place) -> Self {
         debug_assert!(len <= layout.batch_size);
-        Self {
-            lease: Arc::new(lease),
-            layout,
-            schema,
-            len,
-            next,
-        }
+        Self { lease: Arc::new(lease), layout, schema, len, next }
     }
 
     /// Number of samples.

@@ -145,17 +145,9 @@ impl State {
 
 impl Board {
     pub(super) fn new(spec: StreamSpec, place: Place, depth: usize, grain: usize) -> Self {
-        let state = State {
-            stream: Stream::new(spec, place),
-            queue: VecDeque::new(),
-            open: None,
-            stopped: false,
-        };
-        Self {
-            state: Mutex::new(state),
-            depth,
-            grain,
-        }
+        let state =
+            State { stream: Stream::new(spec, place), queue: VecDeque::new(), open: None, stopped: false };
+        Self { state: Mutex::new(state), depth, grain }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -195,10 +187,7 @@ impl Board {
             Some(front) if front.making.plan.epoch() != epoch => Front::End,
             Some(front) if front.is_ready() => Front::Ready(Arc::clone(front)),
             Some(front) => {
-                let open = state
-                    .open
-                    .as_ref()
-                    .is_some_and(|(work, _)| Arc::ptr_eq(work, front));
+                let open = state.open.as_ref().is_some_and(|(work, _)| Arc::ptr_eq(work, front));
                 match open.then(|| state.claim(self.depth, self.grain)).flatten() {
                     Some(claim) => Front::Help(claim),
                     None => Front::Wait,

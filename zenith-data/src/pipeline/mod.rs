@@ -105,9 +105,7 @@ impl Pipeline {
         if config.batch_size == 0 {
             return Err(Error::Config("batch_size must be at least 1".into()));
         }
-        let processors = allowed_cpus()
-            .map_err(|error| Error::Machine(error.to_string()))?
-            .len();
+        let processors = allowed_cpus().map_err(|error| Error::Machine(error.to_string()))?.len();
         config.workers = config.workers.min(processors.max(1));
         let schema = Arc::new(source.schema().clone());
         let layout = Arc::new(SlotLayout::new(&schema, config.batch_size));
@@ -171,15 +169,10 @@ impl Pipeline {
         self.check_process()?;
         if let Cut::Listed(ends) = &spec.cut {
             let starts = std::iter::once(&0).chain(ends.iter());
-            let longest = starts
-                .zip(ends.iter())
-                .map(|(start, end)| end.saturating_sub(*start))
-                .max();
+            let longest = starts.zip(ends.iter()).map(|(start, end)| end.saturating_sub(*start)).max();
             if let Some(longest) = longest.filter(|longest| *longest > self.config.batch_size as u64) {
-                let reason = format!(
-                    "a batch of {longest} samples in a loader for {}",
-                    self.config.batch_size
-                );
+                let reason =
+                    format!("a batch of {longest} samples in a loader for {}", self.config.batch_size);
                 return Err(Error::Config(reason));
             }
         }
@@ -194,13 +187,9 @@ impl Pipeline {
             let hands = Hands::new(self.source.filler()?);
             let shared = Arc::clone(&self.shared);
             let name = format!("zenith-{}", self.threads.len());
-            let config = ThreadConfig {
-                cpus: self.config.cpus.clone(),
-                ..ThreadConfig::named(name)
-            };
+            let config = ThreadConfig { cpus: self.config.cpus.clone(), ..ThreadConfig::named(name) };
             let thread = Thread::spawn(config, move || shared.work(hands));
-            self.threads
-                .push(thread.map_err(|error| Error::Machine(error.to_string()))?);
+            self.threads.push(thread.map_err(|error| Error::Machine(error.to_string()))?);
         }
         Ok(())
     }
@@ -209,10 +198,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// A bad sample (the batch without it is what the next call gives), a panic of a worker, a refused allocation.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator cannot give an error and go on"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot give an error and go on")]
     pub fn next(&mut self) -> Result<Option<Batch>> {
         self.next_while(&mut || true)
     }
@@ -269,21 +255,14 @@ impl Pipeline {
                 Front::Wait => {
                     let shared = &self.shared;
                     let ready = || (!shared.board.is_waiting()).then_some(());
-                    while shared
-                        .done
-                        .until_deadline(ready, Instant::now() + PATIENCE)
-                        .is_none()
-                    {
+                    while shared.done.until_deadline(ready, Instant::now() + PATIENCE).is_none() {
                         if !patient() {
                             return Err(Error::Interrupted);
                         }
                     }
                 }
                 Front::End => {
-                    self.place = Place {
-                        epoch: self.place.epoch + 1,
-                        cursor: 0,
-                    };
+                    self.place = Place { epoch: self.place.epoch + 1, cursor: 0 };
                     return Ok(None);
                 }
             }
@@ -297,20 +276,12 @@ impl Pipeline {
         {
             let mut faults = work.faults();
             if let Some(at) = faults.iter().position(|fault| matches!(fault, Fault::Batch(_))) {
-                let Fault::Batch(error) = faults.swap_remove(at) else {
-                    unreachable!("just matched")
-                };
+                let Fault::Batch(error) = faults.swap_remove(at) else { unreachable!("just matched") };
                 drop(faults);
                 self.take(work);
                 return Err(error);
             }
-            faults.sort_by_key(|fault| {
-                if let Fault::Sample(slot, _) = fault {
-                    *slot
-                } else {
-                    0
-                }
-            });
+            faults.sort_by_key(|fault| if let Fault::Sample(slot, _) = fault { *slot } else { 0 });
             for fault in faults.iter() {
                 let Fault::Sample(slot, error) = fault else {
                     continue;
@@ -333,11 +304,7 @@ impl Pipeline {
             self.take(work);
             return Err(Error::Machine("a finished batch has no memory".into()));
         };
-        let len = if bad.is_empty() {
-            work.len()
-        } else {
-            close_gaps(&self.shared, &lease, work, &bad)
-        };
+        let len = if bad.is_empty() { work.len() } else { close_gaps(&self.shared, &lease, work, &bad) };
         self.take(work);
         if len == 0 {
             let shared = matches!(self.spec().cut, Cut::Even { world: 2.., .. });
@@ -441,8 +408,5 @@ impl Drop for Pipeline {
 
 fn depth(config: &PipelineConfig, slab_bytes: usize) -> usize {
     let small = (SMALL_BATCH_BYTES / slab_bytes.max(1)).min(SMALL_BATCH_DEPTH);
-    config
-        .prefetch
-        .max(if config.workers > 0 { small } else { 0 })
-        .max(1)
+    config.prefetch.max(if config.workers > 0 { small } else { 0 }).max(1)
 }

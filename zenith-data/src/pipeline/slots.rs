@@ -34,14 +34,7 @@ impl<'a> Slots<'a> {
         len: usize,
     ) -> Self {
         debug_assert_eq!(offsets.len(), sizes.len());
-        Self {
-            base,
-            offsets,
-            sizes,
-            first,
-            len,
-            slab: PhantomData,
-        }
+        Self { base, offsets, sizes, first, len, slab: PhantomData }
     }
 
     /// All slots of a slab that is exclusively borrowed; for a caller with one worker, and for tests.
@@ -55,15 +48,7 @@ impl<'a> Slots<'a> {
             "slab too short for {len} samples"
         );
         // SAFETY: the slab is borrowed exclusively for 'a, and its length was checked against the layout.
-        unsafe {
-            Self::new(
-                slab.as_mut_ptr(),
-                &schema_layout.offsets,
-                &schema_layout.sizes,
-                0,
-                len,
-            )
-        }
+        unsafe { Self::new(slab.as_mut_ptr(), &schema_layout.offsets, &schema_layout.sizes, 0, len) }
     }
 
     /// Number of slots.

@@ -49,10 +49,7 @@ impl Stats {
         let cost = nanos(part) * batch as u64 / samples.max(1) as u64;
         let old = self.batch_ns.load(Ordering::Relaxed);
         // Losing an update to another thread costs nothing: this is a mean.
-        self.batch_ns.store(
-            if old == 0 { cost } else { old - old / 8 + cost / 8 },
-            Ordering::Relaxed,
-        );
+        self.batch_ns.store(if old == 0 { cost } else { old - old / 8 + cost / 8 }, Ordering::Relaxed);
     }
 
     pub(super) fn batch_ns(&self) -> u64 {
@@ -82,10 +79,7 @@ impl Stats {
     }
 
     pub(super) fn skipped(&self) -> Vec<SampleError> {
-        self.skipped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

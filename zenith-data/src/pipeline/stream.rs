@@ -42,16 +42,8 @@ impl EpochPlan {
     #[must_use]
     pub fn new(spec: &StreamSpec, epoch: u64) -> Self {
         let order = spec.order.epoch(spec.samples, spec.seed, epoch);
-        let steps = Steps {
-            cut: spec.cut.clone(),
-            len: order.len(),
-        };
-        Self {
-            epoch,
-            seed: spec.seed,
-            order,
-            steps,
-        }
+        let steps = Steps { cut: spec.cut.clone(), len: order.len() };
+        Self { epoch, seed: spec.seed, order, steps }
     }
 
     /// The epoch.
@@ -75,11 +67,7 @@ impl EpochPlan {
     /// The sample at `position`, with the key of its randomness.
     #[must_use]
     pub fn key(&self, position: u64) -> SampleKey {
-        SampleKey {
-            sample: self.order.at(position),
-            seed: self.seed,
-            epoch: self.epoch,
-        }
+        SampleKey { sample: self.order.at(position), seed: self.seed, epoch: self.epoch }
     }
 
     /// Positions in the epoch.
@@ -108,11 +96,7 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(spec: StreamSpec, place: Place) -> Self {
         let plan = Arc::new(EpochPlan::new(&spec, place.epoch));
-        Self {
-            spec,
-            plan,
-            cursor: place.cursor,
-        }
+        Self { spec, plan, cursor: place.cursor }
     }
 
     /// The next batch; `None` when the order of the epoch that follows is not known yet or has no batch.
@@ -128,14 +112,7 @@ impl Stream {
             None => return None,
         };
         self.cursor = step.next;
-        let next = Place {
-            epoch: self.plan.epoch,
-            cursor: step.next,
-        };
-        Some(Making {
-            plan: Arc::clone(&self.plan),
-            positions: step.positions,
-            next,
-        })
+        let next = Place { epoch: self.plan.epoch, cursor: step.next };
+        Some(Making { plan: Arc::clone(&self.plan), positions: step.positions, next })
     }
 }

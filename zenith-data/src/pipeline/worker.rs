@@ -34,18 +34,14 @@ impl std::fmt::Debug for Hands {
 
 impl Hands {
     pub(super) fn new(filler: Box<dyn Filler>) -> Self {
-        Self {
-            filler,
-            keys: Vec::new(),
-        }
+        Self { filler, keys: Vec::new() }
     }
 
     fn collect_keys(&mut self, claim: &Claim) {
         let making = &claim.work.making;
         let start = making.positions.start + claim.first as u64;
         self.keys.clear();
-        self.keys
-            .extend((start..start + claim.len as u64).map(|position| making.plan.key(position)));
+        self.keys.extend((start..start + claim.len as u64).map(|position| making.plan.key(position)));
     }
 
     fn read_ahead(&mut self, claim: &Claim) {
@@ -57,9 +53,7 @@ impl Hands {
     pub(super) fn make(&mut self, shared: &Shared, claim: &Claim) {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.fill(shared, claim)));
         if let Err(panic) = outcome {
-            claim
-                .work
-                .fault(Fault::Batch(Error::Panic(panic_message(&*panic))));
+            claim.work.fault(Fault::Batch(Error::Panic(panic_message(&*panic))));
         }
         if claim.work.finished(claim.len) {
             claim.work.publish();
@@ -68,13 +62,10 @@ impl Hands {
     }
 
     fn fill(&mut self, shared: &Shared, claim: &Claim) {
-        let lease = claim.work.slab.get_or_init(|| {
-            shared
-                .pool
-                .lease()
-                .map(Arc::new)
-                .map_err(|error| error.to_string())
-        });
+        let lease = claim
+            .work
+            .slab
+            .get_or_init(|| shared.pool.lease().map(Arc::new).map_err(|error| error.to_string()));
         let lease = match lease {
             Ok(lease) => lease,
             Err(reason) => return claim.work.fault(Fault::Batch(Error::Machine(reason.clone()))),
@@ -95,9 +86,7 @@ impl Hands {
             }
         }
         shared.stats.add(&spent, claim.len);
-        shared
-            .stats
-            .batch_cost(start.elapsed(), claim.len, claim.work.len());
+        shared.stats.batch_cost(start.elapsed(), claim.len, claim.work.len());
     }
 }
 
@@ -108,13 +97,7 @@ impl Shared {
         // SAFETY: the slab has the layout's length and is initialised; the board gives every slot of a batch to
         // exactly one claim, and the consumer does not look before all claims are finished.
         unsafe {
-            Slots::new(
-                lease.as_mut_ptr(),
-                &self.layout.offsets,
-                &self.layout.sizes,
-                claim.first,
-                claim.len,
-            )
+            Slots::new(lease.as_mut_ptr(), &self.layout.offsets, &self.layout.sizes, claim.first, claim.len)
         }
     }
 

@@ -39,11 +39,7 @@ impl BlockOrder {
             let j = rng.below(i as u64 + 1) as usize;
             order.swap(i, j);
         }
-        let mut this = Self {
-            runs: Vec::with_capacity(order.len()),
-            windows: Vec::new(),
-            len: 0,
-        };
+        let mut this = Self { runs: Vec::with_capacity(order.len()), windows: Vec::new(), len: 0 };
         let (mut filled, mut first_run, mut start) = (0u64, 0usize, 0u64);
         for block in order {
             let first_sample = if block == 0 { 0 } else { ends[block - 1] };
@@ -57,10 +53,7 @@ impl BlockOrder {
                 filled = 0;
                 first_run = this.runs.len();
             }
-            this.runs.push(Run {
-                start_in_window: filled,
-                first_sample,
-            });
+            this.runs.push(Run { start_in_window: filled, first_sample });
             filled += len;
         }
         if filled > 0 {
@@ -73,11 +66,7 @@ impl BlockOrder {
 
     fn close(&mut self, start: u64, first_run: usize, len: u64, key: u64) {
         let window_key = mix(key ^ mix(self.windows.len() as u64 + 1));
-        self.windows.push(Window {
-            start,
-            first_run,
-            permutation: Permutation::new(len, window_key),
-        });
+        self.windows.push(Window { start, first_run, permutation: Permutation::new(len, window_key) });
     }
 
     /// Number of samples.
@@ -102,10 +91,7 @@ impl BlockOrder {
         let index = self.windows.partition_point(|w| w.start <= position) - 1;
         let window = &self.windows[index];
         let place = window.permutation.at(position - window.start);
-        let end = self
-            .windows
-            .get(index + 1)
-            .map_or(self.runs.len(), |w| w.first_run);
+        let end = self.windows.get(index + 1).map_or(self.runs.len(), |w| w.first_run);
         let runs = &self.runs[window.first_run..end];
         let run = &runs[runs.partition_point(|r| r.start_in_window <= place) - 1];
         run.first_sample + (place - run.start_in_window)

@@ -41,12 +41,9 @@ impl OrderSpec {
             OrderSpec::Sequential => Order::Sequential(len),
             OrderSpec::Shuffled => Order::Shuffled(Permutation::new(len, key)),
             OrderSpec::Blocks { ends, window } => Order::Blocks(BlockOrder::new(ends, *window, key)),
-            OrderSpec::Weighted { weights, draws } => Order::Weighted {
-                weights: Arc::clone(weights),
-                draws: *draws,
-                seed,
-                epoch,
-            },
+            OrderSpec::Weighted { weights, draws } => {
+                Order::Weighted { weights: Arc::clone(weights), draws: *draws, seed, epoch }
+            }
             OrderSpec::Listed(list) => Order::Listed(Arc::clone(list)),
         }
     }
@@ -114,9 +111,7 @@ impl Order {
             }
             Order::Shuffled(permutation) => permutation.at(position),
             Order::Blocks(blocks) => blocks.at(position),
-            Order::Weighted {
-                weights, seed, epoch, ..
-            } => weights.at(*seed, *epoch, position),
+            Order::Weighted { weights, seed, epoch, .. } => weights.at(*seed, *epoch, position),
             Order::Listed(list) => list[position as usize],
         }
     }

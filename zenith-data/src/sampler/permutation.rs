@@ -40,12 +40,7 @@ impl Permutation {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             *slot = mix(state);
         }
-        Self {
-            len,
-            rows,
-            columns,
-            keys,
-        }
+        Self { len, rows, columns, keys }
     }
 
     /// How many numbers are permuted.
@@ -140,10 +135,7 @@ mod tests {
         }
         let expected = KEYS as f64 / LEN as f64;
         for row in counts {
-            let chi: f64 = row
-                .iter()
-                .map(|&c| (f64::from(c) - expected).powi(2) / expected)
-                .sum();
+            let chi: f64 = row.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
             assert!(chi < 45.0, "chi-square {chi} at 15 degrees of freedom");
         }
     }
@@ -159,10 +151,7 @@ mod tests {
             buckets[usize::try_from(step * 20 / LEN).unwrap()] += 1;
         }
         let expected = (LEN - 1) as f64 / 20.0;
-        let chi: f64 = buckets
-            .iter()
-            .map(|&c| (f64::from(c) - expected).powi(2) / expected)
-            .sum();
+        let chi: f64 = buckets.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
         assert!(chi < 55.0, "chi-square {chi} at 19 degrees of freedom");
     }
 }

@@ -21,9 +21,7 @@ impl SampleRng {
     pub const fn new(seed: u64, epoch: u64, sample: u64) -> Self {
         let key = mix(seed ^ 0x5a65_6e69_7468_0001);
         let key = mix(key.wrapping_add(epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        Self {
-            state: mix(key ^ sample.wrapping_mul(0xd1b5_4a32_d192_ed03)),
-        }
+        Self { state: mix(key ^ sample.wrapping_mul(0xd1b5_4a32_d192_ed03)) }
     }
 
     /// The next 64 bits.

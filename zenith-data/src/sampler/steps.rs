@@ -51,17 +51,9 @@ impl Steps {
         match &self.cut {
             Cut::Listed(ends) => {
                 let end = *ends.get(ends.partition_point(|end| *end <= cursor))?;
-                Some(Step {
-                    positions: cursor..end,
-                    next: end,
-                })
+                Some(Step { positions: cursor..end, next: end })
             }
-            Cut::Even {
-                batch_size,
-                rank,
-                world,
-                drop_last,
-            } => {
+            Cut::Even { batch_size, rank, world, drop_last } => {
                 let left = self.len.checked_sub(cursor).filter(|left| *left > 0)?;
                 let full = batch_size * world;
                 let take = match left {
@@ -80,10 +72,7 @@ impl Steps {
                     let start = cursor + rank * each + (*rank).min(more);
                     start..start + each + u64::from(*rank < more)
                 };
-                Some(Step {
-                    positions,
-                    next: cursor + take,
-                })
+                Some(Step { positions, next: cursor + take })
             }
         }
     }
@@ -93,18 +82,9 @@ impl Steps {
     pub fn count_from(&self, cursor: u64) -> u64 {
         match &self.cut {
             Cut::Listed(ends) => (ends.len() - ends.partition_point(|end| *end <= cursor)) as u64,
-            Cut::Even {
-                batch_size,
-                world,
-                drop_last,
-                ..
-            } => {
+            Cut::Even { batch_size, world, drop_last, .. } => {
                 let (left, full) = (self.len.saturating_sub(cursor), batch_size * world);
-                if *drop_last {
-                    left / full
-                } else {
-                    left.div_ceil(full)
-                }
+                if *drop_last { left / full } else { left.div_ceil(full) }
             }
         }
     }
@@ -116,31 +96,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn steps(len: u64, batch_size: u64, rank: u64, world: u64, drop_last: bool) -> Steps {
-        Steps {
-            cut: Cut::Even {
-                batch_size,
-                rank,
-                world,
-                drop_last,
-            },
-            len,
-        }
+        Steps { cut: Cut::Even { batch_size, rank, world, drop_last }, len }
     }
 
     /// Runs all ranks in lockstep from `cursor` for at most `limit` steps; gives the positions and the new cursor.
     fn run(len: u64, batch: u64, world: u64, cursor: u64, limit: u64) -> (Vec<u64>, u64) {
         let (mut seen, mut at) = (Vec::new(), cursor);
         for _ in 0..limit {
-            let all: Vec<_> = (0..world)
-                .map(|rank| steps(len, batch, rank, world, false).at(at))
-                .collect();
+            let all: Vec<_> = (0..world).map(|rank| steps(len, batch, rank, world, false).at(at)).collect();
             if all.iter().all(Option::is_none) {
                 break;
             }
-            let all: Vec<_> = all
-                .into_iter()
-                .map(|s| s.expect("all ranks step together"))
-                .collect();
+            let all: Vec<_> = all.into_iter().map(|s| s.expect("all ranks step together")).collect();
             for step in &all {
                 assert!(!step.positions.is_empty() && step.positions.end - step.positions.start <= batch);
                 assert_eq!(step.next, all[0].next);
@@ -199,17 +166,8 @@ mod tests {
 
     #[test]
     fn the_users_batches_are_kept() {
-        let steps = Steps {
-            cut: Cut::Listed(Arc::from([3u64, 4, 9])),
-            len: 9,
-        };
-        assert_eq!(
-            steps.at(3),
-            Some(Step {
-                positions: 3..4,
-                next: 4
-            })
-        );
+        let steps = Steps { cut: Cut::Listed(Arc::from([3u64, 4, 9])), len: 9 };
+        assert_eq!(steps.at(3), Some(Step { positions: 3..4, next: 4 }));
         assert_eq!(steps.count_from(3), 2);
         assert_eq!(steps.at(9), None);
     }

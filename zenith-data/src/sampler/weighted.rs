@@ -16,14 +16,8 @@ impl Weights {
     /// # Errors
     /// [`Error::Config`] that names the first bad weight.
     pub fn new(weights: &[f64]) -> Result<Self> {
-        if let Some((i, w)) = weights
-            .iter()
-            .enumerate()
-            .find(|(_, w)| !w.is_finite() || **w < 0.0)
-        {
-            return Err(Error::Config(format!(
-                "weight {i} is {w}; weights must be finite and not negative"
-            )));
+        if let Some((i, w)) = weights.iter().enumerate().find(|(_, w)| !w.is_finite() || **w < 0.0) {
+            return Err(Error::Config(format!("weight {i} is {w}; weights must be finite and not negative")));
         }
         let total: f64 = weights.iter().sum();
         if total <= 0.0 || !total.is_finite() {
@@ -72,11 +66,7 @@ impl Weights {
     pub fn at(&self, seed: u64, epoch: u64, position: u64) -> u64 {
         let mut rng = SampleRng::new(seed ^ 0x7765_6967_6874, epoch, position);
         let column = rng.below(self.keep.len() as u64) as usize;
-        if rng.unit() < self.keep[column] {
-            column as u64
-        } else {
-            u64::from(self.alias[column])
-        }
+        if rng.unit() < self.keep[column] { column as u64 } else { u64::from(self.alias[column]) }
     }
 }
 
@@ -102,12 +92,7 @@ mod tests {
 
     #[test]
     fn bad_weights_are_named() {
-        assert!(
-            Weights::new(&[1.0, -2.0])
-                .unwrap_err()
-                .to_string()
-                .contains("weight 1 is -2")
-        );
+        assert!(Weights::new(&[1.0, -2.0]).unwrap_err().to_string().contains("weight 1 is -2"));
         assert!(Weights::new(&[0.0, 0.0]).is_err());
         assert!(Weights::new(&[f64::NAN]).is_err());
         assert!(Weights::new(&[]).is_err());

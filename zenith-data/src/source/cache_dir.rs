@@ -25,11 +25,7 @@ impl CacheDir {
     /// nothing is kept; an empty `$ZENITH_CACHE_DIR` asks for that.
     #[must_use]
     pub fn user() -> Self {
-        let absolute = |name: &str| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|p| p.is_absolute())
-        };
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let dir = match std::env::var_os(CACHE_ENV) {
             Some(dir) if dir.is_empty() => None,
             Some(dir) => Some(PathBuf::from(dir)),
@@ -43,9 +39,7 @@ impl CacheDir {
     /// The directory `dir`, made when something is written.
     #[must_use]
     pub fn at(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: Some(dir.into()),
-        }
+        Self { dir: Some(dir.into()) }
     }
 
     /// No cache: nothing is found and nothing is written.
@@ -103,16 +97,12 @@ fn read_checked(path: &Path, version: u32, subject: &[u8]) -> io::Result<Vec<u8>
     let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
     let mut start = vec![0; HEAD + subject.len()];
-    file.read_exact(&mut start)
-        .map_err(|_| bad("shorter than its header"))?;
+    file.read_exact(&mut start).map_err(|_| bad("shorter than its header"))?;
     if start[..8] != *MAGIC {
         return Err(bad("no cache file of zenith"));
     }
     if start[8..12] != version.to_le_bytes() {
-        return Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "written by another version",
-        ));
+        return Err(io::Error::new(io::ErrorKind::NotFound, "written by another version"));
     }
     if start[HEAD..] != *subject {
         return Err(bad("belongs to something else"));
@@ -132,10 +122,7 @@ fn write_checked(path: &Path, version: u32, subject: &[u8], payload: &[u8]) -> i
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
     let temporary = path.with_extension(format!("{}-{serial}.tmp", std::process::id()));
     let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         file.write_all(&head(version, subject, payload))?;
         file.write_all(subject)?;
         file.write_all(payload)?;

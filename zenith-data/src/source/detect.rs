@@ -117,10 +117,7 @@ fn metadata(path: &Path) -> Result<std::fs::Metadata> {
 fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
     let files = expand_glob(pattern)?;
     if files.is_empty() {
-        return Err(Error::source(
-            pattern,
-            "no file matches this pattern (folders do not count)",
-        ));
+        return Err(Error::source(pattern, "no file matches this pattern (folders do not count)"));
     }
     Ok(files)
 }
@@ -153,11 +150,7 @@ fn kind_by_content(path: &Path) -> Kind {
     let mut start = Vec::new();
     // A FIFO must not be opened: there may be nobody at its other end.
     let is_file = std::fs::metadata(path).is_ok_and(|about| about.is_file());
-    if !is_file
-        || File::open(path)
-            .and_then(|file| file.take(16).read_to_end(&mut start))
-            .is_err()
-    {
+    if !is_file || File::open(path).and_then(|file| file.take(16).read_to_end(&mut start)).is_err() {
         return Kind::Other;
     }
     let tables: [&[u8]; 3] = [b"PAR1", b"ARROW1", b"\x93NUMPY"];
@@ -187,10 +180,7 @@ fn of_files(subject: &Path, files: Vec<PathBuf>) -> Result<Found> {
         (_, other) => {
             let other = other.map_or(subject, PathBuf::as_path);
             metadata(other)?;
-            Err(Error::source(
-                other,
-                format!("found {}; {WOULD_WORK}", describe_file(other)),
-            ))
+            Err(Error::source(other, format!("found {}; {WOULD_WORK}", describe_file(other))))
         }
     }
 }
@@ -244,11 +234,7 @@ const LOOKED_INTO: usize = 64;
 /// A folder without a picture by its names: tables, or something to be explained.
 fn of_other_files(dir: &Path) -> Result<Found> {
     let files = list_files(dir)?;
-    let tables: Vec<PathBuf> = files
-        .iter()
-        .filter(|file| is_table_name(name_of(file)))
-        .cloned()
-        .collect();
+    let tables: Vec<PathBuf> = files.iter().filter(|file| is_table_name(name_of(file))).cloned().collect();
     if !tables.is_empty() {
         if tables.len() < files.len() {
             tracing::info!(
@@ -268,9 +254,7 @@ fn of_other_files(dir: &Path) -> Result<Found> {
     }
     let mut endings: BTreeMap<String, usize> = BTreeMap::new();
     for file in &files {
-        let ending = file
-            .extension()
-            .map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
+        let ending = file.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
         *endings.entry(ending).or_default() += 1;
     }
     let mut endings: Vec<(String, usize)> = endings.into_iter().collect();

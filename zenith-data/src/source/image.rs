@@ -89,11 +89,7 @@ impl ImageSource {
             }
             None => Shape::Single,
         };
-        Ok(Self {
-            schema: Schema { fields, shape },
-            shared: Arc::new(shared),
-            blobs,
-        })
+        Ok(Self { schema: Schema { fields, shape }, shared: Arc::new(shared), blobs })
     }
 }
 
@@ -104,13 +100,10 @@ fn first_size(blobs: &dyn Blobs, shared: &Shared) -> Result<(u64, (u32, u32))> {
     let mut scratch = Vec::new();
     let mut first_error = None;
     for id in 0..blobs.len().min(TRIED) {
-        let result = reader
-            .read(id, &mut scratch)
-            .map_err(Trouble::Read)
-            .and_then(|bytes| {
-                let (width, height) = decoder.open(bytes)?.size();
-                Ok(shared.plan.view(width, height, &mut SampleRng::new(0, 0, id))?)
-            });
+        let result = reader.read(id, &mut scratch).map_err(Trouble::Read).and_then(|bytes| {
+            let (width, height) = decoder.open(bytes)?.size();
+            Ok(shared.plan.view(width, height, &mut SampleRng::new(0, 0, id))?)
+        });
         match result {
             Ok(view) => return Ok((id, view.output_size())),
             Err(trouble) => {
@@ -118,10 +111,7 @@ fn first_size(blobs: &dyn Blobs, shared: &Shared) -> Result<(u64, (u32, u32))> {
             }
         }
     }
-    Err(first_error.map_or_else(
-        || Error::Config("there are no pictures to load".into()),
-        Error::from,
-    ))
+    Err(first_error.map_or_else(|| Error::Config("there are no pictures to load".into()), Error::from))
 }
 
 impl Source for ImageSource {
@@ -189,11 +179,7 @@ enum Trouble {
          such as `transform=v2.Compose([v2.Resize(256), v2.CenterCrop(224)])`",
         got.1, got.0, wanted.1, wanted.0
     )]
-    Size {
-        got: (u32, u32),
-        wanted: (u32, u32),
-        model: String,
-    },
+    Size { got: (u32, u32), wanted: (u32, u32), model: String },
     #[error("there is no such picture; there are {0}")]
     Range(u64),
 }
@@ -236,12 +222,7 @@ impl Filler for ImageFiller {
 
     fn read_ahead(&mut self, upcoming: &[SampleKey]) {
         self.ids.clear();
-        self.ids.extend(
-            upcoming
-                .iter()
-                .map(|key| key.sample)
-                .filter(|&id| id < self.blobs.len()),
-        );
+        self.ids.extend(upcoming.iter().map(|key| key.sample).filter(|&id| id < self.blobs.len()));
         self.reader.read_ahead(&self.ids);
     }
 }
@@ -261,10 +242,7 @@ impl ImageFiller {
             self.blobs.write_label(key.sample, slots.bytes(1, slot));
         }
         let started = Instant::now();
-        let bytes = self
-            .reader
-            .read(key.sample, &mut self.bytes)
-            .map_err(Trouble::Read)?;
+        let bytes = self.reader.read(key.sample, &mut self.bytes).map_err(Trouble::Read)?;
         let read = Instant::now();
         spent.read_ns += nanoseconds(started, read);
         spent.bytes += bytes.len() as u64;
@@ -272,12 +250,7 @@ impl ImageFiller {
         let then = Instant::now();
         spent.decode_ns += nanoseconds(read, then);
         let view = decoded?;
-        let Worker {
-            shared,
-            pixels,
-            scratch,
-            ..
-        } = &mut self.worker;
+        let Worker { shared, pixels, scratch, .. } = &mut self.worker;
         let rendered = shared.plan.render(&view, pixels, scratch, slots.bytes(0, slot));
         spent.transform_ns += nanoseconds(then, Instant::now());
         Ok(rendered?)
@@ -321,13 +294,9 @@ impl Worker {
         }
         let (region, denom) = (view.region(), view.scale_denom());
         match &mut self.indexes {
-            Some(indexes) if picture.info().kind == ImageKind::Jpeg => indexes.decode(
-                key.sample,
-                &mut self.decoder,
-                &picture,
-                (region, denom),
-                &mut self.pixels,
-            )?,
+            Some(indexes) if picture.info().kind == ImageKind::Jpeg => {
+                indexes.decode(key.sample, &mut self.decoder, &picture, (region, denom), &mut self.pixels)?;
+            }
             _ => self.decoder.decode(&picture, region, denom, &mut self.pixels)?,
         }
         Ok(view)

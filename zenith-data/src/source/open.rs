@@ -63,9 +63,9 @@ pub fn opened(opened: Opened, options: &OpenOptions) -> Result<Arc<dyn Source>> 
         // With either cache: the column keeps its blocks within `memory_budget` itself, and reports it.
         Opened::Pictures(column) => pictures(Arc::new(PictureColumn(Arc::new(column))), options),
         Opened::Rows(_) if options.pictures != ImageCache::None => Err(no_pictures(options.pictures)),
-        Opened::Rows(_) if options.transform.is_some() => Err(Error::Config(
-            "a transform of pictures was given, but the table holds none".into(),
-        )),
+        Opened::Rows(_) if options.transform.is_some() => {
+            Err(Error::Config("a transform of pictures was given, but the table holds none".into()))
+        }
         Opened::Rows(rows) => Ok(Arc::new(rows)),
     }
 }
@@ -87,19 +87,9 @@ fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions) -> Result<Arc<dyn Sour
     };
     let indexes = (options.pictures == ImageCache::Index).then(|| {
         let limit = Limit::of(options.table.memory_budget);
-        Arc::new(IndexCache::open(
-            &options.cache,
-            blobs.fingerprint(),
-            blobs.len(),
-            limit,
-        ))
+        Arc::new(IndexCache::open(&options.cache, blobs.fingerprint(), blobs.len(), limit))
     });
-    Ok(Arc::new(ImageSource::with_indexes(
-        blobs,
-        plan,
-        options.image,
-        indexes,
-    )?))
+    Ok(Arc::new(ImageSource::with_indexes(blobs, plan, options.image, indexes)?))
 }
 
 /// The kind that all of `files` are of.
@@ -121,9 +111,7 @@ fn one_kind(files: &[PathBuf]) -> Result<Kind> {
             }
         }
     }
-    first
-        .map(|(kind, _)| kind)
-        .ok_or_else(|| Error::Config("the list of files is empty".into()))
+    first.map(|(kind, _)| kind).ok_or_else(|| Error::Config("the list of files is empty".into()))
 }
 
 fn kind_of(path: &Path) -> Result<Kind> {
@@ -139,9 +127,6 @@ fn kind_of(path: &Path) -> Result<Kind> {
             [] => "an empty file",
             start => crate::format::image::describe(start),
         };
-        Error::source(
-            path,
-            format!("found {found}; Parquet, Arrow, CSV, NPY and NPZ files would work"),
-        )
+        Error::source(path, format!("found {found}; Parquet, Arrow, CSV, NPY and NPZ files would work"))
     })
 }

@@ -54,9 +54,7 @@ impl Blobs for PictureColumn {
 
 impl BlobReader for PictureColumn {
     fn read<'a>(&'a mut self, id: u64, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
-        self.0
-            .read(id, scratch)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.reason))?;
+        self.0.read(id, scratch).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.reason))?;
         Ok(scratch)
     }
 

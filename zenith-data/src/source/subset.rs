@@ -22,10 +22,7 @@ impl Subset {
         if let Some(bad) = indices.iter().find(|index| **index >= len) {
             return Err(Error::Config(format!("the subset names sample {bad} of {len}")));
         }
-        Ok(Self {
-            inner,
-            indices: Arc::from(indices),
-        })
+        Ok(Self { inner, indices: Arc::from(indices) })
     }
 }
 
@@ -48,11 +45,7 @@ impl Source for Subset {
 
     fn filler(&self) -> Result<Box<dyn Filler>> {
         let inner = self.inner.filler()?;
-        Ok(Box::new(SubsetFiller {
-            inner,
-            indices: Arc::clone(&self.indices),
-            keys: Vec::new(),
-        }))
+        Ok(Box::new(SubsetFiller { inner, indices: Arc::clone(&self.indices), keys: Vec::new() }))
     }
 
     fn grain(&self) -> Grain {
@@ -78,10 +71,7 @@ impl SubsetFiller {
     fn translate(&mut self, keys: &[SampleKey]) {
         self.keys.clear();
         let indices = &self.indices;
-        self.keys.extend(keys.iter().map(|key| SampleKey {
-            sample: indices[key.sample as usize],
-            ..*key
-        }));
+        self.keys.extend(keys.iter().map(|key| SampleKey { sample: indices[key.sample as usize], ..*key }));
     }
 }
 

@@ -143,11 +143,7 @@ fn pil_rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
         (4.0 + f64::from(gc) - f64::from(rc)) as f32
     };
     let hue = ((f64::from(sector) / 6.0 + 1.0) % 1.0) as f32;
-    [
-        (f64::from(hue) * 255.0) as u8,
-        (f64::from(saturation) * 255.0) as u8,
-        most,
-    ]
+    [(f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, most]
 }
 
 fn pil_hsv_to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
@@ -177,11 +173,7 @@ fn tensor_turn_hue(rgb: [u8; 3], turn: f32) -> [u8; 3] {
     let most = r.max(g).max(b);
     let range = most - r.min(g).min(b);
     // A gray pixel has no hue and keeps its value whatever the turn.
-    let (h, s) = if range == 0.0 {
-        (0.0, 0.0)
-    } else {
-        (hue([r, g, b], most, range), range / most)
-    };
+    let (h, s) = if range == 0.0 { (0.0, 0.0) } else { (hue([r, g, b], most, range), range / most) };
     let turn = (h + turn).rem_euclid(1.0) * 6.0;
     let sector = turn.floor();
     let f = turn - sector;

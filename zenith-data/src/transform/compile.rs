@@ -59,21 +59,13 @@ impl State {
                 self.convert(DType::Float32, true)?;
             }
             Op::ToDtype { dtype, scale } => self.convert(*dtype, *scale)?,
-            Op::Resize {
-                size,
-                interpolation,
-                max_size,
-                antialias,
-            } => {
+            Op::Resize { size, interpolation, max_size, antialias } => {
                 let filter = self.filter(*interpolation, *antialias)?;
                 let size = match (self.size_of(size)?, *max_size, size.len()) {
                     (both, None, 2) => Size::Both(both.0, both.1),
                     (_, Some(_), 2) => return Err("max_size needs a size of one edge".to_owned()),
                     (edge, Some(most), _) if most <= edge.0 => {
-                        return Err(format!(
-                            "max_size {most} must be greater than the size {}",
-                            edge.0
-                        ));
+                        return Err(format!("max_size {most} must be greater than the size {}", edge.0));
                     }
                     (edge, most, _) => Size::Shorter(edge.0, most),
                 };
@@ -95,12 +87,7 @@ impl State {
                 self.size = Some((height, width));
                 return Ok(Some(Step::CenterCrop { height, width }));
             }
-            Op::RandomCrop {
-                size,
-                padding,
-                pad_if_needed,
-                fill,
-            } => {
+            Op::RandomCrop { size, padding, pad_if_needed, fill } => {
                 let (height, width) = self.size_of(size)?;
                 let padding = match padding.as_deref() {
                     None => [0; 4],
@@ -129,13 +116,7 @@ impl State {
                     fill: *fill,
                 }));
             }
-            Op::RandomResizedCrop {
-                size,
-                scale,
-                ratio,
-                interpolation,
-                antialias,
-            } => {
+            Op::RandomResizedCrop { size, scale, ratio, interpolation, antialias } => {
                 let filter = self.filter(*interpolation, *antialias)?;
                 let (height, width) = self.size_of(size)?;
                 for (name, (low, high)) in [("scale", *scale), ("ratio", *ratio)] {
@@ -158,21 +139,12 @@ impl State {
                     p: probability(*p)?,
                 }));
             }
-            Op::ColorJitter {
-                brightness,
-                contrast,
-                saturation,
-                hue,
-            } => {
+            Op::ColorJitter { brightness, contrast, saturation, hue } => {
                 self.refuse_floats()?;
                 let mut bounds = [*brightness, *contrast, *saturation, *hue];
                 let names = ["brightness", "contrast", "saturation", "hue"];
                 for (name, bound) in names.into_iter().zip(&bounds) {
-                    let (least, most) = if name == "hue" {
-                        (-0.5, 0.5)
-                    } else {
-                        (0.0, f64::MAX)
-                    };
+                    let (least, most) = if name == "hue" { (-0.5, 0.5) } else { (0.0, f64::MAX) };
                     if let &Some((low, high)) = bound
                         && !(least <= low && low <= high && high <= most)
                     {
@@ -186,31 +158,20 @@ impl State {
                     bounds[2] = None;
                     bounds[3] = None;
                 }
-                return Ok(Some(Step::Jitter {
-                    arithmetic: self.arithmetic,
-                    bounds,
-                }));
+                return Ok(Some(Step::Jitter { arithmetic: self.arithmetic, bounds }));
             }
             Op::Grayscale { num_output_channels } => {
                 self.refuse_floats()?;
                 if !matches!(num_output_channels, 1 | 3) {
-                    return Err(format!(
-                        "num_output_channels is 1 or 3, not {num_output_channels}"
-                    ));
+                    return Err(format!("num_output_channels is 1 or 3, not {num_output_channels}"));
                 }
                 let was_gray = self.channels == 1;
                 self.channels = *num_output_channels;
-                return Ok((!was_gray).then_some(Step::Gray {
-                    arithmetic: self.arithmetic,
-                    p: 1.0,
-                }));
+                return Ok((!was_gray).then_some(Step::Gray { arithmetic: self.arithmetic, p: 1.0 }));
             }
             Op::RandomGrayscale { p } => {
                 self.refuse_floats()?;
-                return Ok(Some(Step::Gray {
-                    arithmetic: self.arithmetic,
-                    p: probability(*p)?,
-                }));
+                return Ok(Some(Step::Gray { arithmetic: self.arithmetic, p: probability(*p)? }));
             }
             Op::Normalize { mean, std } => self.normalize(mean, std)?,
             Op::ChannelsLast => self.order = Order::Hwc,
@@ -223,9 +184,7 @@ impl State {
         let floating = |dtype| matches!(dtype, DType::Float16 | DType::Float32);
         match (floating(self.dtype), floating(dtype)) {
             (_, false) if dtype != DType::UInt8 => {
-                return Err(format!(
-                    "{dtype} has no native form; uint8, float16 and float32 have"
-                ));
+                return Err(format!("{dtype} has no native form; uint8, float16 and float32 have"));
             }
             (false, true) => {
                 self.scaled = scale;
@@ -234,9 +193,7 @@ impl State {
                 }
             }
             (true, false) if self.normalized || self.scaled != scale => {
-                return Err(
-                    "back to uint8 only from floats of the same scaling, before Normalize".to_owned(),
-                );
+                return Err("back to uint8 only from floats of the same scaling, before Normalize".to_owned());
             }
             (true, false) => self.affine = [(1.0, 0.0); 3],
             _ => {}
@@ -255,10 +212,7 @@ impl State {
         let channels = usize::from(self.channels);
         for (name, values) in [("mean", mean), ("std", std)] {
             if values.len() != 1 && values.len() != channels {
-                return Err(format!(
-                    "{name} has {} values, the picture {channels} channels",
-                    values.len()
-                ));
+                return Err(format!("{name} has {} values, the picture {channels} channels", values.len()));
             }
             if values.iter().any(|value| !value.is_finite()) {
                 return Err(format!("{name} has a value that is not finite"));
@@ -277,35 +231,21 @@ impl State {
 
     fn filter(&self, shape: Interpolation, antialias: bool) -> Result<Filter, String> {
         if self.arithmetic == Arithmetic::Pil {
-            return Ok(Filter {
-                shape,
-                antialias: true,
-                pillow: true,
-            });
+            return Ok(Filter { shape, antialias: true, pillow: true });
         }
         match shape {
             Interpolation::Box | Interpolation::Hamming => {
-                return Err(format!(
-                    "{} is for pictures, and this is a tensor already",
-                    shape.name()
-                ));
+                return Err(format!("{} is for pictures, and this is a tensor already", shape.name()));
             }
             Interpolation::Bicubic | Interpolation::Lanczos if self.dtype != DType::UInt8 => {
-                return Err(format!(
-                    "{} must come before the conversion to floats",
-                    shape.name()
-                ));
+                return Err(format!("{} must come before the conversion to floats", shape.name()));
             }
             Interpolation::Bicubic | Interpolation::Lanczos if !antialias => {
                 return Err(format!("{} has no native form without antialias", shape.name()));
             }
             _ => {}
         }
-        Ok(Filter {
-            shape,
-            antialias,
-            pillow: false,
-        })
+        Ok(Filter { shape, antialias, pillow: false })
     }
 
     fn size_of(&self, size: &[u32]) -> Result<(u32, u32), String> {
@@ -313,10 +253,7 @@ impl State {
             [edge] => (edge, edge),
             [height, width] => (height, width),
             _ => {
-                return Err(format!(
-                    "size takes one edge or height and width, not {} numbers",
-                    size.len()
-                ));
+                return Err(format!("size takes one edge or height and width, not {} numbers", size.len()));
             }
         };
         if [height, width].iter().any(|edge| !(1..=MAX_EDGE).contains(edge)) {
@@ -341,11 +278,7 @@ impl State {
 }
 
 fn probability(p: f64) -> Result<f64, String> {
-    if (0.0..=1.0).contains(&p) {
-        Ok(p)
-    } else {
-        Err(format!("p = {p} is not within 0 to 1"))
-    }
+    if (0.0..=1.0).contains(&p) { Ok(p) } else { Err(format!("p = {p} is not within 0 to 1")) }
 }
 
 pub(super) fn describe(ops: &[Op], mode: Mode, output: Output) -> String {
@@ -353,12 +286,7 @@ pub(super) fn describe(ops: &[Op], mode: Mode, output: Output) -> String {
     for op in ops {
         text.push_str(op.name());
         match op {
-            Op::Resize {
-                size, interpolation, ..
-            }
-            | Op::RandomResizedCrop {
-                size, interpolation, ..
-            } => {
+            Op::Resize { size, interpolation, .. } | Op::RandomResizedCrop { size, interpolation, .. } => {
                 let size: Vec<String> = size.iter().map(u32::to_string).collect();
                 let _ = write!(text, "({}, {})", size.join("x"), interpolation.name());
             }
@@ -381,10 +309,6 @@ pub(super) fn describe(ops: &[Op], mode: Mode, output: Output) -> String {
         Mode::Exact => "exact",
         Mode::Fast => "fast",
     };
-    let _ = write!(
-        text,
-        "{} {order}, {} channels, {mode}",
-        output.dtype, output.channels
-    );
+    let _ = write!(text, "{} {order}, {} channels, {mode}", output.dtype, output.channels);
     text
 }

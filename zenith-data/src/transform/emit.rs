@@ -45,13 +45,7 @@ impl Format {
                 }
             }
         }
-        Self {
-            dtype,
-            order,
-            channels,
-            affine,
-            table,
-        }
+        Self { dtype, order, channels, affine, table }
     }
 
     /// Whether a resampled plane can be written without a stop at 8 bits in memory.
@@ -83,15 +77,9 @@ impl Canvas<'_> {
         let element = |c: usize| self.format.table[c][usize::from(byte)];
         match self.format.order {
             Order::Chw => {
-                for (c, plane) in self
-                    .out
-                    .chunks_exact_mut(self.width * self.height * size)
-                    .enumerate()
-                {
+                for (c, plane) in self.out.chunks_exact_mut(self.width * self.height * size).enumerate() {
                     let element = element(c);
-                    plane
-                        .chunks_exact_mut(size)
-                        .for_each(|to| to.copy_from_slice(&element[..size]));
+                    plane.chunks_exact_mut(size).for_each(|to| to.copy_from_slice(&element[..size]));
                 }
             }
             Order::Hwc => {
@@ -124,11 +112,7 @@ impl Canvas<'_> {
 
     /// Writes a row of three planes of bytes, each `stride` long, of which `count` are pixels, from (`x`, `y`) on.
     pub(super) fn planes(&mut self, x: usize, y: usize, planes: &[u8], stride: usize, count: usize) {
-        let [r, g, b] = [
-            &planes[..count],
-            &planes[stride..][..count],
-            &planes[2 * stride..][..count],
-        ];
+        let [r, g, b] = [&planes[..count], &planes[stride..][..count], &planes[2 * stride..][..count]];
         if (self.format.order, self.format.dtype, self.format.channels) == (Order::Hwc, DType::UInt8, 3) {
             let begin = (y * self.width + x) * 3;
             let row = self.out[begin..begin + count * 3].chunks_exact_mut(3);

@@ -51,11 +51,7 @@ impl Axis {
     }
 
     fn widening(&self, filter: Filter) -> f64 {
-        if filter.antialias {
-            self.scale().max(1.0)
-        } else {
-            1.0
-        }
+        if filter.antialias { self.scale().max(1.0) } else { 1.0 }
     }
 
     /// The input pixels `first..end` that output pixel `x` may draw from; never empty.
@@ -68,11 +64,7 @@ impl Axis {
                     // Pillow adds the step up, and the sum's rounding decides where a centre lies between two pixels.
                     (0..x).fold(self.from + 0.5 * scale, |at, _| at + scale) as u32
                 } else {
-                    let phase = if filter.shape == Interpolation::Nearest {
-                        0.0
-                    } else {
-                        0.5
-                    };
+                    let phase = if filter.shape == Interpolation::Nearest { 0.0 } else { 0.5 };
                     ((x as f32 + phase) * scale as f32 + self.from as f32) as u32
                 };
                 (at.min(last), at.min(last) + 1)
@@ -126,20 +118,14 @@ impl Taps {
     /// Computes the table of `layout` for `axis`.
     pub(super) fn build(&mut self, axis: Axis, filter: Filter, layout: Layout) {
         // The precision is the whole axis's, so that a window is exactly a part of the whole.
-        let whole = Layout {
-            first: 0,
-            count: axis.output,
-            ..layout
-        };
+        let whole = Layout { first: 0, count: axis.output, ..layout };
         let largest = self.evaluate(axis, filter, whole);
         if layout.count != axis.output {
             self.evaluate(axis, filter, layout);
         }
         // 22 bits is what an i32 sum of 8-bit pixels can hold; an i16 weight holds fewer unless all are small.
-        self.shift = (1..=22)
-            .rev()
-            .find(|&bits| f64::from(largest) * f64::from(1u32 << bits) < 32_767.0)
-            .unwrap_or(1);
+        self.shift =
+            (1..=22).rev().find(|&bits| f64::from(largest) * f64::from(1u32 << bits) < 32_767.0).unwrap_or(1);
         self.quantise(layout);
     }
 
@@ -154,12 +140,7 @@ impl Taps {
             let x = layout.first + if layout.reversed { layout.count - 1 - i } else { i };
             let (first, end) = axis.support(filter, x);
             let begin = self.exact.len();
-            self.runs.push(Run {
-                first,
-                count: (end - first) as usize,
-                at: begin,
-                skip: 0,
-            });
+            self.runs.push(Run { first, count: (end - first) as usize, at: begin, skip: 0 });
             let at = f64::from(first) + 0.5 - (axis.from + (f64::from(x) + 0.5) * scale);
             let taps = end - first;
             let sum = match filter.shape {
@@ -201,30 +182,19 @@ impl Taps {
         for run in &mut self.runs {
             let exact = &self.exact[run.at..run.at + run.count];
             // With the light taps gone the starts might step back, which the vertical loop's ring cannot.
-            let lead = exact
-                .iter()
-                .position(|&w| layout.even || round(w) != 0)
-                .unwrap_or(0);
+            let lead = exact.iter().position(|&w| layout.even || round(w) != 0).unwrap_or(0);
             let last = exact.iter().rposition(|&w| round(w) != 0).unwrap_or(lead);
             run.at += lead;
             run.first += lead as u32;
             run.count = last + 1 - lead;
-            run.skip = if layout.even {
-                (run.first - layout.origin) as usize % 2
-            } else {
-                0
-            };
+            run.skip = if layout.even { (run.first - layout.origin) as usize % 2 } else { 0 };
             self.pairs = self.pairs.max((run.skip + run.count).div_ceil(2));
         }
         let rows = self.runs.len().next_multiple_of(layout.multiple);
         self.weights.clear();
         self.weights.resize(rows * self.pairs * 2, 0);
         self.starts.clear();
-        for (run, weights) in self
-            .runs
-            .iter()
-            .zip(self.weights.chunks_exact_mut(self.pairs * 2))
-        {
+        for (run, weights) in self.runs.iter().zip(self.weights.chunks_exact_mut(self.pairs * 2)) {
             self.starts.push(run.first - layout.origin - run.skip as u32);
             let exact = &self.exact[run.at..run.at + run.count];
             for (to, &weight) in weights[run.skip..].iter_mut().zip(exact) {
@@ -286,9 +256,5 @@ fn lanczos(x: f64) -> f64 {
             angle.sin() / angle
         }
     };
-    if (-3.0..3.0).contains(&x) {
-        sinc(x) * sinc(x / 3.0)
-    } else {
-        0.0
-    }
+    if (-3.0..3.0).contains(&x) { sinc(x) * sinc(x / 3.0) } else { 0.0 }
 }

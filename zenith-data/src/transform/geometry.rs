@@ -91,11 +91,7 @@ impl Pass {
             self.fill = fill;
         }
         let flip = |mirror: bool, start: i64, length: u32, canvas: u32| {
-            if mirror {
-                i64::from(canvas) - i64::from(length) - start
-            } else {
-                start
-            }
+            if mirror { i64::from(canvas) - i64::from(length) - start } else { start }
         };
         let left = flip(self.mirror_x, cut.left, cut.width, self.canvas.0);
         let top = flip(self.mirror_y, cut.top, cut.height, self.canvas.1);
@@ -115,12 +111,7 @@ impl Pass {
             let (base, input) = (start / denom, input.div_ceil(denom));
             let end = (start + length).div_ceil(denom).min(input);
             let place = |at: u32| f64::from(at) / f64::from(denom) - f64::from(base);
-            let axis = Axis {
-                from: place(start),
-                to: place(start + length),
-                input: end - base,
-                output,
-            };
+            let axis = Axis { from: place(start), to: place(start + length), input: end - base, output };
             (axis, base, filter)
         };
         Some([
@@ -135,27 +126,15 @@ impl Pass {
             return Region::full(1, 1);
         }
         let Some([x, y]) = self.axes(denom) else {
-            return Region {
-                x: self.crop.x + self.window.x,
-                y: self.crop.y + self.window.y,
-                ..self.window
-            };
+            return Region { x: self.crop.x + self.window.x, y: self.crop.y + self.window.y, ..self.window };
         };
         let span = |(axis, base, filter): (Axis, u32, Filter), first: u32, count: u32| {
-            let (from, to) = (
-                axis.support(filter, first).0,
-                axis.support(filter, first + count - 1).1,
-            );
+            let (from, to) = (axis.support(filter, first).0, axis.support(filter, first + count - 1).1);
             (base + from, to - from)
         };
         let (left, width) = span(x, self.window.x, self.window.width);
         let (top, height) = span(y, self.window.y, self.window.height);
-        Region {
-            x: left,
-            y: top,
-            width,
-            height,
-        }
+        Region { x: left, y: top, width, height }
     }
 
     /// The largest of 1, 2, 4, 8 by which the input may be shrunk beforehand so that it still is shrunk afterwards.
@@ -167,10 +146,7 @@ impl Pass {
             return 1;
         }
         let fits = |denom: u32| self.crop.width >= denom * width && self.crop.height >= denom * height;
-        [8u8, 4, 2]
-            .into_iter()
-            .find(|&denom| fits(u32::from(denom)))
-            .unwrap_or(1)
+        [8u8, 4, 2].into_iter().find(|&denom| fits(u32::from(denom))).unwrap_or(1)
     }
 }
 
@@ -184,9 +160,5 @@ fn intersect(window: u32, shown: u32, at: u32, start: i64, length: u32) -> (u32,
         return (window, 0, 0);
     }
     // All differences are within 0..=u32::MAX: from lies inside both intervals.
-    (
-        window + (from - at) as u32,
-        (to - from) as u32,
-        (from - start) as u32,
-    )
+    (window + (from - at) as u32, (to - from) as u32, (from - start) as u32)
 }

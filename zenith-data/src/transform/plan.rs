@@ -64,10 +64,7 @@ impl Scratch {
     }
 
     fn with(kernels: Kernels) -> Self {
-        Self {
-            work: Workspace::new(kernels),
-            pictures: [Vec::new(), Vec::new()],
-        }
+        Self { work: Workspace::new(kernels), pictures: [Vec::new(), Vec::new()] }
     }
 }
 
@@ -85,40 +82,13 @@ pub struct Plan {
 /// A checked operation that takes part in the drawing.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Resize {
-        size: Size,
-        filter: Filter,
-    },
-    CenterCrop {
-        height: u32,
-        width: u32,
-    },
-    RandomCrop {
-        height: u32,
-        width: u32,
-        padding: [u32; 4],
-        pad_if_needed: bool,
-        fill: u8,
-    },
-    RandomResizedCrop {
-        height: u32,
-        width: u32,
-        scale: (f64, f64),
-        ratio: (f64, f64),
-        filter: Filter,
-    },
-    Flip {
-        horizontal: bool,
-        p: f64,
-    },
-    Jitter {
-        arithmetic: Arithmetic,
-        bounds: [Option<(f64, f64)>; 4],
-    },
-    Gray {
-        arithmetic: Arithmetic,
-        p: f64,
-    },
+    Resize { size: Size, filter: Filter },
+    CenterCrop { height: u32, width: u32 },
+    RandomCrop { height: u32, width: u32, padding: [u32; 4], pad_if_needed: bool, fill: u8 },
+    RandomResizedCrop { height: u32, width: u32, scale: (f64, f64), ratio: (f64, f64), filter: Filter },
+    Flip { horizontal: bool, p: f64 },
+    Jitter { arithmetic: Arithmetic, bounds: [Option<(f64, f64)>; 4] },
+    Gray { arithmetic: Arithmetic, p: f64 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -137,11 +107,7 @@ impl Plan {
         let mut state = State::new();
         let mut steps = Vec::new();
         for (index, op) in ops.iter().enumerate() {
-            let step = state.add(op).map_err(|reason| TransformError::Op {
-                index,
-                op: op.name(),
-                reason,
-            })?;
+            let step = state.add(op).map_err(|reason| TransformError::Op { index, op: op.name(), reason })?;
             steps.extend(step);
             if state.stages > MAX_STAGES {
                 return Err(TransformError::Op {
@@ -151,22 +117,13 @@ impl Plan {
                 });
             }
         }
-        let output = Output {
-            dtype: state.dtype,
-            order: state.order,
-            channels: state.channels,
-            size: state.size,
-        };
+        let output =
+            Output { dtype: state.dtype, order: state.order, channels: state.channels, size: state.size };
         Ok(Plan {
             steps,
             mode,
             output,
-            format: Format::new(
-                output.dtype,
-                output.order,
-                usize::from(output.channels),
-                state.affine,
-            ),
+            format: Format::new(output.dtype, output.order, usize::from(output.channels), state.affine),
             between: Format::bytes(),
             text: describe(ops, mode, output),
         })
@@ -226,10 +183,7 @@ impl Plan {
         let (height, width) = view.output_size();
         let expected = self.output.bytes(height, width);
         if out.len() != expected {
-            return Err(TransformError::Slot {
-                expected,
-                got: out.len(),
-            });
+            return Err(TransformError::Slot { expected, got: out.len() });
         }
         let Scratch { work, pictures } = scratch;
         let [current, next] = pictures;
@@ -248,44 +202,19 @@ impl Plan {
                                 region,
                             },
                         ),
-                        Some((width, height)) => (
-                            1,
-                            Picture {
-                                pixels: current,
-                                channels: 3,
-                                region: Region::full(width, height),
-                            },
-                        ),
+                        Some((width, height)) => {
+                            (1, Picture { pixels: current, channels: 3, region: Region::full(width, height) })
+                        }
                     };
                     let (width, height) = (pass.canvas.0 as usize, pass.canvas.1 as usize);
                     if i == last {
                         let format = &self.format;
-                        work.run(
-                            &pass,
-                            denom,
-                            picture,
-                            &mut Canvas {
-                                format,
-                                width,
-                                height,
-                                out,
-                            },
-                        );
+                        work.run(&pass, denom, picture, &mut Canvas { format, width, height, out });
                         break;
                     }
                     next.resize(width * height * 3, 0);
                     let format = &self.between;
-                    work.run(
-                        &pass,
-                        denom,
-                        picture,
-                        &mut Canvas {
-                            format,
-                            width,
-                            height,
-                            out: next,
-                        },
-                    );
+                    work.run(&pass, denom, picture, &mut Canvas { format, width, height, out: next });
                     std::mem::swap(current, next);
                     size = Some(pass.canvas);
                 }
@@ -307,12 +236,8 @@ impl Step {
                 view.resize("Resize", w, h, filter)
             }
             Step::CenterCrop { height: h, width: w } => {
-                let cut = Cut {
-                    left: view::center(width, w),
-                    top: view::center(height, h),
-                    width: w,
-                    height: h,
-                };
+                let cut =
+                    Cut { left: view::center(width, w), top: view::center(height, h), width: w, height: h };
                 view.cut("CenterCrop", cut, 0)
             }
             Step::RandomCrop {
@@ -337,21 +262,10 @@ impl Step {
                 }
                 let y = rng.below(u64::from(whole.1 - h) + 1) as i64;
                 let x = rng.below(u64::from(whole.0 - w) + 1) as i64;
-                let cut = Cut {
-                    left: x - i64::from(left),
-                    top: y - i64::from(top),
-                    width: w,
-                    height: h,
-                };
+                let cut = Cut { left: x - i64::from(left), top: y - i64::from(top), width: w, height: h };
                 view.cut("RandomCrop", cut, fill)
             }
-            Step::RandomResizedCrop {
-                height: h,
-                width: w,
-                scale,
-                ratio,
-                filter,
-            } => {
+            Step::RandomResizedCrop { height: h, width: w, scale, ratio, filter } => {
                 let part = view::random_part(width, height, scale, ratio, rng);
                 let cut = Cut {
                     left: i64::from(part.x),

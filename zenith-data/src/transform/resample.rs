@@ -107,14 +107,8 @@ impl Workspace {
             return;
         };
         let needs = pass.needs(denom);
-        let Self {
-            kernels,
-            taps: [horizontal, vertical],
-            ring,
-            rows: [row_even, row_odd],
-            places,
-            planes,
-        } = self;
+        let Self { kernels, taps: [horizontal, vertical], ring, rows: [row_even, row_odd], places, planes } =
+            self;
         let layout_x = Layout {
             first: pass.window.x,
             count: pass.window.width,
@@ -156,12 +150,7 @@ impl Workspace {
             }
             places.clear();
             places.extend((first..first + pairs).map(|k| k.min(end - 1) % pairs * slot));
-            let to = top
-                + if pass.mirror_y {
-                    pass.window.height as usize - 1 - y
-                } else {
-                    y
-                };
+            let to = top + if pass.mirror_y { pass.window.height as usize - 1 - y } else { y };
             if canvas.format.is_fused() {
                 for channel in 0..canvas.format.channels {
                     let affine = &canvas.format.affine[channel];

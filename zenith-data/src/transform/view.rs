@@ -37,12 +37,7 @@ impl View {
     pub(super) fn new(width: u32, height: u32) -> Self {
         let mut stages = [None; MAX_STAGES];
         stages[0] = Some(Stage::Geometry(Pass::identity(width, height)));
-        Self {
-            stages,
-            count: 1,
-            source: (width, height),
-            denom: 1,
-        }
+        Self { stages, count: 1, source: (width, height), denom: 1 }
     }
 
     pub(super) fn stages(&self) -> impl Iterator<Item = Stage> {
@@ -205,20 +200,11 @@ impl View {
 
     pub(super) fn error(&self, op: &'static str, reason: String) -> TransformError {
         let (width, height) = self.canvas();
-        TransformError::Picture {
-            op,
-            width,
-            height,
-            reason,
-        }
+        TransformError::Picture { op, width, height, reason }
     }
 
     fn check(&self, op: &'static str, width: u64, height: u64) -> Result<[u32; 2], TransformError> {
-        let edge = |edge: u64| {
-            u32::try_from(edge)
-                .ok()
-                .filter(|edge| (1..=MAX_EDGE).contains(edge))
-        };
+        let edge = |edge: u64| u32::try_from(edge).ok().filter(|edge| (1..=MAX_EDGE).contains(edge));
         match (edge(width), edge(height)) {
             (Some(w), Some(h)) if width * height <= MAX_PIXELS => Ok([w, h]),
             _ => Err(self.error(
@@ -248,12 +234,7 @@ pub(super) fn random_part(
             let (w, h) = (w as u32, h as u32);
             let y = rng.below(u64::from(height - h) + 1) as u32;
             let x = rng.below(u64::from(width - w) + 1) as u32;
-            return Region {
-                x,
-                y,
-                width: w,
-                height: h,
-            };
+            return Region { x, y, width: w, height: h };
         }
     }
     let (low, high) = (ratio.0.min(ratio.1), ratio.0.max(ratio.1));
@@ -266,32 +247,21 @@ pub(super) fn random_part(
         (width, height)
     };
     let (w, h) = (w.clamp(1, width), h.clamp(1, height));
-    Region {
-        x: (width - w) / 2,
-        y: (height - h) / 2,
-        width: w,
-        height: h,
-    }
+    Region { x: (width - w) / 2, y: (height - h) / 2, width: w, height: h }
 }
 
 /// Size of a resize whose shorter edge becomes `edge`: torchvision truncates the longer one.
 pub(super) fn shorter_edge(width: u32, height: u32, edge: u32, max_size: Option<u32>) -> (u64, u64) {
     let (short, long) = (width.min(height), width.max(height));
     let scaled = |edge: u64, long: u64, short: u64| (edge as f64 * long as f64 / short as f64) as u64;
-    let (mut new_short, mut new_long) = (
-        u64::from(edge),
-        scaled(u64::from(edge), u64::from(long), u64::from(short)),
-    );
+    let (mut new_short, mut new_long) =
+        (u64::from(edge), scaled(u64::from(edge), u64::from(long), u64::from(short)));
     if let Some(most) = max_size.map(u64::from)
         && new_long > most
     {
         (new_short, new_long) = (scaled(most, new_short, new_long), most);
     }
-    if width <= height {
-        (new_short, new_long)
-    } else {
-        (new_long, new_short)
-    }
+    if width <= height { (new_short, new_long) } else { (new_long, new_short) }
 }
 
 /// Start of the middle `length` of `whole`: rounded, ties to even, as Python does; with padding where `whole` is smaller.

@@ -39,14 +39,7 @@ impl Random {
             }
             let bits = 1 + self.next() % 7 * (self.next() % 2);
             let value = 1 + (self.next() % (1 << bits)) as i16;
-            ac.push((
-                run,
-                if self.next().is_multiple_of(2) {
-                    value
-                } else {
-                    -value
-                },
-            ));
+            ac.push((run, if self.next().is_multiple_of(2) { value } else { -value }));
             k += run + 1;
         }
         (dc, ac)
@@ -73,25 +66,15 @@ impl Huffman {
             code <<= 1;
         }
         assert_eq!(at, symbols.len());
-        Self {
-            counts,
-            symbols,
-            codes,
-        }
+        Self { counts, symbols, codes }
     }
 
     fn dc() -> Self {
-        Self::new(
-            (0..12).collect(),
-            [0, 1, 1, 2, 3, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        )
+        Self::new((0..12).collect(), [0, 1, 1, 2, 3, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     }
 
     fn ac() -> Self {
-        Self::new(
-            (0..=255).collect(),
-            [0, 1, 1, 2, 3, 4, 5, 6, 8, 10, 12, 20, 0, 0, 0, 184],
-        )
+        Self::new((0..=255).collect(), [0, 1, 1, 2, 3, 4, 5, 6, 8, 10, 12, 20, 0, 0, 0, 184])
     }
 
     fn segment(&self, slot: u8) -> Vec<u8> {
@@ -188,11 +171,7 @@ pub(crate) fn encode(spec: &Spec) -> Vec<u8> {
         })
         .collect();
 
-    let mut writer = Writer {
-        out: vec![0xFF, 0xD8],
-        bits: 0,
-        count: 0,
-    };
+    let mut writer = Writer { out: vec![0xFF, 0xD8], bits: 0, count: 0 };
     let mut quant = vec![0];
     quant.extend((0..64).map(|k| 3 + k / 8));
     writer.segment(0xDB, &quant);

@@ -20,139 +20,62 @@ const GOLDEN: &[Golden] = &[
     (
         "ycc_444",
         (37, 29, 3),
-        [
-            0x56942c6d7d195944,
-            0x90182add5a99dbd3,
-            0x795527cc4a92d81b,
-            0x98dcf0bf5e595e73,
-        ],
+        [0x56942c6d7d195944, 0x90182add5a99dbd3, 0x795527cc4a92d81b, 0x98dcf0bf5e595e73],
     ),
     (
         "ycc_422",
         (37, 29, 3),
-        [
-            0xe222b9f3825ccfeb,
-            0x50cf41be8cdeab2e,
-            0x0469350466ff09a1,
-            0x9db31a8ccba5127a,
-        ],
+        [0xe222b9f3825ccfeb, 0x50cf41be8cdeab2e, 0x0469350466ff09a1, 0x9db31a8ccba5127a],
     ),
     (
         "ycc_420",
         (37, 29, 3),
-        [
-            0x731fd8fb223bb082,
-            0x06c87750fbf917d8,
-            0x1b7739601baab534,
-            0x16d6e2ffbf725f9c,
-        ],
+        [0x731fd8fb223bb082, 0x06c87750fbf917d8, 0x1b7739601baab534, 0x16d6e2ffbf725f9c],
     ),
     (
         "ycc_420_restart",
         (37, 29, 3),
-        [
-            0x731fd8fb223bb082,
-            0x06c87750fbf917d8,
-            0x1b7739601baab534,
-            0x16d6e2ffbf725f9c,
-        ],
+        [0x731fd8fb223bb082, 0x06c87750fbf917d8, 0x1b7739601baab534, 0x16d6e2ffbf725f9c],
     ),
     (
         "ycc_444_progressive",
         (37, 29, 3),
-        [
-            0x56942c6d7d195944,
-            0x90182add5a99dbd3,
-            0x795527cc4a92d81b,
-            0x98dcf0bf5e595e73,
-        ],
+        [0x56942c6d7d195944, 0x90182add5a99dbd3, 0x795527cc4a92d81b, 0x98dcf0bf5e595e73],
     ),
     (
         "ycc_420_progressive",
         (37, 29, 3),
-        [
-            0x731fd8fb223bb082,
-            0x06c87750fbf917d8,
-            0x1b7739601baab534,
-            0x16d6e2ffbf725f9c,
-        ],
+        [0x731fd8fb223bb082, 0x06c87750fbf917d8, 0x1b7739601baab534, 0x16d6e2ffbf725f9c],
     ),
-    (
-        "gray",
-        (37, 29, 1),
-        [
-            0x3382d4956ffab12d,
-            0x26afd924f61c5121,
-            0xd7fbb1348e048838,
-            0x0177f95dafcde874,
-        ],
-    ),
+    ("gray", (37, 29, 1), [0x3382d4956ffab12d, 0x26afd924f61c5121, 0xd7fbb1348e048838, 0x0177f95dafcde874]),
     (
         "gray_progressive",
         (37, 29, 1),
-        [
-            0x3382d4956ffab12d,
-            0x26afd924f61c5121,
-            0xd7fbb1348e048838,
-            0x0177f95dafcde874,
-        ],
+        [0x3382d4956ffab12d, 0x26afd924f61c5121, 0xd7fbb1348e048838, 0x0177f95dafcde874],
     ),
-    (
-        "rgb",
-        (37, 29, 3),
-        [
-            0x77d9b6e9b1e96f06,
-            0x150567389c07676d,
-            0xfce509c8e178471b,
-            0x878450024d53f4bf,
-        ],
-    ),
-    (
-        "cmyk",
-        (37, 29, 3),
-        [
-            0x3f3f6ae85912ccb5,
-            0x223ba0e6da49234d,
-            0x08c45799fa3217e3,
-            0x568db72731ae0441,
-        ],
-    ),
+    ("rgb", (37, 29, 3), [0x77d9b6e9b1e96f06, 0x150567389c07676d, 0xfce509c8e178471b, 0x878450024d53f4bf]),
+    ("cmyk", (37, 29, 3), [0x3f3f6ae85912ccb5, 0x223ba0e6da49234d, 0x08c45799fa3217e3, 0x568db72731ae0441]),
     (
         "ycc_440",
         (29, 37, 3),
-        [
-            0x0ce5f8b49c5e3b13,
-            0xaf83ba59ccbde935,
-            0x269f3600749bdf2e,
-            0xb21bd0cfc1983e54,
-        ],
+        [0x0ce5f8b49c5e3b13, 0xaf83ba59ccbde935, 0x269f3600749bdf2e, 0xb21bd0cfc1983e54],
     ),
     (
         "ycc_411",
         (90, 13, 3),
-        [
-            0x9ffd1e844a52afea,
-            0x8cd3094e81e140ab,
-            0x88f2735e9aaf5422,
-            0xc972b5ef7638dc63,
-        ],
+        [0x9ffd1e844a52afea, 0x8cd3094e81e140ab, 0x88f2735e9aaf5422, 0xc972b5ef7638dc63],
     ),
     (
         "ycc_1x4",
         (13, 90, 3),
-        [
-            0xd61bab6f67c56b70,
-            0xc3fe473c84d31d9f,
-            0x57d6ff53a95287c5,
-            0x7b8e09091cc0232b,
-        ],
+        [0xd61bab6f67c56b70, 0xc3fe473c84d31d9f, 0x57d6ff53a95287c5, 0x7b8e09091cc0232b],
     ),
 ];
 
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn golden(name: &str) -> Vec<u8> {
@@ -181,26 +104,16 @@ fn decode(bytes: &[u8], options: &DecodeOptions<'_>) -> Result<PixelBuf, JpegErr
 }
 
 fn scaled(scale: Scale) -> DecodeOptions<'static> {
-    DecodeOptions {
-        scale,
-        ..DecodeOptions::default()
-    }
+    DecodeOptions { scale, ..DecodeOptions::default() }
 }
 
 fn crop(whole: &PixelBuf, region: Region) -> Vec<u8> {
     let channels = usize::from(whole.channels());
-    let (from, to) = (
-        region.x as usize * channels,
-        (region.x + region.width) as usize * channels,
-    );
-    (whole
-        .pixels()
-        .chunks_exact(whole.stride())
-        .skip(region.y as usize)
-        .take(region.height as usize))
-    .flat_map(|row| &row[from..to])
-    .copied()
-    .collect()
+    let (from, to) = (region.x as usize * channels, (region.x + region.width) as usize * channels);
+    (whole.pixels().chunks_exact(whole.stride()).skip(region.y as usize).take(region.height as usize))
+        .flat_map(|row| &row[from..to])
+        .copied()
+        .collect()
 }
 
 #[test]
@@ -262,10 +175,7 @@ fn missing_huffman_tables_are_the_standard_ones() {
     }
     assert!(bytes.len() + 400 < whole.len());
     let expected = decode(&whole, &DecodeOptions::default()).unwrap();
-    assert_eq!(
-        decode(&bytes, &DecodeOptions::default()).unwrap().pixels(),
-        expected.pixels()
-    );
+    assert_eq!(decode(&bytes, &DecodeOptions::default()).unwrap().pixels(), expected.pixels());
 }
 
 #[test]
@@ -277,19 +187,13 @@ fn stray_and_fill_bytes_between_segments_are_forgiven() {
         bytes.splice(start..start, [0, 17, 0xFF, 0, 0xFF, 0xFF]);
     }
     bytes.extend(b"trailing garbage \xFF\xD8\xFF");
-    assert_eq!(
-        decode(&bytes, &DecodeOptions::default()).unwrap().pixels(),
-        expected.pixels()
-    );
+    assert_eq!(decode(&bytes, &DecodeOptions::default()).unwrap().pixels(), expected.pixels());
 }
 
 #[test]
 fn unsupported_kinds_are_named() {
     let whole = golden("ycc_444");
-    let (_, frame, _) = segments(&whole)
-        .into_iter()
-        .find(|segment| segment.0 == 0xC0)
-        .unwrap();
+    let (_, frame, _) = segments(&whole).into_iter().find(|segment| segment.0 == 0xC0).unwrap();
     for (at, value, name) in [
         (1, 0xC9, "arithmetic"),
         (1, 0xC3, "lossless"),
@@ -309,41 +213,20 @@ fn unsupported_kinds_are_named() {
 #[test]
 fn the_pixel_limit_comes_before_any_work() {
     let mut bytes = golden("ycc_420_progressive");
-    let (_, frame, _) = segments(&bytes)
-        .into_iter()
-        .find(|segment| segment.0 == 0xC2)
-        .unwrap();
+    let (_, frame, _) = segments(&bytes).into_iter().find(|segment| segment.0 == 0xC2).unwrap();
     bytes[frame + 5..frame + 9].fill(0xFF);
     let error = decode(&bytes, &DecodeOptions::default()).unwrap_err();
-    assert_eq!(
-        error,
-        JpegError::TooLarge {
-            width: 65535,
-            height: 65535,
-            limit: 1 << 28
-        }
-    );
+    assert_eq!(error, JpegError::TooLarge { width: 65535, height: 65535, limit: 1 << 28 });
 }
 
 #[test]
 fn regions_outside_are_refused() {
     let bytes = golden("gray");
-    for (x, y, width, height) in [
-        (0, 0, 0, 1),
-        (0, 0, 38, 1),
-        (37, 0, 1, 1),
-        (0, 28, 1, 2),
-        (1, 1, u32::MAX, 1),
-    ] {
+    for (x, y, width, height) in
+        [(0, 0, 0, 1), (0, 0, 38, 1), (37, 0, 1, 1), (0, 28, 1, 2), (1, 1, u32::MAX, 1)]
+    {
         let region = Some(Region { x, y, width, height });
-        let error = decode(
-            &bytes,
-            &DecodeOptions {
-                region,
-                ..DecodeOptions::default()
-            },
-        )
-        .unwrap_err();
+        let error = decode(&bytes, &DecodeOptions { region, ..DecodeOptions::default() }).unwrap_err();
         assert_eq!(error, JpegError::Region { x, y, width, height });
     }
 }
@@ -354,16 +237,10 @@ fn an_index_of_other_bytes_is_refused() {
     let index = Decoder::new().index(&bytes).unwrap();
     let mut other = bytes.clone();
     *other.last_mut().unwrap() ^= 1;
-    let options = DecodeOptions {
-        index: Some(&index),
-        ..DecodeOptions::default()
-    };
+    let options = DecodeOptions { index: Some(&index), ..DecodeOptions::default() };
     decode(&bytes, &options).unwrap();
     assert!(matches!(decode(&other, &options), Err(JpegError::Index(_))));
-    assert!(matches!(
-        decode(&golden("gray"), &options),
-        Err(JpegError::Index(_))
-    ));
+    assert!(matches!(decode(&golden("gray"), &options), Err(JpegError::Index(_))));
     let stored = index.to_bytes();
     assert_eq!(EntropyIndex::from_bytes(&stored), Ok(index));
     for at in 0..stored.len() {
@@ -372,10 +249,7 @@ fn an_index_of_other_bytes_is_refused() {
         damaged[at] ^= 0x10;
         assert!(EntropyIndex::from_bytes(&damaged).is_err());
     }
-    assert!(matches!(
-        Decoder::new().index(&golden("gray_progressive")),
-        Err(JpegError::Unsupported { .. })
-    ));
+    assert!(matches!(Decoder::new().index(&golden("gray_progressive")), Err(JpegError::Unsupported { .. })));
 }
 
 fn sampling() -> impl Strategy<Value = Vec<(u8, u8)>> {
@@ -394,15 +268,8 @@ fn sampling() -> impl Strategy<Value = Vec<(u8, u8)>> {
 
 fn spec() -> impl Strategy<Value = Spec> {
     let size = prop_oneof![1..20_u16, 1..120_u16];
-    (
-        size.clone(),
-        size,
-        sampling(),
-        prop_oneof![Just(0), 1..9_u16],
-        any::<u64>(),
-        any::<u8>(),
-    )
-        .prop_map(|(width, height, sampling, restart, seed, density)| Spec {
+    (size.clone(), size, sampling(), prop_oneof![Just(0), 1..9_u16], any::<u64>(), any::<u8>()).prop_map(
+        |(width, height, sampling, restart, seed, density)| Spec {
             width,
             height,
             sampling,
@@ -410,18 +277,14 @@ fn spec() -> impl Strategy<Value = Spec> {
             progressive: false,
             seed,
             density,
-        })
+        },
+    )
 }
 
 /// A rectangle inside `width` x `height`, out of four numbers.
 fn region_of((width, height): (u32, u32), [a, b, c, d]: [u32; 4]) -> Region {
     let (x, y) = (a % width, b % height);
-    Region {
-        x,
-        y,
-        width: 1 + c % (width - x),
-        height: 1 + d % (height - y),
-    }
+    Region { x, y, width: 1 + c % (width - x), height: 1 + d % (height - y) }
 }
 
 proptest! {

@@ -25,14 +25,8 @@ fn a_null_that_cannot_be_nan_is_named() {
             write_ipc(&path, &table, 2, false);
         }
         let error = error_of(&path, &TableOptions::default());
-        assert!(
-            error.contains("\"label\", row 2: a null cannot be int64"),
-            "{error}"
-        );
-        let options = TableOptions {
-            label: LabelChoice::Named("a".into()),
-            ..TableOptions::default()
-        };
+        assert!(error.contains("\"label\", row 2: a null cannot be int64"), "{error}");
+        let options = TableOptions { label: LabelChoice::Named("a".into()), ..TableOptions::default() };
         assert!(error_of(&path, &options).contains("\"a\", row 1"));
     }
 }
@@ -53,42 +47,19 @@ fn damaged_files_are_named_and_never_delivered() {
     torn[middle..middle + 3000].fill(0);
     fs::write(&path, &torn).unwrap();
     let error = open(one, &TableOptions::default()).unwrap_err();
-    assert!(
-        matches!(&error, Error::Source { path: found, .. } if *found == path),
-        "{error:?}"
-    );
+    assert!(matches!(&error, Error::Source { path: found, .. } if *found == path), "{error:?}");
     // With skip_bad the rows of that block are bad samples, all others are right.
-    let source = open_rows(
-        &path,
-        &TableOptions {
-            skip_bad: true,
-            ..TableOptions::default()
-        },
-    );
+    let source = open_rows(&path, &TableOptions { skip_bad: true, ..TableOptions::default() });
     assert_numbers(&source, &(0..500).collect::<Vec<_>>());
     assert_numbers(&source, &(1000..2000).collect::<Vec<_>>());
     let (position, error) = fill(&source, &[3, 600, 4]).unwrap_err();
-    assert_eq!(
-        (position, error.sample, error.path.as_deref()),
-        (1, 600, Some(path.as_path()))
-    );
+    assert_eq!((position, error.sample, error.path.as_deref()), (1, 600, Some(path.as_path())));
     // And so they are when the table streams.
-    let source = open_rows(
-        &path,
-        &TableOptions {
-            memory_budget: Some(600 * 168),
-            ..TableOptions::default()
-        },
-    );
+    let source =
+        open_rows(&path, &TableOptions { memory_budget: Some(600 * 168), ..TableOptions::default() });
     assert_numbers(&source, &[3, 4, 1500]);
     assert_eq!(fill(&source, &[3, 4, 999]).unwrap_err().0, 2);
-    assert!(
-        fill(&source, &[2000])
-            .unwrap_err()
-            .1
-            .to_string()
-            .contains("no such row")
-    );
+    assert!(fill(&source, &[2000]).unwrap_err().1.to_string().contains("no such row"));
     fs::write(&path, b"PAR1").unwrap();
     assert!(error_of(&path, &TableOptions::default()).contains("a.parquet"));
     fs::remove_file(&path).unwrap();

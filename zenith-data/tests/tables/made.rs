@@ -17,35 +17,20 @@ pub(crate) type Fill = Result<Vec<Vec<u8>>, (usize, SampleError)>;
 pub(crate) fn fill(source: &dyn Source, ids: &[u64]) -> Fill {
     let layout = SlotLayout::new(source.schema(), ids.len());
     let mut slab = vec![0xEEu8; layout.bytes];
-    let keys: Vec<SampleKey> = ids
-        .iter()
-        .map(|id| SampleKey {
-            sample: *id,
-            seed: 0,
-            epoch: 0,
-        })
-        .collect();
+    let keys: Vec<SampleKey> = ids.iter().map(|id| SampleKey { sample: *id, seed: 0, epoch: 0 }).collect();
     let mut filler = source.filler().unwrap();
     filler.read_ahead(&keys);
     let mut slots = Slots::of(&mut slab, &layout, ids.len());
     filler.fill(&keys, &mut slots, &mut Spent::default())?;
-    Ok((0..layout.offsets.len())
-        .map(|field| slots.column(field).to_vec())
-        .collect())
+    Ok((0..layout.offsets.len()).map(|field| slots.column(field).to_vec()).collect())
 }
 
 pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-        .collect()
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
 pub(crate) fn integers(bytes: &[u8]) -> Vec<i64> {
-    bytes
-        .chunks_exact(8)
-        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
-        .collect()
+    bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
 pub(crate) fn rows_of(opened: Opened) -> TableSource {
@@ -79,25 +64,16 @@ pub(crate) fn numbers(rows: usize) -> RecordBatch {
     for c in 0..40usize {
         let value = move |r: usize| (r * 41 + c) % 1000;
         let array: ArrayRef = match c % 4 {
-            0 => Arc::new(Float32Array::from_iter_values(
-                (0..rows).map(|r| value(r) as f32 / 8.0),
-            )),
-            1 => Arc::new(Float64Array::from_iter_values(
-                (0..rows).map(|r| value(r) as f64 / 4.0),
-            )),
-            2 => Arc::new(Int32Array::from_iter_values(
-                (0..rows).map(|r| value(r) as i32 - 500),
-            )),
+            0 => Arc::new(Float32Array::from_iter_values((0..rows).map(|r| value(r) as f32 / 8.0))),
+            1 => Arc::new(Float64Array::from_iter_values((0..rows).map(|r| value(r) as f64 / 4.0))),
+            2 => Arc::new(Int32Array::from_iter_values((0..rows).map(|r| value(r) as i32 - 500))),
             _ => Arc::new(Int64Array::from_iter(
                 (0..rows).map(|r| (r % 7 != c % 7).then_some(value(r) as i64)),
             )),
         };
         columns.push((format!("f{c}"), array));
     }
-    columns.push((
-        "label".into(),
-        Arc::new(Int64Array::from_iter_values((0..rows).map(|r| r as i64))),
-    ));
+    columns.push(("label".into(), Arc::new(Int64Array::from_iter_values((0..rows).map(|r| r as i64)))));
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
@@ -120,16 +96,10 @@ pub(crate) fn assert_numbers(source: &dyn Source, ids: &[u64]) {
     let inputs = floats(&fields[0]);
     for (nth, id) in ids.iter().enumerate() {
         let (found, expected) = (&inputs[nth * 40..(nth + 1) * 40], expected(*id as usize));
-        let same = found
-            .iter()
-            .zip(&expected)
-            .all(|(a, b)| a == b || (a.is_nan() && b.is_nan()));
+        let same = found.iter().zip(&expected).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()));
         assert!(same, "row {id}: {found:?} instead of {expected:?}");
     }
-    assert_eq!(
-        integers(&fields[1]),
-        ids.iter().map(|id| *id as i64).collect::<Vec<_>>()
-    );
+    assert_eq!(integers(&fields[1]), ids.iter().map(|id| *id as i64).collect::<Vec<_>>());
 }
 
 pub(crate) fn write_parquet(path: &Path, batch: &RecordBatch, group: usize) {
@@ -144,9 +114,8 @@ pub(crate) fn write_parquet(path: &Path, batch: &RecordBatch, group: usize) {
 }
 
 pub(crate) fn write_ipc(path: &Path, batch: &RecordBatch, rows: usize, stream: bool) {
-    let parts = (0..batch.num_rows())
-        .step_by(rows)
-        .map(|at| batch.slice(at, rows.min(batch.num_rows() - at)));
+    let parts =
+        (0..batch.num_rows()).step_by(rows).map(|at| batch.slice(at, rows.min(batch.num_rows() - at)));
     let file = fs::File::create(path).unwrap();
     if stream {
         let mut writer = arrow_ipc::writer::StreamWriter::try_new(file, &batch.schema()).unwrap();
@@ -163,11 +132,7 @@ pub(crate) fn write_csv(path: &Path, rows: usize) {
     let mut text = (0..40).map(|c| format!("f{c}")).collect::<Vec<_>>().join(",") + ",label\n";
     for row in 0..rows {
         for value in expected(row) {
-            text.push_str(&if value.is_nan() {
-                String::new()
-            } else {
-                value.to_string()
-            });
+            text.push_str(&if value.is_nan() { String::new() } else { value.to_string() });
             text.push(',');
         }
         text.push_str(&format!("{row}\n"));

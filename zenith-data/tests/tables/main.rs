@@ -38,13 +38,7 @@ fn every_format_delivers_the_same_rows() {
     write_csv(&path("a.csv"), 12_000);
     for name in ["a.parquet", "a.arrow", "large.arrow", "a.arrows", "a.csv"] {
         for threads in [1, 3] {
-            let source = open_rows(
-                &path(name),
-                &TableOptions {
-                    threads,
-                    ..TableOptions::default()
-                },
-            );
+            let source = open_rows(&path(name), &TableOptions { threads, ..TableOptions::default() });
             assert_eq!(source.len(), 12_000, "{name}");
             assert_eq!(source.schema().fields[0].shape, [40]);
             assert_numbers(&source, &scattered(12_000, 500));
@@ -63,11 +57,8 @@ fn a_table_beyond_the_budget_streams_the_same_rows() {
     let path = folder.path().join("a.parquet");
     write_parquet(&path, &numbers(3000), 500);
     let row_bytes = 40 * 4 + 8;
-    let budget = |bytes: u64| TableOptions {
-        memory_budget: Some(bytes),
-        threads: 2,
-        ..TableOptions::default()
-    };
+    let budget =
+        |bytes: u64| TableOptions { memory_budget: Some(bytes), threads: 2, ..TableOptions::default() };
     let source = open_rows(&path, &budget(1200 * row_bytes));
     let (ends, window) = source.blocks().unwrap();
     assert_eq!(ends, [500, 1000, 1500, 2000, 2500, 3000]);
@@ -75,15 +66,9 @@ fn a_table_beyond_the_budget_streams_the_same_rows() {
     assert_numbers(&source, &scattered(3000, 500));
     assert_numbers(&source, &(0..3000).collect::<Vec<_>>());
     assert_eq!(source.facts()[0].1, format!("at most {} bytes", 1200 * row_bytes));
-    assert!(
-        open_rows(&path, &budget(3000 * row_bytes)).blocks().is_none(),
-        "it fits"
-    );
+    assert!(open_rows(&path, &budget(3000 * row_bytes)).blocks().is_none(), "it fits");
     let error = error_of(&path, &budget(499 * row_bytes));
-    assert!(
-        error.contains("row group 0") && error.contains(&(500 * row_bytes).to_string()),
-        "{error}"
-    );
+    assert!(error.contains("row group 0") && error.contains(&(500 * row_bytes).to_string()), "{error}");
 }
 
 #[test]
@@ -91,13 +76,8 @@ fn many_fillers_share_a_window() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");
     write_parquet(&path, &numbers(1000), 100);
-    let source = open_rows(
-        &path,
-        &TableOptions {
-            memory_budget: Some(300 * 168),
-            ..TableOptions::default()
-        },
-    );
+    let source =
+        open_rows(&path, &TableOptions { memory_budget: Some(300 * 168), ..TableOptions::default() });
     std::thread::scope(|scope| {
         for offset in 0..4u64 {
             let source = &source;
@@ -115,10 +95,8 @@ fn many_fillers_share_a_window() {
 fn files_are_one_table_in_the_order_given_and_must_agree() {
     let folder = tempfile::tempdir().unwrap();
     let whole = numbers(1000);
-    let paths: Vec<PathBuf> = ["b.parquet", "c.parquet", "a.parquet"]
-        .iter()
-        .map(|n| folder.path().join(n))
-        .collect();
+    let paths: Vec<PathBuf> =
+        ["b.parquet", "c.parquet", "a.parquet"].iter().map(|n| folder.path().join(n)).collect();
     write_parquet(&paths[0], &whole.slice(0, 300), 128);
     write_parquet(&paths[1], &whole.slice(300, 500), 128);
     write_parquet(&paths[2], &whole.slice(800, 200), 128);
@@ -128,10 +106,7 @@ fn files_are_one_table_in_the_order_given_and_must_agree() {
     write_parquet(&paths[1], &other, 128);
     let error = open(&paths, &TableOptions::default()).unwrap_err();
     assert_eq!(error.path(), Some(paths[1].as_path()));
-    assert!(
-        error.to_string().contains("\"f0\" is Int32 instead of Float32"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("\"f0\" is Int32 instead of Float32"), "{error}");
 }
 
 #[test]
@@ -144,10 +119,7 @@ fn lists_become_rows_and_uneven_ones_are_named() {
             builder.append(true);
         }
         let labels = StringArray::from_iter_values((0..lengths.len()).map(|r| ["dog", "cat", "emu"][r % 3]));
-        batch(vec![
-            ("vector", Arc::new(builder.finish())),
-            ("label", Arc::new(labels)),
-        ])
+        batch(vec![("vector", Arc::new(builder.finish())), ("label", Arc::new(labels))])
     };
     for name in ["a.parquet", "a.arrow", "b.arrows"] {
         let path = folder.path().join(name);
@@ -195,10 +167,7 @@ fn fixed_lists_in_arrow_files_are_rows_as_they_lie() {
     );
     for source in [open_rows(&path, &TableOptions::default()), in_memory] {
         let fields = fill(&source, &[99, 31, 0]).unwrap();
-        assert_eq!(
-            floats(&fields[0])[..8],
-            [396.0, 397.0, 398.0, 399.0, 124.0, 125.0, 126.0, 127.0]
-        );
+        assert_eq!(floats(&fields[0])[..8], [396.0, 397.0, 398.0, 399.0, 124.0, 125.0, 126.0, 127.0]);
         assert_eq!(integers(&fields[1]), [0, 68, 99]);
     }
 }
@@ -207,9 +176,7 @@ fn fixed_lists_in_arrow_files_are_rows_as_they_lie() {
 fn types_find_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");
-    let decimals = Decimal128Array::from_iter_values([125i128, -50])
-        .with_precision_and_scale(10, 2)
-        .unwrap();
+    let decimals = Decimal128Array::from_iter_values([125i128, -50]).with_precision_and_scale(10, 2).unwrap();
     let mut categories = StringDictionaryBuilder::<Int32Type>::new();
     ["z", "a"].iter().for_each(|c| categories.append_value(c));
     let table = batch(vec![
@@ -217,10 +184,7 @@ fn types_find_their_place() {
         ("truth", Arc::new(BooleanArray::from(vec![true, false]))),
         ("money", Arc::new(decimals)),
         ("day", Arc::new(Date32Array::from(vec![1, 2]))),
-        (
-            "time",
-            Arc::new(TimestampMicrosecondArray::from(vec![5_000_000, 6])),
-        ),
+        ("time", Arc::new(TimestampMicrosecondArray::from(vec![5_000_000, 6]))),
         ("kind", Arc::new(categories.finish())),
     ]);
     write_parquet(&path, &table, 10);
@@ -242,10 +206,7 @@ fn types_find_their_place() {
     let names: Vec<&str> = source.schema().fields.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(names, ["day", "time", "small"]);
     let fields = fill(&source, &[0, 1]).unwrap();
-    assert_eq!(
-        (integers(&fields[0]), integers(&fields[1])),
-        (vec![1, 2], vec![5_000_000, 6])
-    );
+    assert_eq!((integers(&fields[0]), integers(&fields[1])), (vec![1, 2], vec![5_000_000, 6]));
     assert_eq!(fields[2], [200, 3]);
 }
 
@@ -265,10 +226,7 @@ fn csv_says_the_line_of_what_does_not_fit() {
     assert_eq!(integers(&fields[1]), [0, 1]);
     fs::write(&path, text.clone() + "7;eight;w\r\n").unwrap();
     let error = error_of(&path, &TableOptions::default());
-    assert!(
-        error.contains("line 2002") && error.contains("\"eight\" is not a number"),
-        "{error}"
-    );
+    assert!(error.contains("line 2002") && error.contains("\"eight\" is not a number"), "{error}");
     fs::write(&path, text.clone() + "7;8\r\n").unwrap();
     assert!(error_of(&path, &TableOptions::default()).contains("line 2002: 2 fields where the header has 3"));
     fs::write(&path, text + "7;8;\"w\r\n").unwrap();
@@ -276,11 +234,7 @@ fn csv_says_the_line_of_what_does_not_fit() {
     fs::write(&path, "a,b\n").unwrap();
     assert!(error_of(&path, &TableOptions::default()).contains("no rows"));
     fs::write(&path, "1,2\n3,4\n").unwrap();
-    assert_eq!(
-        open_rows(&path, &TableOptions::default()).len(),
-        2,
-        "a first line of numbers is a row"
-    );
+    assert_eq!(open_rows(&path, &TableOptions::default()).len(), 2, "a first line of numbers is a row");
 }
 
 #[test]
@@ -289,25 +243,14 @@ fn arrays_are_columns_by_name_or_rows_of_one_table() {
     let path = |name: &str| folder.path().join(name);
     let doubles: Vec<u8> = (0..6).flat_map(|v| f64::from(v).to_le_bytes()).collect();
     fs::write(path("x.npy"), npy("<f8", "(3, 2)", &doubles)).unwrap();
-    fs::write(
-        path("y.npy"),
-        npy("<i4", "(3,)", &[7, 0, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0]),
-    )
-    .unwrap();
+    fs::write(path("y.npy"), npy("<i4", "(3,)", &[7, 0, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0])).unwrap();
     let source = rows_of(open(&[path("x.npy"), path("y.npy")], &TableOptions::default()).unwrap());
     let fields = fill(&source, &[2, 0]).unwrap();
-    assert_eq!(
-        (floats(&fields[0]), integers(&fields[1])),
-        (vec![4.0, 5.0, 0.0, 1.0], vec![9, 7])
-    );
+    assert_eq!((floats(&fields[0]), integers(&fields[1])), (vec![4.0, 5.0, 0.0, 1.0], vec![9, 7]));
     fs::write(path("b.npy"), npy("<f8", "(1, 2)", &doubles[..16])).unwrap();
     let source = rows_of(open(&[path("b.npy"), path("x.npy")], &TableOptions::default()).unwrap());
     assert_eq!(source.len(), 4);
-    assert_eq!(
-        floats(&fill(&source, &[3, 0]).unwrap()[0]),
-        [4.0, 5.0, 0.0, 1.0],
-        "b was given before x"
-    );
+    assert_eq!(floats(&fill(&source, &[3, 0]).unwrap()[0]), [4.0, 5.0, 0.0, 1.0], "b was given before x");
     fs::write(path("x.npy"), npy("<f8", "(3, 2)", &doubles[..40])).unwrap();
     assert!(error_of(&path("x.npy"), &TableOptions::default()).contains("cut off"));
 }
@@ -328,16 +271,12 @@ fn columns_in_memory_are_borrowed_and_strided() {
     let source =
         TableSource::from_columns(&[column.clone(), other, label.clone()], &TableOptions::default()).unwrap();
     let fields = fill(&source, &[9, 1]).unwrap();
-    assert_eq!(
-        (floats(&fields[0]), integers(&fields[1])),
-        (vec![28.0, 9.0, 4.0, 1.0], vec![9, 1])
-    );
+    assert_eq!((floats(&fields[0]), integers(&fields[1])), (vec![28.0, 9.0, 4.0, 1.0], vec![9, 1]));
     let source = TableSource::from_columns(&[column.clone(), label], &TableOptions::default()).unwrap();
     assert_eq!(floats(&fill(&source, &[3]).unwrap()[0]), [10.0]);
     let short = MemoryColumn::owned("c", DType::UInt8, [], vec![1]).unwrap();
-    let error = TableSource::from_columns(&[column, short], &TableOptions::default())
-        .unwrap_err()
-        .to_string();
+    let error =
+        TableSource::from_columns(&[column, short], &TableOptions::default()).unwrap_err().to_string();
     assert!(error.contains("\"a\" has 10 rows, \"c\" has 1"), "{error}");
 }
 
@@ -347,15 +286,9 @@ fn the_fingerprint_tells_data_and_mapping_apart() {
         let mut bytes = vec![1u8; 500];
         bytes[0] = first;
         let column = MemoryColumn::owned("a", DType::UInt8, [], bytes).unwrap();
-        TableSource::from_columns(
-            &[column],
-            &TableOptions {
-                dtype,
-                ..TableOptions::default()
-            },
-        )
-        .unwrap()
-        .fingerprint()
+        TableSource::from_columns(&[column], &TableOptions { dtype, ..TableOptions::default() })
+            .unwrap()
+            .fingerprint()
     };
     assert_eq!(of(1, None), of(1, None));
     assert_ne!(of(1, None), of(2, None));
@@ -378,10 +311,7 @@ fn pictures(nested: bool) -> RecordBatch {
     } else {
         bytes
     };
-    batch(vec![
-        ("image", image),
-        ("label", Arc::new(Int64Array::from_iter_values(10..20))),
-    ])
+    batch(vec![("image", image), ("label", Arc::new(Int64Array::from_iter_values(10..20)))])
 }
 
 #[test]
@@ -408,17 +338,7 @@ fn pictures_in_columns_are_handed_out_with_their_labels() {
     }
     let noise: ArrayRef = Arc::new(arrow_array::BinaryArray::from_iter_values([b"abc"]));
     let path = folder.path().join("b.parquet");
-    write_parquet(
-        &path,
-        &batch(vec![
-            ("raw", noise),
-            ("label", Arc::new(Int64Array::from(vec![1]))),
-        ]),
-        4,
-    );
+    write_parquet(&path, &batch(vec![("raw", noise), ("label", Arc::new(Int64Array::from(vec![1])))]), 4);
     let error = error_of(&path, &TableOptions::default());
-    assert!(
-        error.contains("no JPEG, PNG or WebP") && error.contains("columns=[\"label\"]"),
-        "{error}"
-    );
+    assert!(error.contains("no JPEG, PNG or WebP") && error.contains("columns=[\"label\"]"), "{error}");
 }

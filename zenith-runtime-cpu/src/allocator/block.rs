@@ -53,12 +53,7 @@ impl Block {
     pub(super) fn mapped(bytes: usize) -> io::Result<Self> {
         let size = bytes.max(1).next_multiple_of(page_bytes());
         let start = map(size, 0)?;
-        Ok(Self::from_parts(
-            start,
-            bytes,
-            Origin::Mapping { bytes: size },
-            Pages::Heap,
-        ))
+        Ok(Self::from_parts(start, bytes, Origin::Mapping { bytes: size }, Pages::Heap))
     }
 
     /// A private anonymous mapping, aligned for and advised to have transparent hugepages, untouched.
@@ -86,23 +81,11 @@ impl Block {
         };
         let size = bytes.max(1).next_multiple_of(page);
         let start = map(size, libc::MAP_HUGETLB | flag)?;
-        Ok(Self::from_parts(
-            start,
-            bytes,
-            Origin::Mapping { bytes: size },
-            pages,
-        ))
+        Ok(Self::from_parts(start, bytes, Origin::Mapping { bytes: size }, pages))
     }
 
     fn from_parts(start: NonNull<u8>, len: usize, origin: Origin, pages: Pages) -> Self {
-        Self {
-            start,
-            len,
-            origin,
-            pages,
-            node: None,
-            refused: Vec::new(),
-        }
+        Self { start, len, origin, pages, node: None, refused: Vec::new() }
     }
 
     /// The first byte.
@@ -199,10 +182,7 @@ impl Block {
     /// # Errors
     /// When `/proc/self/smaps` cannot be read.
     pub fn transparent_huge_bytes(&self) -> io::Result<usize> {
-        let (start, end) = (
-            self.start.as_ptr().addr(),
-            self.start.as_ptr().addr() + self.footprint(),
-        );
+        let (start, end) = (self.start.as_ptr().addr(), self.start.as_ptr().addr() + self.footprint());
         let (mut inside, mut bytes) = (false, 0);
         for line in fs::read_to_string("/proc/self/smaps")?.lines() {
             if let Some((from, to)) = address_range(line) {
@@ -249,10 +229,7 @@ impl Drop for Block {
 
 fn address_range(line: &str) -> Option<(usize, usize)> {
     let (from, to) = line.split_whitespace().next()?.split_once('-')?;
-    Some((
-        usize::from_str_radix(from, 16).ok()?,
-        usize::from_str_radix(to, 16).ok()?,
-    ))
+    Some((usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?))
 }
 
 fn map(bytes: usize, flags: libc::c_int) -> io::Result<NonNull<u8>> {

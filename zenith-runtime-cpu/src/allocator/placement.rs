@@ -1,10 +1,7 @@
 //! Which memory node pages are to be on, and which they are on: the kernel's memory policy calls.
 //!
 //! It asks and tells the kernel; deciding on nodes is [`numa`](crate::numa)'s business.
-#![expect(
-    unsafe_code,
-    reason = "mbind, get_mempolicy and move_pages have no safe wrapper"
-)]
+#![expect(unsafe_code, reason = "mbind, get_mempolicy and move_pages have no safe wrapper")]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -70,22 +67,9 @@ pub(super) fn place(block: &Block, node: u32, strictness: Strictness) -> io::Res
     };
     // SAFETY: the range is a whole mapping of the block's own; the mask outlives the call. The kernel reads one bit
     // less than it is told.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mbind,
-            start,
-            bytes,
-            mode,
-            mask.as_ptr(),
-            NODE_BITS + 1,
-            0,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let result =
+        unsafe { libc::syscall(libc::SYS_mbind, start, bytes, mode, mask.as_ptr(), NODE_BITS + 1, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The policy that governs the block's first page.

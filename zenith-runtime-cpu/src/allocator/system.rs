@@ -24,11 +24,8 @@ pub struct SystemMemory {
 
 impl SystemMemory {
     fn ordinary(self, bytes: usize) -> Result<Block, MemoryError> {
-        let block = if bytes < MAP_FROM && self.node.is_none() {
-            Block::heap(bytes)
-        } else {
-            Block::mapped(bytes)
-        };
+        let block =
+            if bytes < MAP_FROM && self.node.is_none() { Block::heap(bytes) } else { Block::mapped(bytes) };
         let mut block = block.map_err(|source| MemoryError::Exhausted { bytes, source })?;
         self.place(&mut block, Strictness::Prefer)?;
         Ok(block)
@@ -66,10 +63,7 @@ impl SystemMemory {
                         "this kernel (before 5.14) cannot make sure that they exist".to_owned()
                     }
                     Some(libc::EFAULT | libc::ENOMEM) => {
-                        format!(
-                            "not enough of them are free{place} (raise {})",
-                            huge_knob(pages, self.node)
-                        )
+                        format!("not enough of them are free{place} (raise {})", huge_knob(pages, self.node))
                     }
                     _ => error.to_string(),
                 };
@@ -125,10 +119,7 @@ impl SystemMemory {
     fn best_huge(self, bytes: usize) -> Result<Result<Block, Refused>, MemoryError> {
         if wastes(bytes, HUGE_2M) {
             let lost = bytes.next_multiple_of(HUGE_2M) - bytes;
-            return Ok(Err(refused(
-                Pages::Huge2M,
-                format!("rounding {bytes} bytes up would waste {lost}"),
-            )));
+            return Ok(Err(refused(Pages::Huge2M, format!("rounding {bytes} bytes up would waste {lost}"))));
         }
         self.explicit_huge(bytes)
     }
@@ -181,10 +172,7 @@ const fn wastes(bytes: usize, page: usize) -> bool {
 }
 
 const fn refused(pages: Pages, reason: String) -> Refused {
-    Refused {
-        wanted: Wanted::Pages(pages),
-        reason,
-    }
+    Refused { wanted: Wanted::Pages(pages), reason }
 }
 
 fn huge_knob(pages: Pages, node: Option<u32>) -> String {
@@ -271,10 +259,9 @@ mod tests {
         for (wanted, got) in [(PagesWanted::Thp, Pages::Thp), (PagesWanted::Huge, Pages::Huge2M)] {
             match get(wanted, None, 4 << 20) {
                 Ok(block) => assert_eq!((block.pages(), block.refused()), (got, &[][..])),
-                Err(error) => assert!(
-                    matches!(&error, MemoryError::Pages { pages, .. } if *pages == got),
-                    "{error}"
-                ),
+                Err(error) => {
+                    assert!(matches!(&error, MemoryError::Pages { pages, .. } if *pages == got), "{error}");
+                }
             }
         }
     }
@@ -298,14 +285,8 @@ mod tests {
 
     #[test]
     fn more_than_the_address_space_is_an_error() {
-        assert!(matches!(
-            get(PagesWanted::Auto, None, usize::MAX - 4096),
-            Err(MemoryError::TooLarge { .. })
-        ));
-        assert!(matches!(
-            get(PagesWanted::Auto, None, 1 << 60),
-            Err(MemoryError::Exhausted { .. })
-        ));
+        assert!(matches!(get(PagesWanted::Auto, None, usize::MAX - 4096), Err(MemoryError::TooLarge { .. })));
+        assert!(matches!(get(PagesWanted::Auto, None, 1 << 60), Err(MemoryError::Exhausted { .. })));
     }
 
     #[test]
@@ -316,12 +297,7 @@ mod tests {
                 if block.node() == Some(0) {
                     assert!(block.resident_nodes().unwrap().only_on(0));
                 } else {
-                    assert!(
-                        block
-                            .refused()
-                            .iter()
-                            .any(|refused| refused.wanted == Wanted::Node(0))
-                    );
+                    assert!(block.refused().iter().any(|refused| refused.wanted == Wanted::Node(0)));
                 }
             }
             Err(error) => panic!("{error}"),
@@ -330,12 +306,9 @@ mod tests {
             match get(PagesWanted::Auto, Some(absent), 4 << 20) {
                 Err(MemoryError::Node { node, .. }) => assert_eq!(node, absent),
                 // Where placement is forbidden, the kernel does not get as far as looking at the node.
-                Ok(block) => assert!(
-                    block
-                        .refused()
-                        .iter()
-                        .any(|refused| refused.wanted == Wanted::Node(absent))
-                ),
+                Ok(block) => {
+                    assert!(block.refused().iter().any(|refused| refused.wanted == Wanted::Node(absent)));
+                }
                 Err(error) => panic!("{error}"),
             }
         }

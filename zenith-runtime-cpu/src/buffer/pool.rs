@@ -79,10 +79,7 @@ impl SlabPool {
     /// # Errors
     /// [`MemoryError`] when not even one slab can be had as asked for.
     pub fn new(config: SlabPoolConfig) -> Result<Self, MemoryError> {
-        let memory = SystemMemory {
-            pages: config.pages,
-            node: config.node,
-        };
+        let memory = SystemMemory { pages: config.pages, node: config.node };
         Self::with_memory(Box::new(memory), config.slab_bytes, config.keep)
     }
 
@@ -96,11 +93,7 @@ impl SlabPool {
         keep: usize,
     ) -> Result<Self, MemoryError> {
         let first = memory.allocate(slab_bytes)?;
-        let got = Got {
-            pages: first.pages(),
-            node: first.node(),
-            refused: first.refused().to_vec(),
-        };
+        let got = Got { pages: first.pages(), node: first.node(), refused: first.refused().to_vec() };
         for refusal in &got.refused {
             tracing::debug!(slab_bytes, "{refusal}");
         }
@@ -116,9 +109,7 @@ impl SlabPool {
             reused: AtomicUsize::new(0),
             got,
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Lends a slab: one that came back, else a new one. Its bytes are initialised, but not cleared.
@@ -137,10 +128,7 @@ impl SlabPool {
             block
         };
         shared.leased.fetch_add(1, Ordering::Relaxed);
-        Ok(Lease {
-            block: Some(block),
-            pool: Arc::downgrade(&self.shared),
-        })
+        Ok(Lease { block: Some(block), pool: Arc::downgrade(&self.shared) })
     }
 
     /// Has up to `slabs` free slabs ready (never more than the pool keeps), every page present and first touched by
@@ -241,10 +229,7 @@ impl Lease {
 
     /// Number of bytes.
     #[must_use]
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "the length is fixed; emptiness means nothing"
-    )]
+    #[expect(clippy::len_without_is_empty, reason = "the length is fixed; emptiness means nothing")]
     pub fn len(&self) -> usize {
         self.block().len()
     }
@@ -258,10 +243,7 @@ impl Lease {
     /// The bytes, to write.
     #[must_use]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.block
-            .as_mut()
-            .expect("a live lease has a block")
-            .as_mut_slice()
+        self.block.as_mut().expect("a live lease has a block").as_mut_slice()
     }
 
     /// The memory behind it: its pages, its node.
@@ -287,13 +269,7 @@ mod tests {
     use super::*;
 
     fn pool(slab_bytes: usize, keep: usize) -> SlabPool {
-        SlabPool::new(SlabPoolConfig {
-            slab_bytes,
-            keep,
-            pages: PagesWanted::Auto,
-            node: None,
-        })
-        .unwrap()
+        SlabPool::new(SlabPoolConfig { slab_bytes, keep, pages: PagesWanted::Auto, node: None }).unwrap()
     }
 
     /// Memory that has only so many blocks.
@@ -302,15 +278,12 @@ mod tests {
 
     impl HostMemory for Scarce {
         fn allocate(&self, bytes: usize) -> Result<Block, MemoryError> {
-            let left = self
-                .0
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+            let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
             match left {
                 Ok(_) => SystemMemory::default().allocate(bytes),
-                Err(_) => Err(MemoryError::Exhausted {
-                    bytes,
-                    source: io::Error::from(io::ErrorKind::OutOfMemory),
-                }),
+                Err(_) => {
+                    Err(MemoryError::Exhausted { bytes, source: io::Error::from(io::ErrorKind::OutOfMemory) })
+                }
             }
         }
 
@@ -331,13 +304,7 @@ mod tests {
         assert_eq!((again.as_ptr(), again.as_slice()[999]), (address, 7));
         let stats = pool.stats();
         assert_eq!(
-            (
-                stats.mapped,
-                stats.leased,
-                stats.free,
-                stats.reused,
-                stats.mapped_total
-            ),
+            (stats.mapped, stats.leased, stats.free, stats.reused, stats.mapped_total),
             (1, 1, 0, 2, 1)
         );
     }
@@ -348,10 +315,7 @@ mod tests {
         let leases: Vec<_> = (0..5).map(|_| pool.lease().unwrap()).collect();
         assert_eq!((pool.stats().mapped, pool.stats().leased), (5, 5));
         drop(leases);
-        assert_eq!(
-            (pool.stats().mapped, pool.stats().leased, pool.stats().free),
-            (2, 0, 2)
-        );
+        assert_eq!((pool.stats().mapped, pool.stats().leased, pool.stats().free), (2, 0, 2));
         assert_eq!(pool.trim(), 2);
         assert_eq!(pool.stats().mapped, 0);
         assert_eq!(pool.lease().unwrap().len(), 4 << 20);
@@ -371,10 +335,7 @@ mod tests {
         let pool = SlabPool::with_memory(Box::new(Scarce(AtomicUsize::new(2))), 100, 2).unwrap();
         let first = pool.lease().unwrap();
         let _second = pool.lease().unwrap();
-        assert!(matches!(
-            pool.lease(),
-            Err(MemoryError::Exhausted { bytes: 100, .. })
-        ));
+        assert!(matches!(pool.lease(), Err(MemoryError::Exhausted { bytes: 100, .. })));
         drop(first);
         assert_eq!(pool.lease().unwrap().len(), 100);
         assert!(SlabPool::with_memory(Box::new(Scarce(AtomicUsize::new(0))), 100, 2).is_err());
@@ -404,10 +365,7 @@ mod tests {
                         let mut lease = pool.lease().unwrap();
                         lease.as_mut_slice()[..64].fill(id);
                         std::thread::yield_now();
-                        assert!(
-                            lease.as_slice()[..64].iter().all(|&byte| byte == id),
-                            "lent to two at once"
-                        );
+                        assert!(lease.as_slice()[..64].iter().all(|&byte| byte == id), "lent to two at once");
                     }
                 });
             }

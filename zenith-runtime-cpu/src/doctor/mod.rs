@@ -68,9 +68,7 @@ impl Probes {
     /// Tries it in this process.
     #[must_use]
     pub fn here() -> Self {
-        Self {
-            io_uring: io_uring::IoUring::new(2).map(drop),
-        }
+        Self { io_uring: io_uring::IoUring::new(2).map(drop) }
     }
 }
 
@@ -101,38 +99,22 @@ pub fn examine(root: &Path, topology: &Topology, probes: &Probes) -> Vec<Finding
 }
 
 fn good(name: &'static str, value: impl Into<String>) -> Finding {
-    Finding {
-        name,
-        state: State::Good,
-        value: value.into(),
-        fix: None,
-    }
+    Finding { name, state: State::Good, value: value.into(), fix: None }
 }
 
 fn note(name: &'static str, value: impl Into<String>, fix: impl Into<String>) -> Finding {
-    Finding {
-        name,
-        state: State::Note,
-        value: value.into(),
-        fix: Some(fix.into()),
-    }
+    Finding { name, state: State::Note, value: value.into(), fix: Some(fix.into()) }
 }
 
 fn limit(name: &'static str, value: impl Into<String>, fix: impl Into<String>) -> Finding {
-    Finding {
-        state: State::Limit,
-        ..note(name, value, fix)
-    }
+    Finding { state: State::Limit, ..note(name, value, fix) }
 }
 
 fn processors(topology: &Topology) -> Finding {
     const NAME: &str = "processors";
     let (allowed, online) = (topology.allowed_cpus.len(), topology.cpus.len());
     if allowed < online {
-        let value = format!(
-            "{allowed} of {online} online ones allowed ({})",
-            topology.allowed_cpus
-        );
+        let value = format!("{allowed} of {online} online ones allowed ({})", topology.allowed_cpus);
         return limit(
             NAME,
             value,
@@ -200,11 +182,7 @@ fn memory_nodes(root: Root<'_>, topology: &Topology) -> Finding {
     if nodes == 1 {
         return good(NAME, "1, nothing to place");
     }
-    let denied = topology
-        .numa_nodes
-        .iter()
-        .filter(|node| !topology.allowed_nodes.contains(node.id))
-        .count();
+    let denied = topology.numa_nodes.iter().filter(|node| !topology.allowed_nodes.contains(node.id)).count();
     if denied > 0 {
         return limit(
             NAME,
@@ -216,10 +194,7 @@ fn memory_nodes(root: Root<'_>, topology: &Topology) -> Finding {
             "start it with more: numactl -m, docker --cpuset-mems",
         );
     }
-    if root
-        .text("proc/sys/kernel/numa_balancing")
-        .is_some_and(|mode| mode != "0")
-    {
+    if root.text("proc/sys/kernel/numa_balancing").is_some_and(|mode| mode != "0") {
         return note(
             NAME,
             format!("{nodes}, and the kernel moves pages between them by itself"),
@@ -241,11 +216,7 @@ fn memory_limit(root: Root<'_>) -> Finding {
     match (limited, total) {
         (Some(bytes), total) => limit(
             NAME,
-            format!(
-                "{} of {} allowed by the cgroup",
-                size(bytes),
-                total.map_or("?".into(), size)
-            ),
+            format!("{} of {} allowed by the cgroup", size(bytes), total.map_or("?".into(), size)),
             "raise it: docker --memory, Kubernetes resources.limits.memory, Slurm --mem",
         ),
         (None, Some(total)) => good(NAME, format!("{}, {} available", size(total), size(available))),
@@ -271,18 +242,13 @@ fn swap(root: Root<'_>) -> Finding {
 fn hugepages(root: Root<'_>) -> Finding {
     const NAME: &str = "hugepages";
     let count = |size: &str, file: &str| -> Option<u64> {
-        root.text(&format!("sys/kernel/mm/hugepages/hugepages-{size}/{file}"))?
-            .parse()
-            .ok()
+        root.text(&format!("sys/kernel/mm/hugepages/hugepages-{size}/{file}"))?.parse().ok()
     };
     let described: Vec<String> = [("2 MiB", "2048kB"), ("1 GiB", "1048576kB")]
         .into_iter()
         .filter_map(|(label, size)| {
             let total = count(size, "nr_hugepages").filter(|&total| total > 0)?;
-            Some(format!(
-                "{label}: {} of {total} free",
-                count(size, "free_hugepages").unwrap_or(0)
-            ))
+            Some(format!("{label}: {} of {total} free", count(size, "free_hugepages").unwrap_or(0)))
         })
         .collect();
     if described.is_empty() {
@@ -298,24 +264,12 @@ fn hugepages(root: Root<'_>) -> Finding {
 
 fn transparent_hugepages(root: Root<'_>) -> Finding {
     const NAME: &str = "transparent hugepages";
-    let modes = root
-        .text("sys/kernel/mm/transparent_hugepage/enabled")
-        .unwrap_or_default();
-    let mode = modes
-        .split_once('[')
-        .and_then(|(_, rest)| Some(rest.split_once(']')?.0));
+    let modes = root.text("sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let mode = modes.split_once('[').and_then(|(_, rest)| Some(rest.split_once(']')?.0));
     match mode {
         Some(mode @ ("always" | "madvise")) => good(NAME, mode),
-        Some(mode) => limit(
-            NAME,
-            mode,
-            "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
-        ),
-        None => limit(
-            NAME,
-            "this kernel has none",
-            "use a kernel with CONFIG_TRANSPARENT_HUGEPAGE",
-        ),
+        Some(mode) => limit(NAME, mode, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"),
+        None => limit(NAME, "this kernel has none", "use a kernel with CONFIG_TRANSPARENT_HUGEPAGE"),
     }
 }
 
@@ -325,11 +279,9 @@ fn locked_memory(root: Root<'_>) -> Finding {
     match soft_limit(root, "Max locked memory") {
         Some(Soft::Unlimited) => good(NAME, "unlimited"),
         Some(Soft::At(bytes)) if bytes >= ENOUGH_LOCKED_BYTES => good(NAME, size(bytes)),
-        Some(Soft::At(bytes)) => limit(
-            NAME,
-            format!("{}; few buffers can be registered or pinned", size(bytes)),
-            FIX,
-        ),
+        Some(Soft::At(bytes)) => {
+            limit(NAME, format!("{}; few buffers can be registered or pinned", size(bytes)), FIX)
+        }
         None => note(NAME, "unknown", "make /proc/self/limits readable"),
     }
 }
@@ -364,23 +316,19 @@ fn io_uring(root: Root<'_>, probes: &Probes) -> Finding {
         Ok(()) => return good(NAME, "works"),
         Err(error) => error,
     };
-    let disabled = root
-        .text("proc/sys/kernel/io_uring_disabled")
-        .filter(|mode| mode != "0");
+    let disabled = root.text("proc/sys/kernel/io_uring_disabled").filter(|mode| mode != "0");
     let (why, fix) = match (disabled, error.raw_os_error()) {
-        (Some(mode), _) => (
-            format!("kernel.io_uring_disabled is {mode}"),
-            "sysctl kernel.io_uring_disabled=0",
-        ),
+        (Some(mode), _) => {
+            (format!("kernel.io_uring_disabled is {mode}"), "sysctl kernel.io_uring_disabled=0")
+        }
         (None, Some(libc::ENOSYS)) => ("this kernel has none".to_owned(), "use Linux 5.11 or newer"),
         (None, Some(libc::EPERM | libc::EACCES)) => (
             "forbidden, probably by a seccomp profile".to_owned(),
             "docker --security-opt seccomp=PROFILE with io_uring_setup, io_uring_enter, io_uring_register",
         ),
-        (None, Some(libc::ENOMEM)) => (
-            "not enough locked memory for a ring".to_owned(),
-            "ulimit -l unlimited",
-        ),
+        (None, Some(libc::ENOMEM)) => {
+            ("not enough locked memory for a ring".to_owned(), "ulimit -l unlimited")
+        }
         _ => (error.to_string(), "see dmesg"),
     };
     limit(NAME, format!("{why}; files are read with pread"), fix)
@@ -392,20 +340,13 @@ fn gpus(topology: &Topology) -> Finding {
         .gpus()
         .map(|gpu| match topology.node_of(gpu) {
             Some(node) => format!("{} ({}:{}) on node {node}", gpu.address, gpu.vendor, gpu.device),
-            None => format!(
-                "{} ({}:{}) on an unknown node",
-                gpu.address, gpu.vendor, gpu.device
-            ),
+            None => format!("{} ({}:{}) on an unknown node", gpu.address, gpu.vendor, gpu.device),
         })
         .collect();
     if gpus.is_empty() {
         good(NAME, "none on the PCI bus")
     } else if topology.gpus().any(|gpu| topology.node_of(gpu).is_none()) {
-        note(
-            NAME,
-            gpus.join(", "),
-            "set ZENITH_NODE to the node the GPU is attached to",
-        )
+        note(NAME, gpus.join(", "), "set ZENITH_NODE to the node the GPU is attached to")
     } else {
         good(NAME, gpus.join(", "))
     }
@@ -414,9 +355,7 @@ fn gpus(topology: &Topology) -> Finding {
 /// A figure of `proc/meminfo`, in bytes.
 fn meminfo(root: Root<'_>, name: &str) -> Option<u64> {
     let text = root.text("proc/meminfo")?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     kib.checked_mul(1024)
 }

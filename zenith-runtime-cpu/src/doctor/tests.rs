@@ -56,11 +56,7 @@ fn find(
 /// The state and text of a finding about an ordinary machine with these files.
 fn with(name: &str, files: &[(&str, &str)]) -> (State, String) {
     let (state, value, fix) = find(name, files, &machine(), Ok(()));
-    assert_eq!(
-        fix.is_some(),
-        state != State::Good,
-        "{name}: a fix for what is not good"
-    );
+    assert_eq!(fix.is_some(), state != State::Good, "{name}: a fix for what is not good");
     (state, value)
 }
 
@@ -82,10 +78,7 @@ fn processors_that_may_not_be_used_limit() {
     assert_eq!(find("processors", &[], &topology, Ok(())).0, State::Note);
     topology.allowed_cpus = "1-2".parse().unwrap();
     let (state, value, _) = find("processors", &[], &topology, Ok(()));
-    assert_eq!(
-        (state, &*value),
-        (State::Limit, "2 of 4 online ones allowed (1-2)")
-    );
+    assert_eq!((state, &*value), (State::Limit, "2 of 4 online ones allowed (1-2)"));
 }
 
 #[test]
@@ -95,20 +88,11 @@ fn the_smallest_quota_counts() {
     let quota = |inner, outer| {
         with(
             "cpu quota",
-            &[
-                V2,
-                MEMBER,
-                ("sys/fs/cgroup/a/b/cpu.max", inner),
-                ("sys/fs/cgroup/a/cpu.max", outer),
-            ],
+            &[V2, MEMBER, ("sys/fs/cgroup/a/b/cpu.max", inner), ("sys/fs/cgroup/a/cpu.max", outer)],
         )
     };
     assert_eq!(quota("max 100000", "max 100000").0, State::Good);
-    assert_eq!(
-        quota("400000 100000", "max 100000").0,
-        State::Good,
-        "as much as there is"
-    );
+    assert_eq!(quota("400000 100000", "max 100000").0, State::Good, "as much as there is");
     let limited = (State::Limit, "1.5 processors' time for 4 processors".to_owned());
     assert_eq!(quota("max 100000", "150000 100000"), limited);
     let version_1 = with(
@@ -135,10 +119,8 @@ fn the_smallest_quota_counts() {
 
 #[test]
 fn memory_is_what_the_cgroup_leaves() {
-    const MEMINFO: (&str, &str) = (
-        "proc/meminfo",
-        "MemTotal: 8388608 kB\nMemFree: 1 kB\nMemAvailable: 4194304 kB\n",
-    );
+    const MEMINFO: (&str, &str) =
+        ("proc/meminfo", "MemTotal: 8388608 kB\nMemFree: 1 kB\nMemAvailable: 4194304 kB\n");
     let (state, value) = with("memory", &[MEMINFO]);
     assert_eq!((state, &*value), (State::Good, "8.0 GiB, 4.0 GiB available"));
     let limited = |bytes| {
@@ -152,10 +134,7 @@ fn memory_is_what_the_cgroup_leaves() {
             ],
         )
     };
-    assert_eq!(
-        limited("536870912"),
-        (State::Limit, "512 MiB of 8.0 GiB allowed by the cgroup".into())
-    );
+    assert_eq!(limited("536870912"), (State::Limit, "512 MiB of 8.0 GiB allowed by the cgroup".into()));
     assert_eq!(limited("max").0, State::Good);
     assert_eq!(limited("9223372036854771712").0, State::Good);
 }
@@ -167,44 +146,24 @@ fn pages_and_limits_are_read() {
     assert_eq!(
         with(
             "hugepages",
-            &[
-                (&format!("{huge}/nr_hugepages"), "64"),
-                (&format!("{huge}/free_hugepages"), "60")
-            ]
+            &[(&format!("{huge}/nr_hugepages"), "64"), (&format!("{huge}/free_hugepages"), "60")]
         ),
         (State::Good, "2 MiB: 60 of 64 free".into())
     );
-    let thp = |text| {
-        with(
-            "transparent hugepages",
-            &[("sys/kernel/mm/transparent_hugepage/enabled", text)],
-        )
-    };
+    let thp = |text| with("transparent hugepages", &[("sys/kernel/mm/transparent_hugepage/enabled", text)]);
     assert_eq!(thp("always [madvise] never\n"), (State::Good, "madvise".into()));
     assert_eq!(thp("always madvise [never]\n"), (State::Limit, "never".into()));
     assert_eq!(with("transparent hugepages", &[]).0, State::Limit);
     let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
         Max open files            1024                 1048576              files\n\
         Max locked memory         8388608              8388608              bytes\n";
-    assert_eq!(
-        with("open files", &[("proc/self/limits", limits)]),
-        (State::Limit, "1024".into())
-    );
+    assert_eq!(with("open files", &[("proc/self/limits", limits)]), (State::Limit, "1024".into()));
     assert_eq!(
         with("locked memory", &[("proc/self/limits", limits)]),
-        (
-            State::Limit,
-            "8 MiB; few buffers can be registered or pinned".into()
-        )
+        (State::Limit, "8 MiB; few buffers can be registered or pinned".into())
     );
     assert_eq!(
-        with(
-            "locked memory",
-            &[(
-                "proc/self/limits",
-                "Max locked memory   unlimited  unlimited bytes"
-            )]
-        ),
+        with("locked memory", &[("proc/self/limits", "Max locked memory   unlimited  unlimited bytes")]),
         (State::Good, "unlimited".into())
     );
     let swap = [("proc/meminfo", "SwapTotal: 2048 kB\nSwapFree: 1024 kB\n")];
@@ -214,12 +173,8 @@ fn pages_and_limits_are_read() {
 
 #[test]
 fn a_governor_that_saves_power_is_noted() {
-    let governor = |text| {
-        with(
-            "cpu governor",
-            &[("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", text)],
-        )
-    };
+    let governor =
+        |text| with("cpu governor", &[("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", text)]);
     assert_eq!(governor("performance\n").0, State::Good);
     assert_eq!(governor("powersave\n"), (State::Note, "powersave".into()));
 }
@@ -227,12 +182,8 @@ fn a_governor_that_saves_power_is_noted() {
 #[test]
 fn io_uring_says_why_not() {
     let failed = |error, files: &[(&str, &str)]| {
-        let (state, value, fix) = find(
-            "io_uring",
-            files,
-            &machine(),
-            Err(io::Error::from_raw_os_error(error)),
-        );
+        let (state, value, fix) =
+            find("io_uring", files, &machine(), Err(io::Error::from_raw_os_error(error)));
         assert_eq!(state, State::Limit);
         assert!(value.ends_with("pread"), "{value}");
         fix.unwrap()
@@ -250,24 +201,13 @@ fn io_uring_says_why_not() {
 fn nodes_and_gpus_belong_together() {
     let mut topology = machine();
     topology.pci = vec![gpu(None)];
-    assert_eq!(
-        find("gpus", &[], &topology, Ok(())).0,
-        State::Good,
-        "one node is every device's"
-    );
+    assert_eq!(find("gpus", &[], &topology, Ok(())).0, State::Good, "one node is every device's");
     topology.numa_nodes = vec![node(0, "0-1"), node(1, "2-3")];
     assert_eq!(find("gpus", &[], &topology, Ok(())).0, State::Note);
     topology.pci = vec![gpu(Some(1))];
     let (state, value, _) = find("gpus", &[], &topology, Ok(()));
-    assert_eq!(
-        (state, &*value),
-        (State::Good, "0000:3b:00.0 (0x10de:0x2330) on node 1")
-    );
-    assert_eq!(
-        find("memory nodes", &[], &topology, Ok(())).0,
-        State::Limit,
-        "only node 0 allowed"
-    );
+    assert_eq!((state, &*value), (State::Good, "0000:3b:00.0 (0x10de:0x2330) on node 1"));
+    assert_eq!(find("memory nodes", &[], &topology, Ok(())).0, State::Limit, "only node 0 allowed");
     topology.allowed_nodes = "0-1".parse().unwrap();
     assert_eq!(find("memory nodes", &[], &topology, Ok(())).0, State::Good);
     let balancing = [("proc/sys/kernel/numa_balancing", "1\n")];

@@ -1,9 +1,6 @@
 //! The memory a read lands in: page-aligned, grown without zeroing, owned by the reader while the read is in flight.
 //! Not the slab pool of batches; those are lent per batch, these are recycled per file.
-#![expect(
-    unsafe_code,
-    reason = "page-aligned memory that the kernel fills before it is ever read"
-)]
+#![expect(unsafe_code, reason = "page-aligned memory that the kernel fills before it is ever read")]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::Deref;
@@ -39,13 +36,7 @@ impl ReadBuffer {
     /// An empty buffer that takes no memory until a read needs some.
     #[must_use]
     pub const fn new() -> Self {
-        ReadBuffer {
-            memory: NonNull::dangling(),
-            capacity: 0,
-            head: 0,
-            len: 0,
-            registered: None,
-        }
+        ReadBuffer { memory: NonNull::dangling(), capacity: 0, head: 0, len: 0, registered: None }
     }
 
     /// A buffer that can take at least `bytes` bytes without growing.
@@ -105,9 +96,7 @@ impl ReadBuffer {
         self.reserve(bytes.len());
         // SAFETY: `reserve` made room for `bytes.len()` bytes in memory that is not part of `bytes`.
         unsafe {
-            self.memory
-                .as_ptr()
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            self.memory.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             self.fill(0, bytes.len());
         }
     }
@@ -128,13 +117,7 @@ impl ReadBuffer {
         let Some(memory) = NonNull::new(memory) else {
             handle_alloc_error(layout);
         };
-        ReadBuffer {
-            memory,
-            capacity,
-            head: 0,
-            len: 0,
-            registered: None,
-        }
+        ReadBuffer { memory, capacity, head: 0, len: 0, registered: None }
     }
 }
 
@@ -180,10 +163,7 @@ impl AsRef<[u8]> for ReadBuffer {
 
 impl std::fmt::Debug for ReadBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReadBuffer")
-            .field("len", &self.len)
-            .field("capacity", &self.capacity)
-            .finish()
+        f.debug_struct("ReadBuffer").field("len", &self.len).field("capacity", &self.capacity).finish()
     }
 }
 

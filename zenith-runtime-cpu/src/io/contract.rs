@@ -50,30 +50,15 @@ fn ring(options: &UringOptions, script: Vec<(Site, Plan)>) -> Box<dyn Faulty> {
 }
 
 fn uring(depth: usize, script: Vec<(Site, Plan)>) -> Box<dyn Faulty> {
-    ring(
-        &UringOptions {
-            depth,
-            ..UringOptions::default()
-        },
-        script,
-    )
+    ring(&UringOptions { depth, ..UringOptions::default() }, script)
 }
 
 fn uring_direct(depth: usize, script: Vec<(Site, Plan)>) -> Box<dyn Faulty> {
-    ring(
-        &UringOptions {
-            depth,
-            direct: true,
-            ..UringOptions::default()
-        },
-        script,
-    )
+    ring(&UringOptions { depth, direct: true, ..UringOptions::default() }, script)
 }
 
 fn bytes(len: usize, salt: usize) -> Vec<u8> {
-    (0..len)
-        .map(|at| (at * 131 + at / 251 + salt * 17) as u8)
-        .collect()
+    (0..len).map(|at| (at * 131 + at / 251 + salt * 17) as u8).collect()
 }
 
 fn file(dir: &Path, name: &str, contents: &[u8]) -> PathBuf {
@@ -90,14 +75,7 @@ fn all(reader: &mut dyn Faulty) -> Vec<Completion> {
 }
 
 fn one(reader: &mut dyn Faulty, file: FileRef<'_>, span: Span) -> Result<ReadBuffer, IoError> {
-    reader
-        .submit(Request {
-            tag: 9,
-            file,
-            span,
-            buffer: ReadBuffer::new(),
-        })
-        .unwrap();
+    reader.submit(Request { tag: 9, file, span, buffer: ReadBuffer::new() }).unwrap();
     let mut done = all(reader);
     assert_eq!((done.len(), done[0].tag), (1, 9));
     done.remove(0).into_result()
@@ -117,21 +95,14 @@ fn files_of_all_sizes_arrive_whole(make: Make) {
     let mut reader = make(sizes.len(), Vec::new());
     for (tag, &size) in sizes.iter().enumerate() {
         let path = file(dir.path(), &format!("{tag}"), &bytes(size, tag));
-        let request = Request {
-            tag: tag as u64,
-            file: FileRef::Path(&path),
-            span: WHOLE,
-            buffer: ReadBuffer::new(),
-        };
+        let request =
+            Request { tag: tag as u64, file: FileRef::Path(&path), span: WHOLE, buffer: ReadBuffer::new() };
         reader.submit(request).unwrap();
     }
     let mut seen = vec![false; sizes.len()];
     for completion in all(&mut *reader) {
         let tag = completion.tag as usize;
-        assert!(
-            !std::mem::replace(&mut seen[tag], true),
-            "tag {tag} completed twice"
-        );
+        assert!(!std::mem::replace(&mut seen[tag], true), "tag {tag} completed twice");
         assert_eq!(*completion.into_result().unwrap(), *bytes(sizes[tag], tag));
     }
     assert!(seen.iter().all(|&seen| seen));
@@ -144,15 +115,9 @@ fn ranges_are_exact(make: Make) {
     let mut files = vec![OpenFile::open(&path).unwrap()];
     files.extend(OpenFile::open_direct(&path));
     let mut reader = make(4, Vec::new());
-    for (offset, len) in [
-        (0, 1),
-        (0, 100_000),
-        (4096, 4096),
-        (5000, 3),
-        (4095, 8194),
-        (99_999, 1),
-        (100_000, 0),
-    ] {
+    for (offset, len) in
+        [(0, 1), (0, 100_000), (4096, 4096), (5000, 3), (4095, 8194), (99_999, 1), (100_000, 0)]
+    {
         let span = Span::Range { offset, len };
         let expected = &contents[offset as usize..][..len];
         assert_eq!(*one(&mut *reader, FileRef::Path(&path), span).unwrap(), *expected);
@@ -160,44 +125,10 @@ fn ranges_are_exact(make: Make) {
             assert_eq!(*one(&mut *reader, FileRef::Open(file), span).unwrap(), *expected);
         }
     }
-    let past = one(
-        &mut *reader,
-        FileRef::Open(&files[0]),
-        Span::Range {
-            offset: 99_990,
-            len: 11,
-        },
-    );
-    assert!(
-        matches!(
-            past,
-            Err(IoError::Ended {
-                found: 100_000,
-                expected: 100_001,
-                ..
-            })
-        ),
-        "{past:?}"
-    );
-    let far = one(
-        &mut *reader,
-        FileRef::Path(&path),
-        Span::Range {
-            offset: 200_000,
-            len: 8192,
-        },
-    );
-    assert!(
-        matches!(
-            far,
-            Err(IoError::Ended {
-                found: 100_000,
-                expected: 208_192,
-                ..
-            })
-        ),
-        "{far:?}"
-    );
+    let past = one(&mut *reader, FileRef::Open(&files[0]), Span::Range { offset: 99_990, len: 11 });
+    assert!(matches!(past, Err(IoError::Ended { found: 100_000, expected: 100_001, .. })), "{past:?}");
+    let far = one(&mut *reader, FileRef::Path(&path), Span::Range { offset: 200_000, len: 8192 });
+    assert!(matches!(far, Err(IoError::Ended { found: 100_000, expected: 208_192, .. })), "{far:?}");
 }
 
 fn names_within_a_directory_need_no_full_path(make: Make) {
@@ -206,20 +137,10 @@ fn names_within_a_directory_need_no_full_path(make: Make) {
     let directory = OpenFile::open(dir.path()).unwrap();
     let mut reader = make(2, Vec::new());
     assert_eq!(
-        *one(
-            &mut *reader,
-            FileRef::Within(&directory, Path::new("inside")),
-            WHOLE
-        )
-        .unwrap(),
+        *one(&mut *reader, FileRef::Within(&directory, Path::new("inside")), WHOLE).unwrap(),
         *b"here"
     );
-    let missing = one(
-        &mut *reader,
-        FileRef::Within(&directory, Path::new("outside")),
-        WHOLE,
-    )
-    .unwrap_err();
+    let missing = one(&mut *reader, FileRef::Within(&directory, Path::new("outside")), WHOLE).unwrap_err();
     assert_eq!(missing.path().unwrap(), dir.path().join("outside"));
 }
 
@@ -229,23 +150,11 @@ fn a_full_reader_gives_the_buffer_back(make: Make) {
     let mut reader = make(2, Vec::new());
     for tag in 0..2 {
         let buffer = ReadBuffer::new();
-        reader
-            .submit(Request {
-                tag,
-                file: FileRef::Path(&path),
-                span: WHOLE,
-                buffer,
-            })
-            .unwrap();
+        reader.submit(Request { tag, file: FileRef::Path(&path), span: WHOLE, buffer }).unwrap();
     }
     let buffer = ReadBuffer::with_capacity(77_777);
     let capacity = buffer.capacity();
-    let refused = reader.submit(Request {
-        tag: 2,
-        file: FileRef::Path(&path),
-        span: WHOLE,
-        buffer,
-    });
+    let refused = reader.submit(Request { tag: 2, file: FileRef::Path(&path), span: WHOLE, buffer });
     assert_eq!(refused.unwrap_err().0.capacity(), capacity);
     assert_eq!(all(&mut *reader).len(), 2);
 }
@@ -254,16 +163,8 @@ fn short_reads_are_continued(make: Make) {
     let dir = tempfile::tempdir().unwrap();
     let contents = bytes(90_001, 5);
     let path = file(dir.path(), "f", &contents);
-    let mut reader = make(
-        1,
-        (0..8)
-            .map(|n| strike(Site::Read, Fault::Short(4096 * (1 + n % 3))))
-            .collect(),
-    );
-    assert_eq!(
-        *one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap(),
-        *contents
-    );
+    let mut reader = make(1, (0..8).map(|n| strike(Site::Read, Fault::Short(4096 * (1 + n % 3)))).collect());
+    assert_eq!(*one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap(), *contents);
     assert_eq!(reader.struck(), 8);
 }
 
@@ -280,10 +181,7 @@ fn interruptions_are_repeated(make: Make) {
         errno(Site::Read, libc::ECANCELED),
     ];
     let mut reader = make(1, script);
-    assert_eq!(
-        *one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap(),
-        *contents
-    );
+    assert_eq!(*one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap(), *contents);
     assert_eq!(reader.struck(), 6);
 }
 
@@ -300,20 +198,14 @@ fn endless_interruption_is_an_error_and_no_hang(make: Make) {
 fn a_failing_disk_names_file_and_offset(make: Make) {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "f", &bytes(50_000, 7));
-    let script = vec![
-        strike(Site::Read, Fault::Short(8192)),
-        errno(Site::Read, libc::EIO),
-    ];
+    let script = vec![strike(Site::Read, Fault::Short(8192)), errno(Site::Read, libc::EIO)];
     let mut reader = make(1, script);
     let error = one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap_err();
     assert!(matches!(error, IoError::Read { offset: 8192, .. }), "{error}");
     assert_eq!(error.path(), Some(&*path));
     assert_eq!(error.system().unwrap().raw_os_error(), Some(libc::EIO));
     // The next request is none the worse.
-    assert_eq!(
-        *one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap(),
-        *bytes(50_000, 7)
-    );
+    assert_eq!(*one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap(), *bytes(50_000, 7));
 }
 
 fn a_failing_stat_is_its_own_error(make: Make) {
@@ -339,22 +231,13 @@ fn refused_memory_fails_the_request_only(make: Make) {
 
 fn without_descriptors_requests_wait_for_our_own(make: Make) {
     let dir = tempfile::tempdir().unwrap();
-    let paths: Vec<_> = (0..8)
-        .map(|n| file(dir.path(), &format!("{n}"), &bytes(9000 + n, n)))
-        .collect();
+    let paths: Vec<_> = (0..8).map(|n| file(dir.path(), &format!("{n}"), &bytes(9000 + n, n))).collect();
     let mut script = vec![(Site::Open, Plan::Pass(2))];
     script.extend([libc::EMFILE, libc::ENFILE, libc::EMFILE].map(|limit| errno(Site::Open, limit)));
     let mut reader = make(8, script);
     for (tag, path) in paths.iter().enumerate() {
         let buffer = ReadBuffer::new();
-        reader
-            .submit(Request {
-                tag: tag as u64,
-                file: FileRef::Path(path),
-                span: WHOLE,
-                buffer,
-            })
-            .unwrap();
+        reader.submit(Request { tag: tag as u64, file: FileRef::Path(path), span: WHOLE, buffer }).unwrap();
     }
     for completion in all(&mut *reader) {
         let tag = completion.tag as usize;
@@ -372,24 +255,13 @@ fn without_descriptors_of_our_own_the_limit_is_the_error(make: Make) {
     let mut reader = make(4, vec![(Site::Open, Plan::Always(Fault::Errno(libc::EMFILE)))]);
     for tag in 0..4 {
         let buffer = ReadBuffer::new();
-        reader
-            .submit(Request {
-                tag,
-                file: FileRef::Path(&path),
-                span: WHOLE,
-                buffer,
-            })
-            .unwrap();
+        reader.submit(Request { tag, file: FileRef::Path(&path), span: WHOLE, buffer }).unwrap();
     }
     let done = all(&mut *reader);
     assert_eq!(done.len(), 4);
     for completion in done {
         let error = completion.into_result().unwrap_err();
-        assert_eq!(
-            error.system().unwrap().raw_os_error(),
-            Some(libc::EMFILE),
-            "{error}"
-        );
+        assert_eq!(error.system().unwrap().raw_os_error(), Some(libc::EMFILE), "{error}");
     }
 }
 
@@ -409,33 +281,18 @@ fn a_file_that_shrinks_is_an_error_that_says_where(make: Make) {
 fn a_file_that_shrinks_in_the_middle_of_reading_too(make: Make) {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "f", &bytes(50_000, 8));
-    let script = vec![
-        strike(Site::Read, Fault::Short(16_384)),
-        (Site::Read, Plan::Truncate(path.clone(), 20_000)),
-    ];
+    let script =
+        vec![strike(Site::Read, Fault::Short(16_384)), (Site::Read, Plan::Truncate(path.clone(), 20_000))];
     let mut reader = make(1, script);
     let error = one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            IoError::Ended {
-                found: 20_000,
-                expected: 50_000,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, IoError::Ended { found: 20_000, expected: 50_000, .. }), "{error}");
 }
 
 fn a_file_that_grows_gives_what_it_had_when_opened(make: Make) {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "f", &bytes(5000, 9));
     let mut reader = make(1, vec![(Site::Read, Plan::Truncate(path.clone(), 60_000))]);
-    assert_eq!(
-        *one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap(),
-        *bytes(5000, 9)
-    );
+    assert_eq!(*one(&mut *reader, FileRef::Path(&path), WHOLE).unwrap(), *bytes(5000, 9));
 }
 
 fn what_is_not_a_file_is_named_and_never_blocks(make: Make) {
@@ -443,19 +300,11 @@ fn what_is_not_a_file_is_named_and_never_blocks(make: Make) {
     let folder = dir.path().join("folder");
     create_dir(&folder).unwrap();
     let fifo = dir.path().join("fifo");
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let mut reader = make(1, Vec::new());
-    for (path, expected) in [
-        (&*folder, "a directory"),
-        (&*fifo, "a FIFO"),
-        (Path::new("/dev/zero"), "a device"),
-    ] {
+    for (path, expected) in
+        [(&*folder, "a directory"), (&*fifo, "a FIFO"), (Path::new("/dev/zero"), "a device")]
+    {
         let error = one(&mut *reader, FileRef::Path(path), WHOLE).unwrap_err();
         let IoError::NotAFile { found, .. } = error else {
             panic!("{error}");
@@ -493,19 +342,8 @@ fn buffers_come_back_and_are_used_again(make: Make) {
     let mut buffer = ReadBuffer::with_capacity(64_000);
     let memory = buffer.pointer(0);
     for round in 0..4 {
-        let target = if round == 1 {
-            Path::new("/no/such/file")
-        } else {
-            &path
-        };
-        reader
-            .submit(Request {
-                tag: 0,
-                file: FileRef::Path(target),
-                span: WHOLE,
-                buffer,
-            })
-            .unwrap();
+        let target = if round == 1 { Path::new("/no/such/file") } else { &path };
+        reader.submit(Request { tag: 0, file: FileRef::Path(target), span: WHOLE, buffer }).unwrap();
         let completion = all(&mut *reader).remove(0);
         assert_eq!(completion.error.is_some(), round == 1);
         assert_eq!(completion.buffer.is_empty(), round == 1);
@@ -520,14 +358,7 @@ fn cancelled_requests_complete(make: Make) {
     let mut reader = make(8, Vec::new());
     for tag in 0..8 {
         let buffer = ReadBuffer::new();
-        reader
-            .submit(Request {
-                tag,
-                file: FileRef::Path(&path),
-                span: WHOLE,
-                buffer,
-            })
-            .unwrap();
+        reader.submit(Request { tag, file: FileRef::Path(&path), span: WHOLE, buffer }).unwrap();
     }
     (0..8).step_by(2).for_each(|tag| reader.cancel(tag));
     let done = all(&mut *reader);
@@ -536,30 +367,20 @@ fn cancelled_requests_complete(make: Make) {
         let tag = completion.tag;
         match completion.into_result() {
             Ok(buffer) => assert_eq!(*buffer, *bytes(200_000, 2)),
-            Err(error) => assert!(
-                tag % 2 == 0 && matches!(error, IoError::Cancelled { .. }),
-                "{error}"
-            ),
+            Err(error) => assert!(tag % 2 == 0 && matches!(error, IoError::Cancelled { .. }), "{error}"),
         }
     }
 }
 
 fn dropping_a_busy_reader_waits_for_its_memory(make: Make) {
     let dir = tempfile::tempdir().unwrap();
-    let paths: Vec<_> = (0..16)
-        .map(|n| file(dir.path(), &format!("{n}"), &bytes(100_000, n)))
-        .collect();
+    let paths: Vec<_> = (0..16).map(|n| file(dir.path(), &format!("{n}"), &bytes(100_000, n))).collect();
     for round in 0..50 {
         let mut reader = make(16, Vec::new());
         for (tag, path) in paths.iter().enumerate() {
             let buffer = ReadBuffer::new();
             reader
-                .submit(Request {
-                    tag: tag as u64,
-                    file: FileRef::Path(path),
-                    span: WHOLE,
-                    buffer,
-                })
+                .submit(Request { tag: tag as u64, file: FileRef::Path(path), span: WHOLE, buffer })
                 .unwrap();
         }
         if round % 2 == 0 {
@@ -578,14 +399,7 @@ fn another_thread_can_take_over(make: Make) {
         let mut reader = make(8, Vec::new());
         for tag in 0..8 {
             let buffer = ReadBuffer::new();
-            reader
-                .submit(Request {
-                    tag,
-                    file: FileRef::Path(&path),
-                    span: WHOLE,
-                    buffer,
-                })
-                .unwrap();
+            reader.submit(Request { tag, file: FileRef::Path(&path), span: WHOLE, buffer }).unwrap();
         }
         reader.flush().unwrap();
         reader

@@ -75,12 +75,7 @@ impl Faults {
                 Some(fault)
             }
             Plan::Truncate(path, len) => {
-                File::options()
-                    .write(true)
-                    .open(path)
-                    .unwrap()
-                    .set_len(*len)
-                    .unwrap();
+                File::options().write(true).open(path).unwrap().set_len(*len).unwrap();
                 self.script.remove(at);
                 self.struck += 1;
                 None

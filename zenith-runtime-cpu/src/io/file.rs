@@ -50,14 +50,7 @@ impl OpenFile {
         match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
             Ok(file) => {
                 let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-                Ok(OpenFile {
-                    inner: Arc::new(Inner {
-                        file,
-                        path,
-                        direct,
-                        id,
-                    }),
-                })
+                Ok(OpenFile { inner: Arc::new(Inner { file, path, direct, id }) })
             }
             Err(source) => Err(IoError::Open { path, source }),
         }

@@ -14,10 +14,7 @@ pub struct FileReaderOptions {
 
 impl Default for FileReaderOptions {
     fn default() -> Self {
-        FileReaderOptions {
-            limit: 1 << 30,
-            keep: 4 << 20,
-        }
+        FileReaderOptions { limit: 1 << 30, keep: 4 << 20 }
     }
 }
 
@@ -72,15 +69,8 @@ impl FileReader {
             return false;
         }
         let buffer = self.spare.pop().unwrap_or_default();
-        let span = Span::Whole {
-            limit: self.options.limit,
-        };
-        match self.reader.submit(Request {
-            tag,
-            file,
-            span,
-            buffer,
-        }) {
+        let span = Span::Whole { limit: self.options.limit };
+        match self.reader.submit(Request { tag, file, span, buffer }) {
             Ok(()) => {
                 self.waiting.push(tag);
                 true

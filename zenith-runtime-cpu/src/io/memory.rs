@@ -20,38 +20,23 @@ impl MemoryReader {
     #[must_use]
     pub fn new(files: Arc<HashMap<PathBuf, Vec<u8>>>, depth: usize) -> Self {
         let depth = depth.max(1);
-        MemoryReader {
-            files,
-            depth,
-            done: VecDeque::with_capacity(depth),
-        }
+        MemoryReader { files, depth, done: VecDeque::with_capacity(depth) }
     }
 
     fn bytes(&self, path: &Path, span: Span) -> Result<&[u8], IoError> {
         let owned = || path.to_owned();
         let Some(bytes) = self.files.get(path) else {
-            return Err(IoError::Open {
-                path: owned(),
-                source: io::Error::from_raw_os_error(libc::ENOENT),
-            });
+            return Err(IoError::Open { path: owned(), source: io::Error::from_raw_os_error(libc::ENOENT) });
         };
         let size = bytes.len() as u64;
         match span {
-            Span::Whole { limit } if size > limit => Err(IoError::TooLarge {
-                path: owned(),
-                size,
-                limit,
-            }),
+            Span::Whole { limit } if size > limit => Err(IoError::TooLarge { path: owned(), size, limit }),
             Span::Whole { .. } => Ok(bytes),
             Span::Range { len: 0, .. } => Ok(&[]),
             Span::Range { offset, len } => {
                 let expected = offset.saturating_add(len as u64);
                 if expected > size {
-                    return Err(IoError::Ended {
-                        path: owned(),
-                        found: size,
-                        expected,
-                    });
+                    return Err(IoError::Ended { path: owned(), found: size, expected });
                 }
                 Ok(&bytes[offset as usize..expected as usize])
             }
@@ -77,12 +62,7 @@ impl Reader for MemoryReader {
     }
 
     fn submit(&mut self, request: Request<'_>) -> Result<(), Full> {
-        let Request {
-            tag,
-            file,
-            span,
-            mut buffer,
-        } = request;
+        let Request { tag, file, span, mut buffer } = request;
         if self.done.len() == self.depth {
             return Err(Full(buffer));
         }

@@ -169,10 +169,7 @@ pub enum Backend {
 /// # Errors
 /// [`IoError::Setup`] when [`Backend::Uring`] was asked for and cannot be had.
 pub fn open_reader(backend: Backend, depth: usize) -> Result<Box<dyn Reader>, IoError> {
-    let options = UringOptions {
-        depth,
-        ..UringOptions::default()
-    };
+    let options = UringOptions { depth, ..UringOptions::default() };
     match backend {
         Backend::Uring => Ok(Box::new(UringReader::new(&options)?)),
         Backend::Pread => Ok(Box::new(PreadReader::new(depth))),

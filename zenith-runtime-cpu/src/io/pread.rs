@@ -1,10 +1,7 @@
 //! Blocking reads on the calling thread, for kernels and containers without io_uring. Files are opened and hinted
 //! (`readahead`) when they are accepted, so that the disk works while the caller does; the reads themselves happen in
 //! `complete`.
-#![expect(
-    unsafe_code,
-    reason = "openat, readahead and pread on descriptors and buffers the task owns"
-)]
+#![expect(unsafe_code, reason = "openat, readahead and pread on descriptors and buffers the task owns")]
 
 use std::collections::VecDeque;
 use std::io;
@@ -39,10 +36,7 @@ impl PreadReader {
 
     #[cfg(test)]
     pub(super) fn with_faults(depth: usize, faults: Faults) -> Self {
-        PreadReader {
-            faults,
-            ..Self::new(depth)
-        }
+        PreadReader { faults, ..Self::new(depth) }
     }
 
     #[cfg(test)]
@@ -72,12 +66,7 @@ impl PreadReader {
                     unsafe { libc::readahead(fd, offset.cast_signed(), len as usize) };
                     return;
                 }
-                Next::Read {
-                    fd,
-                    memory,
-                    len,
-                    offset,
-                } => {
+                Next::Read { fd, memory, len, offset } => {
                     let mut len = len as usize;
                     let result = match self.faults.strike(Site::Read) {
                         Some(Fault::Errno(errno)) => -errno,
@@ -157,11 +146,8 @@ impl Reader for PreadReader {
             self.advance(&mut task, false);
             // Starved for descriptors that later requests hold: those are read first.
             while matches!(task.next(), Next::Descriptor) {
-                let Some(mut holder) = self
-                    .queue
-                    .iter()
-                    .position(Task::holds_descriptor)
-                    .and_then(|at| self.queue.remove(at))
+                let Some(mut holder) =
+                    self.queue.iter().position(Task::holds_descriptor).and_then(|at| self.queue.remove(at))
                 else {
                     break;
                 };
@@ -178,9 +164,6 @@ impl Reader for PreadReader {
     }
 
     fn cancel(&mut self, tag: u64) {
-        self.queue
-            .iter_mut()
-            .filter(|task| task.tag() == tag)
-            .for_each(Task::cancel);
+        self.queue.iter_mut().filter(|task| task.tag() == tag).for_each(Task::cancel);
     }
 }

@@ -1,9 +1,6 @@
 //! One request as a state machine: open, stat, read until complete. What to repeat, what is an error and which, is
 //! decided here, once for all backends; how an operation is carried out is the backend's business.
-#![expect(
-    unsafe_code,
-    reason = "states which bytes of a buffer the kernel has filled; calls fstat"
-)]
+#![expect(unsafe_code, reason = "states which bytes of a buffer the kernel has filled; calls fstat")]
 
 use std::ffi::{OsStr, c_char};
 use std::io;
@@ -26,18 +23,9 @@ const MOST_AT_ONCE: usize = 0x7fff_f000;
 /// What a request needs next.
 pub(super) enum Next {
     /// `openat(dir, path, flags)`, answered by [`Task::on_open`].
-    Open {
-        dir: RawFd,
-        path: *const c_char,
-        flags: i32,
-    },
+    Open { dir: RawFd, path: *const c_char, flags: i32 },
     /// `pread(fd, memory, len, offset)`, answered by [`Task::on_read`].
-    Read {
-        fd: RawFd,
-        memory: *mut u8,
-        len: u32,
-        offset: u64,
-    },
+    Read { fd: RawFd, memory: *mut u8, len: u32, offset: u64 },
     /// To wait until this reader has closed a descriptor.
     Descriptor,
     /// Nothing; [`Task::finish`] gives its end.
@@ -133,10 +121,7 @@ impl Task {
         self.path.push(0);
         if bytes.contains(&0) {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "the path contains a nul byte");
-            self.fail(IoError::Open {
-                path: path.to_owned(),
-                source,
-            });
+            self.fail(IoError::Open { path: path.to_owned(), source });
         }
     }
 
@@ -161,11 +146,7 @@ impl Task {
 
     /// The file to read from, for looking it up among registered ones.
     pub(super) fn shared_file(&self) -> Option<&OpenFile> {
-        if self.own.is_none() {
-            self.base.as_ref()
-        } else {
-            None
-        }
+        if self.own.is_none() { self.base.as_ref() } else { None }
     }
 
     /// The buffer's entry among registered ones, for a read into it.
@@ -224,11 +205,7 @@ impl Task {
     /// Bytes to read in all, whole blocks for direct reads.
     fn end(&self) -> usize {
         let end = self.head + self.wanted;
-        if self.direct {
-            end.next_multiple_of(ALIGNMENT)
-        } else {
-            end
-        }
+        if self.direct { end.next_multiple_of(ALIGNMENT) } else { end }
     }
 
     /// The answer to [`Next::Open`]: a descriptor or an errno. `others_hold` says whether this reader has descriptors
@@ -249,10 +226,7 @@ impl Task {
             Err(errno) if self.repeats(errno) => {}
             Err(errno) => {
                 let path = self.path();
-                self.fail(IoError::Open {
-                    path,
-                    source: io::Error::from_raw_os_error(errno),
-                });
+                self.fail(IoError::Open { path, source: io::Error::from_raw_os_error(errno) });
             }
         }
     }
@@ -293,11 +267,7 @@ impl Task {
         let size = self.size(self.fd(), &mut Faults::none()).unwrap_or(found);
         if size < expected || !self.repeats(libc::EAGAIN) {
             let path = self.path();
-            self.fail(IoError::Ended {
-                path,
-                found: size.min(found),
-                expected,
-            });
+            self.fail(IoError::Ended { path, found: size.min(found), expected });
         }
     }
 
@@ -320,11 +290,7 @@ impl Task {
             }
             Span::Whole { .. } => (0, size as usize),
         };
-        self.head = if self.direct {
-            (offset % ALIGNMENT as u64) as usize
-        } else {
-            0
-        };
+        self.head = if self.direct { (offset % ALIGNMENT as u64) as usize } else { 0 };
         self.start = offset - self.head as u64;
         self.wanted = len;
         if len == 0 {
@@ -336,10 +302,7 @@ impl Task {
     }
 
     fn size(&self, fd: RawFd, faults: &mut Faults) -> Result<u64, IoError> {
-        let refused = |source| IoError::Stat {
-            path: self.path(),
-            source,
-        };
+        let refused = |source| IoError::Stat { path: self.path(), source };
         if let Some(Fault::Errno(errno)) = faults.strike(Site::Stat) {
             return Err(refused(io::Error::from_raw_os_error(errno)));
         }
@@ -361,10 +324,7 @@ impl Task {
             libc::S_IFBLK | libc::S_IFCHR => "a device",
             _ => "something unknown",
         };
-        Err(IoError::NotAFile {
-            path: self.path(),
-            found,
-        })
+        Err(IoError::NotAFile { path: self.path(), found })
     }
 
     /// Whether an operation that failed with `errno` is simply done again.
@@ -381,11 +341,7 @@ impl Task {
 
     fn fail_read(&mut self, errno: i32) {
         let (path, offset) = (self.path(), self.start + self.got as u64);
-        self.fail(IoError::Read {
-            path,
-            offset,
-            source: io::Error::from_raw_os_error(errno),
-        });
+        self.fail(IoError::Read { path, offset, source: io::Error::from_raw_os_error(errno) });
     }
 
     fn fail(&mut self, error: IoError) {
@@ -413,10 +369,6 @@ impl Task {
     pub(super) fn finish(&mut self) -> Completion {
         debug_assert!(self.stage == Stage::Finished && self.own.is_none());
         self.base = None;
-        Completion {
-            tag: self.tag,
-            buffer: take(&mut self.buffer),
-            error: self.error.take(),
-        }
+        Completion { tag: self.tag, buffer: take(&mut self.buffer), error: self.error.take() }
     }
 }

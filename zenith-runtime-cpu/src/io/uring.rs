@@ -2,10 +2,7 @@
 //!
 //! The ring is used by one thread at a time (`&mut`), any thread. Task memory (path, buffer) that the kernel may
 //! still touch is never freed: a reader that is dropped cancels and waits, and what cannot be waited for is leaked.
-#![expect(
-    unsafe_code,
-    reason = "submission entries point at memory that this module keeps alive"
-)]
+#![expect(unsafe_code, reason = "submission entries point at memory that this module keeps alive")]
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
@@ -101,24 +98,14 @@ impl UringReader {
             .build(entries)
             // Kernels before 5.19 do not know the flag.
             .or_else(|_| builder.build(entries))
-            .map_err(|source| IoError::Setup {
-                what: "io_uring",
-                source,
-            })?;
+            .map_err(|source| IoError::Setup { what: "io_uring", source })?;
         let mut probe = Probe::new();
-        let needed = [
-            opcode::OpenAt::CODE,
-            opcode::Read::CODE,
-            opcode::Close::CODE,
-            opcode::AsyncCancel::CODE,
-        ];
+        let needed =
+            [opcode::OpenAt::CODE, opcode::Read::CODE, opcode::Close::CODE, opcode::AsyncCancel::CODE];
         let probed = ring.submitter().register_probe(&mut probe);
         if probed.is_err() || !needed.iter().all(|&code| probe.is_supported(code)) {
             let source = io::Error::from(io::ErrorKind::Unsupported);
-            return Err(IoError::Setup {
-                what: "io_uring with openat, read and close",
-                source,
-            });
+            return Err(IoError::Setup { what: "io_uring with openat, read and close", source });
         }
         let mut reader = UringReader {
             ring,
@@ -165,10 +152,7 @@ impl UringReader {
         let mut buffers: Vec<ReadBuffer> = (0..count).map(|_| ReadBuffer::with_capacity(bytes)).collect();
         let table: Vec<libc::iovec> = buffers
             .iter_mut()
-            .map(|buffer| libc::iovec {
-                iov_base: buffer.pointer(0).cast(),
-                iov_len: buffer.capacity(),
-            })
+            .map(|buffer| libc::iovec { iov_base: buffer.pointer(0).cast(), iov_len: buffer.capacity() })
             .collect();
         // SAFETY: the kernel pins the pages themselves, so a buffer that is freed later leaves no dangling address;
         // and a read names an entry only together with the buffer that it was made for.
@@ -191,9 +175,9 @@ impl UringReader {
         }
         match self.ring.submitter().register_files_sparse(count as u32) {
             Ok(()) => self.file_slots = count,
-            Err(error) => self.fallbacks.push(format!(
-                "ordinary descriptors instead of registered files ({error})"
-            )),
+            Err(error) => {
+                self.fallbacks.push(format!("ordinary descriptors instead of registered files ({error})"));
+            }
         }
     }
 
@@ -210,11 +194,7 @@ impl UringReader {
             return self.files.iter().any(|known| known.id() == file.id());
         }
         let slot = self.files.len() as u32;
-        let registered = self
-            .ring
-            .submitter()
-            .register_files_update(slot, &[file.fd()])
-            .is_ok();
+        let registered = self.ring.submitter().register_files_update(slot, &[file.fd()]).is_ok();
         if registered {
             self.files.push(file.clone());
         }
@@ -246,10 +226,7 @@ impl UringReader {
                     return Ok(());
                 }
                 Err(source) => {
-                    return Err(IoError::Setup {
-                        what: "io_uring_enter",
-                        source,
-                    });
+                    return Err(IoError::Setup { what: "io_uring_enter", source });
                 }
             }
         }
@@ -266,12 +243,7 @@ impl UringReader {
                     }
                     opcode::OpenAt::new(Fd(dir), path).flags(flags).build()
                 }
-                Next::Read {
-                    fd,
-                    memory,
-                    len,
-                    offset,
-                } => match self.faults.strike(Site::Read) {
+                Next::Read { fd, memory, len, offset } => match self.faults.strike(Site::Read) {
                     Some(Fault::Errno(errno)) => {
                         // SAFETY: an error claims no bytes.
                         unsafe { self.tasks[at].on_read(-errno) };
@@ -298,18 +270,13 @@ impl UringReader {
             .shared_file()
             .and_then(|file| self.files.iter().position(|known| known.id() == file.id()))
             .map(|slot| Fixed(slot as u32));
-        match (
-            task.buffer()
-                .registered()
-                .filter(|registered| registered.ring == self.id),
-            slot,
-        ) {
-            (Some(Registered { index, .. }), Some(slot)) => opcode::ReadFixed::new(slot, memory, len, index)
-                .offset(offset)
-                .build(),
-            (Some(Registered { index, .. }), None) => opcode::ReadFixed::new(Fd(fd), memory, len, index)
-                .offset(offset)
-                .build(),
+        match (task.buffer().registered().filter(|registered| registered.ring == self.id), slot) {
+            (Some(Registered { index, .. }), Some(slot)) => {
+                opcode::ReadFixed::new(slot, memory, len, index).offset(offset).build()
+            }
+            (Some(Registered { index, .. }), None) => {
+                opcode::ReadFixed::new(Fd(fd), memory, len, index).offset(offset).build()
+            }
             (None, Some(slot)) => opcode::Read::new(slot, memory, len).offset(offset).build(),
             (None, None) => opcode::Read::new(Fd(fd), memory, len).offset(offset).build(),
         }
@@ -327,8 +294,7 @@ impl UringReader {
         let descriptor = self.tasks[at].take_descriptor();
         if self.tasks[at].direct_refused() && self.direct {
             self.direct = false;
-            self.fallbacks
-                .push("reads through the page cache: the file system refused O_DIRECT".to_owned());
+            self.fallbacks.push("reads through the page cache: the file system refused O_DIRECT".to_owned());
         }
         self.ended.push(self.tasks[at].finish());
         self.idle.push(at);
@@ -395,11 +361,7 @@ impl UringReader {
         self.tasks.iter_mut().for_each(Task::cancel);
         if self.under_way > 0 {
             // Kernels before 5.19 cannot cancel everything at once; there the reads are simply waited for.
-            self.push(
-                &opcode::AsyncCancel2::new(CancelBuilder::any())
-                    .build()
-                    .user_data(CANCELLED),
-            )?;
+            self.push(&opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(CANCELLED))?;
         }
         while self.under_way + self.closing > 0 {
             self.enter(1)?;
@@ -436,11 +398,7 @@ impl Reader for UringReader {
         let tag = request.tag;
         if self.has_forked() {
             self.idle.push(at);
-            self.ended.push(Completion {
-                tag,
-                buffer: request.buffer,
-                error: Some(IoError::Forked),
-            });
+            self.ended.push(Completion { tag, buffer: request.buffer, error: Some(IoError::Forked) });
             return Ok(());
         }
         self.tasks[at].begin(request, self.direct, &mut self.faults);
@@ -458,11 +416,7 @@ impl Reader for UringReader {
         if self.has_forked() {
             return Err(IoError::Forked);
         }
-        if self.unsubmitted > 0 {
-            self.enter(0)
-        } else {
-            Ok(())
-        }
+        if self.unsubmitted > 0 { self.enter(0) } else { Ok(()) }
     }
 
     fn complete(&mut self, done: &mut Vec<Completion>, at_least: usize) -> Result<(), IoError> {
@@ -477,10 +431,7 @@ impl Reader for UringReader {
             }
             if self.under_way + self.closing == 0 {
                 let source = io::Error::other("requests were lost by an earlier failure of the ring");
-                return Err(IoError::Setup {
-                    what: "io_uring",
-                    source,
-                });
+                return Err(IoError::Setup { what: "io_uring", source });
             }
             // Closes answer at once; what is waited for is an answer beside them, where one is to come.
             self.enter(usize::from(self.under_way > 0) + self.unsubmitted_closes)?;

@@ -84,11 +84,7 @@ impl CpuSet {
     /// Members of either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        let (long, short) = if self.words.len() >= other.words.len() {
-            (self, other)
-        } else {
-            (other, self)
-        };
+        let (long, short) = if self.words.len() >= other.words.len() { (self, other) } else { (other, self) };
         let mut words = long.words.clone();
         for (word, more) in words.iter_mut().zip(&short.words) {
             *word |= more;
@@ -117,9 +113,7 @@ impl CpuSet {
     /// # Errors
     /// When the text is something else.
     pub fn from_mask(text: &str) -> Result<Self, ParseCpuSetError> {
-        let wrong = || ParseCpuSetError {
-            text: text.to_owned(),
-        };
+        let wrong = || ParseCpuSetError { text: text.to_owned() };
         let parts: Vec<&str> = text.trim().split(',').collect();
         if parts.len() * 32 > Self::LIMIT as usize {
             return Err(wrong());
@@ -152,16 +146,9 @@ impl FromStr for CpuSet {
     type Err = ParseCpuSetError;
 
     fn from_str(text: &str) -> Result<Self, ParseCpuSetError> {
-        let wrong = || ParseCpuSetError {
-            text: text.trim().to_owned(),
-        };
-        let number = |digits: &str| {
-            digits
-                .parse::<u32>()
-                .ok()
-                .filter(|&cpu| cpu < Self::LIMIT)
-                .ok_or_else(wrong)
-        };
+        let wrong = || ParseCpuSetError { text: text.trim().to_owned() };
+        let number =
+            |digits: &str| digits.parse::<u32>().ok().filter(|&cpu| cpu < Self::LIMIT).ok_or_else(wrong);
         let mut set = Self::new();
         for part in text.trim().split(',').filter(|part| !part.is_empty()) {
             match part.split_once('-') {
@@ -230,9 +217,7 @@ impl<'de> Deserialize<'de> for CpuSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let cpus = Vec::<u32>::deserialize(deserializer)?;
         match cpus.iter().find(|&&cpu| cpu >= Self::LIMIT) {
-            Some(cpu) => Err(serde::de::Error::custom(format!(
-                "no processor has the number {cpu}"
-            ))),
+            Some(cpu) => Err(serde::de::Error::custom(format!("no processor has the number {cpu}"))),
             None => Ok(cpus.into_iter().collect()),
         }
     }
@@ -277,10 +262,7 @@ mod tests {
         let set: CpuSet = "0-3,8,130-131\n".parse().unwrap();
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 1, 2, 3, 8, 130, 131]);
         assert_eq!(set.to_string(), "0-3,8,130-131");
-        assert_eq!(
-            CpuSet::from_mask("c,00000000,00000000,00000000,0000010f").unwrap(),
-            set
-        );
+        assert_eq!(CpuSet::from_mask("c,00000000,00000000,00000000,0000010f").unwrap(), set);
         assert!("".parse::<CpuSet>().unwrap().is_empty());
         assert!(CpuSet::from_mask("00000000").unwrap().is_empty());
         for bad in ["3-1", "a", "1-", "-1", "0-4294967295", "99999999"] {

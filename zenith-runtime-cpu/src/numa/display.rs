@@ -7,12 +7,7 @@ use super::{PciDevice, PciKind, Topology};
 
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} online ({})",
-            count(self.cpus.len(), "processor"),
-            self.cpus
-        )?;
+        write!(f, "{} online ({})", count(self.cpus.len(), "processor"), self.cpus)?;
         if self.allowed_cpus != self.cpus {
             write!(f, ", {} allowed ({})", self.allowed_cpus.len(), self.allowed_cpus)?;
         }
@@ -59,11 +54,7 @@ impl fmt::Display for Topology {
         }
         for device in &self.pci {
             if let Some(name) = name_of(device) {
-                write!(
-                    f,
-                    "{name} {} ({}:{})",
-                    device.address, device.vendor, device.device
-                )?;
+                write!(f, "{name} {} ({}:{})", device.address, device.vendor, device.device)?;
                 match self.node_of(device) {
                     Some(node) => writeln!(f, ": node {node}")?,
                     None => writeln!(f, ": node unknown")?,

@@ -22,9 +22,7 @@ impl Root<'_> {
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         let bytes = fs::read(self.path(path)).ok()?;
         Some(
-            String::from_utf8_lossy(&bytes)
-                .trim_matches(|c: char| c.is_whitespace() || c == '\0')
-                .to_owned(),
+            String::from_utf8_lossy(&bytes).trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned(),
         )
     }
 
@@ -33,18 +31,13 @@ impl Root<'_> {
         let Some(text) = self.text(path).filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
-        text.parse()
-            .map(Some)
-            .map_err(|_| self.malformed(path, format!("{text:?} is no number")))
+        text.parse().map(Some).map_err(|_| self.malformed(path, format!("{text:?} is no number")))
     }
 
     /// The processors in a list file; `None` when it is missing.
     pub(super) fn list(&self, path: &str) -> Result<Option<CpuSet>, TopologyError> {
         self.text(path)
-            .map(|text| {
-                text.parse()
-                    .map_err(|error| self.malformed(path, format!("{error}")))
-            })
+            .map(|text| text.parse().map_err(|error| self.malformed(path, format!("{error}"))))
             .transpose()
     }
 
@@ -53,9 +46,9 @@ impl Root<'_> {
     /// The mask comes first: some kernels mention processors in the list that are off.
     pub(super) fn mask_or_list(&self, mask: &str, list: &str) -> Result<Option<CpuSet>, TopologyError> {
         match self.text(mask) {
-            Some(text) => CpuSet::from_mask(&text)
-                .map(Some)
-                .map_err(|_| self.malformed(mask, "no mask of processors")),
+            Some(text) => {
+                CpuSet::from_mask(&text).map(Some).map_err(|_| self.malformed(mask, "no mask of processors"))
+            }
             None => self.list(list),
         }
     }
@@ -75,10 +68,7 @@ impl Root<'_> {
     /// The names in a directory, sorted; none when it is missing.
     pub(super) fn entries(&self, directory: &str) -> Result<Vec<String>, TopologyError> {
         let path = self.path(directory);
-        let failed = |source| TopologyError::Io {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| TopologyError::Io { path: path.clone(), source };
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -92,9 +82,6 @@ impl Root<'_> {
     }
 
     pub(super) fn malformed(&self, path: &str, reason: impl Into<String>) -> TopologyError {
-        TopologyError::Malformed {
-            path: self.path(path),
-            reason: reason.into(),
-        }
+        TopologyError::Malformed { path: self.path(path), reason: reason.into() }
     }
 }

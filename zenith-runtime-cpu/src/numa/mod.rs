@@ -169,10 +169,8 @@ impl Topology {
     /// # Errors
     /// [`TopologyError`] when the description cannot be read or understood.
     pub fn host() -> Result<Self, TopologyError> {
-        let affinity = thread::allowed_cpus().map_err(|source| TopologyError::Io {
-            path: "sched_getaffinity".into(),
-            source,
-        })?;
+        let affinity = thread::allowed_cpus()
+            .map_err(|source| TopologyError::Io { path: "sched_getaffinity".into(), source })?;
         let mut topology = match Self::read(Path::new("/")) {
             Ok(topology) => topology,
             Err(TopologyError::NoProcessors { .. }) => Self::unknown(affinity.clone()),
@@ -217,12 +215,8 @@ impl Topology {
             Some(&distance) => distance,
             None => u32::MAX,
         };
-        let mut nodes: Vec<(u32, &NumaNode)> = self
-            .numa_nodes
-            .iter()
-            .enumerate()
-            .map(|(index, node)| (distance(index, node), node))
-            .collect();
+        let mut nodes: Vec<(u32, &NumaNode)> =
+            self.numa_nodes.iter().enumerate().map(|(index, node)| (distance(index, node), node)).collect();
         nodes.sort_by_key(|&(distance, node)| (distance, node.id));
         nodes.into_iter().map(|(_, node)| node).collect()
     }
@@ -271,10 +265,7 @@ impl PciDevice {
     pub fn kind(&self) -> PciKind {
         let class = self.class.trim_start_matches("0x");
         // Virtual and management graphics adapters have the class of a GPU and none of its use.
-        let makes_gpus = matches!(
-            &*self.vendor,
-            "0x10de" | "0x1002" | "0x8086" | "0x1da3" | "0x1ae0"
-        );
+        let makes_gpus = matches!(&*self.vendor, "0x10de" | "0x1002" | "0x8086" | "0x1da3" | "0x1ae0");
         match class.get(..2) {
             Some("03" | "12") if makes_gpus => PciKind::Gpu,
             Some("01") if class.starts_with("0108") => PciKind::Nvme,

@@ -16,9 +16,7 @@ pub(super) fn read(root: &Path) -> Result<Topology, TopologyError> {
     let present: CpuSet = root.numbered(CPU, "cpu")?.into_iter().collect();
     let cpus = online_cpus(root, &present)?;
     if cpus.is_empty() {
-        return Err(TopologyError::NoProcessors {
-            root: root.0.to_path_buf(),
-        });
+        return Err(TopologyError::NoProcessors { root: root.0.to_path_buf() });
     }
     let mut notes = Vec::new();
     let numa_nodes = numa_nodes(root, &cpus, &mut notes)?;
@@ -40,21 +38,13 @@ pub(super) fn read(root: &Path) -> Result<Topology, TopologyError> {
 
 /// What the cgroup's cpuset allows of `what`; `None` where it limits nothing.
 fn cpuset(root: Root<'_>, what: &str) -> Result<Option<CpuSet>, TopologyError> {
-    let settings = cgroup::settings(
-        root,
-        "cpuset",
-        &format!("cpuset.{what}.effective"),
-        &format!("cpuset.{what}"),
-    );
+    let settings =
+        cgroup::settings(root, "cpuset", &format!("cpuset.{what}.effective"), &format!("cpuset.{what}"));
     // A group that sets nothing has what the group above it has.
     let Some(setting) = settings.into_iter().find(|setting| !setting.text.is_empty()) else {
         return Ok(None);
     };
-    setting
-        .text
-        .parse()
-        .map(Some)
-        .map_err(|error| root.malformed(&setting.path, format!("{error}")))
+    setting.text.parse().map(Some).map_err(|error| root.malformed(&setting.path, format!("{error}")))
 }
 
 fn online_cpus(root: Root<'_>, present: &CpuSet) -> Result<CpuSet, TopologyError> {
@@ -78,10 +68,7 @@ fn packages(root: Root<'_>, cpus: &CpuSet) -> Result<Vec<Package>, TopologyError
             packages.entry(id).or_default().insert(cpu);
         }
     }
-    Ok(packages
-        .into_iter()
-        .map(|(id, cpus)| Package { id, cpus })
-        .collect())
+    Ok(packages.into_iter().map(|(id, cpus)| Package { id, cpus }).collect())
 }
 
 fn numa_nodes(
@@ -163,15 +150,11 @@ fn fit_distances(
     let possible = root.list(&format!("{NODE}/possible"))?.unwrap_or_default();
     for node in nodes {
         // A node that went offline may have kept its column in rows that were written earlier.
-        let columns = [ids, &possible]
-            .into_iter()
-            .find(|set| set.len() == node.distances.len());
+        let columns = [ids, &possible].into_iter().find(|set| set.len() == node.distances.len());
         if let Some(columns) = columns {
             let row = columns.iter().zip(&node.distances);
-            node.distances = row
-                .filter(|(id, _)| taken.contains(*id))
-                .map(|(_, &distance)| distance)
-                .collect();
+            node.distances =
+                row.filter(|(id, _)| taken.contains(*id)).map(|(_, &distance)| distance).collect();
         } else if !node.distances.is_empty() {
             notes.push(format!(
                 "distances of memory node {} are ignored: {} columns for {} nodes",
@@ -210,11 +193,7 @@ fn nearest_cpus(root: Root<'_>, nodes: &[NumaNode], index: usize) -> Result<CpuS
     let smallest = with_cpus().filter_map(|(i, _)| row.get(i)).min();
     let near = of(&|i, _| row.get(i) == smallest);
     let all = of(&|_, _| true);
-    Ok(if near == all && with_cpus().count() > 1 {
-        CpuSet::new()
-    } else {
-        near
-    })
+    Ok(if near == all && with_cpus().count() > 1 { CpuSet::new() } else { near })
 }
 
 fn caches(root: Root<'_>, cpus: &CpuSet) -> Result<Vec<Cache>, TopologyError> {
@@ -228,10 +207,7 @@ fn caches(root: Root<'_>, cpus: &CpuSet) -> Result<Vec<Cache>, TopologyError> {
             };
             let kind = root.text(&format!("{entry}/type")).unwrap_or_default();
             let mut shared = root
-                .mask_or_list(
-                    &format!("{entry}/shared_cpu_map"),
-                    &format!("{entry}/shared_cpu_list"),
-                )?
+                .mask_or_list(&format!("{entry}/shared_cpu_map"), &format!("{entry}/shared_cpu_list"))?
                 .unwrap_or_default()
                 .intersection(cpus);
             if !shared.contains(cpu) {
@@ -240,17 +216,12 @@ fn caches(root: Root<'_>, cpus: &CpuSet) -> Result<Vec<Cache>, TopologyError> {
                 shared.insert(cpu);
             }
             let first = shared.first().unwrap_or(cpu);
-            caches
-                .entry((level, kind.clone(), first))
-                .or_insert_with(|| Cache {
-                    level,
-                    kind,
-                    bytes: root
-                        .text(&format!("{entry}/size"))
-                        .and_then(|size| size_bytes(&size))
-                        .unwrap_or(0),
-                    cpus: shared,
-                });
+            caches.entry((level, kind.clone(), first)).or_insert_with(|| Cache {
+                level,
+                kind,
+                bytes: root.text(&format!("{entry}/size")).and_then(|size| size_bytes(&size)).unwrap_or(0),
+                cpus: shared,
+            });
         }
     }
     Ok(caches.into_values().collect())
@@ -283,24 +254,15 @@ fn size_bytes(text: &str) -> Option<u64> {
 fn core_kinds(root: Root<'_>, cpus: &CpuSet) -> Result<Vec<CoreKind>, TopologyError> {
     let mut kinds = Vec::new();
     for name in ["cpu_lowpower", "cpu_atom", "cpu_core"] {
-        let set = root
-            .list(&format!("sys/devices/{name}/cpus"))?
-            .unwrap_or_default()
-            .intersection(cpus);
+        let set = root.list(&format!("sys/devices/{name}/cpus"))?.unwrap_or_default().intersection(cpus);
         if !set.is_empty() {
-            kinds.push(CoreKind {
-                name: name.to_owned(),
-                cpus: set,
-            });
+            kinds.push(CoreKind { name: name.to_owned(), cpus: set });
         }
     }
     if kinds.len() > 1 {
         return Ok(kinds);
     }
-    for (file, name) in [
-        ("cpu_capacity", "capacity"),
-        ("cpufreq/base_frequency", "base frequency in kHz"),
-    ] {
+    for (file, name) in [("cpu_capacity", "capacity"), ("cpufreq/base_frequency", "base frequency in kHz")] {
         let mut by_value: BTreeMap<u64, CpuSet> = BTreeMap::new();
         for cpu in cpus.iter() {
             if let Some(value) = root.value(&format!("{CPU}/cpu{cpu}/{file}"))? {
@@ -310,10 +272,7 @@ fn core_kinds(root: Root<'_>, cpus: &CpuSet) -> Result<Vec<CoreKind>, TopologyEr
         if by_value.len() > 1 {
             return Ok(by_value
                 .into_iter()
-                .map(|(value, cpus)| CoreKind {
-                    name: format!("{name} {value}"),
-                    cpus,
-                })
+                .map(|(value, cpus)| CoreKind { name: format!("{name} {value}"), cpus })
                 .collect());
         }
     }
@@ -325,14 +284,11 @@ fn pci(root: Root<'_>, nodes: &[NumaNode], notes: &mut Vec<String>) -> Result<Ve
     for address in root.entries(PCI)? {
         let directory = format!("{PCI}/{address}");
         // The kernel writes -1 for "unknown".
-        let stated: Option<u32> = root
-            .value::<i64>(&format!("{directory}/numa_node"))?
-            .and_then(|node| u32::try_from(node).ok());
+        let stated: Option<u32> =
+            root.value::<i64>(&format!("{directory}/numa_node"))?.and_then(|node| u32::try_from(node).ok());
         let numa_node = stated.filter(|&id| nodes.iter().any(|node| node.id == id));
         if let (Some(stated), None) = (stated, numa_node) {
-            notes.push(format!(
-                "device {address} names memory node {stated}, which does not exist"
-            ));
+            notes.push(format!("device {address} names memory node {stated}, which does not exist"));
         }
         let text = |file: &str| root.text(&format!("{directory}/{file}")).unwrap_or_default();
         devices.push(PciDevice {
@@ -341,10 +297,7 @@ fn pci(root: Root<'_>, nodes: &[NumaNode], notes: &mut Vec<String>) -> Result<Ve
             device: text("device"),
             numa_node,
             local_cpus: root
-                .mask_or_list(
-                    &format!("{directory}/local_cpus"),
-                    &format!("{directory}/local_cpulist"),
-                )?
+                .mask_or_list(&format!("{directory}/local_cpus"), &format!("{directory}/local_cpulist"))?
                 .unwrap_or_default(),
             address,
         });

@@ -40,18 +40,12 @@ impl Machine {
 
     fn node(self, id: u32, cpus: &str, gib: u64, distances: &str) -> Self {
         let kib = gib << 20;
-        self.with(
-            &format!("sys/devices/system/node/node{id}/cpulist"),
-            &format!("{cpus}\n"),
-        )
-        .with(
-            &format!("sys/devices/system/node/node{id}/meminfo"),
-            &format!("\nNode {id} MemTotal:  {kib} kB\nNode {id} MemFree: 12 kB\n"),
-        )
-        .with(
-            &format!("sys/devices/system/node/node{id}/distance"),
-            &format!("{distances}\n"),
-        )
+        self.with(&format!("sys/devices/system/node/node{id}/cpulist"), &format!("{cpus}\n"))
+            .with(
+                &format!("sys/devices/system/node/node{id}/meminfo"),
+                &format!("\nNode {id} MemTotal:  {kib} kB\nNode {id} MemFree: 12 kB\n"),
+            )
+            .with(&format!("sys/devices/system/node/node{id}/distance"), &format!("{distances}\n"))
     }
 
     fn pci(self, address: &str, class: &str, vendor: &str, node: &str) -> Self {
@@ -98,11 +92,7 @@ fn a_machine_without_nodes_is_one_node() {
             nearest_cpus: set("0-1"),
         }]
     );
-    assert_eq!(
-        topology.cpus_near(0, 1),
-        None,
-        "pinning to everything is no pinning"
-    );
+    assert_eq!(topology.cpus_near(0, 1), None, "pinning to everything is no pinning");
     assert!(topology.notes.is_empty());
 }
 
@@ -111,24 +101,11 @@ fn the_json_has_the_keys_that_others_read() {
     let topology = two_nodes().pci("0000:3b:00.0", "0x030200", "0x10de", "1").read();
     let found = serde_json::to_value(&topology).unwrap();
     assert_eq!(found["cpus"], json!([0, 1, 2, 3, 4, 5, 6, 7]));
-    assert_eq!(
-        found["packages"],
-        json!([{"id": 0, "cpus": [0, 1, 2, 3]}, {"id": 1, "cpus": [4, 5, 6, 7]}])
-    );
+    assert_eq!(found["packages"], json!([{"id": 0, "cpus": [0, 1, 2, 3]}, {"id": 1, "cpus": [4, 5, 6, 7]}]));
     let node = &found["numa_nodes"][1];
     assert_eq!(
-        (
-            &node["id"],
-            &node["cpus"],
-            &node["memory_bytes"],
-            &node["distances"]
-        ),
-        (
-            &json!(1),
-            &json!([4, 5, 6, 7]),
-            &json!(32_u64 << 30),
-            &json!([21, 10])
-        )
+        (&node["id"], &node["cpus"], &node["memory_bytes"], &node["distances"]),
+        (&json!(1), &json!([4, 5, 6, 7]), &json!(32_u64 << 30), &json!([21, 10]))
     );
     assert_eq!(
         found["pci"],
@@ -139,10 +116,7 @@ fn the_json_has_the_keys_that_others_read() {
 #[test]
 fn offline_processors_belong_to_nothing() {
     let topology = two_nodes().online("0-2,5-7").read();
-    assert_eq!(
-        (&topology.cpus, &topology.offline_cpus),
-        (&set("0-2,5-7"), &set("3-4"))
-    );
+    assert_eq!((&topology.cpus, &topology.offline_cpus), (&set("0-2,5-7"), &set("3-4")));
     assert_eq!(topology.packages[0].cpus, set("0-2"));
     assert_eq!(topology.numa_nodes[1].cpus, set("5-7"));
 }
@@ -165,10 +139,7 @@ fn a_memory_only_node_has_no_processors_but_neighbours() {
         .with("sys/devices/system/node/online", "0-1,4");
     let topology = machine.read();
     let node = topology.node(4).unwrap();
-    assert_eq!(
-        (node.memory_bytes, &node.cpus, &node.nearest_cpus),
-        (128 << 30, &CpuSet::new(), &set("0-3"))
-    );
+    assert_eq!((node.memory_bytes, &node.cpus, &node.nearest_cpus), (128 << 30, &CpuSet::new(), &set("0-3")));
     let ids: Vec<u32> = topology.nodes_by_distance(4).iter().map(|node| node.id).collect();
     assert_eq!(ids, [4, 0, 1]);
     assert_eq!(topology.cpus_near(4, 2), Some(set("0-3")));
@@ -209,11 +180,7 @@ fn a_row_that_still_knows_an_offline_node_is_fitted() {
 fn a_row_that_fits_nothing_is_ignored_and_noted() {
     let topology = two_nodes().node(1, "4-7", 32, "21 10 30 40").read();
     assert!(topology.node(1).unwrap().distances.is_empty());
-    assert!(
-        topology.notes[0].contains("4 columns for 2 nodes"),
-        "{:?}",
-        topology.notes
-    );
+    assert!(topology.notes[0].contains("4 columns for 2 nodes"), "{:?}", topology.notes);
 }
 
 #[test]
@@ -221,11 +188,7 @@ fn nodes_that_claim_the_same_processors_are_ignored_and_noted() {
     let topology = two_nodes().node(1, "0-7", 32, "10 10").read();
     assert_eq!(topology.numa_nodes.len(), 1);
     assert_eq!(topology.numa_nodes[0].distances, [10]);
-    assert!(
-        topology.notes[0].contains("node 1 is ignored"),
-        "{:?}",
-        topology.notes
-    );
+    assert!(topology.notes[0].contains("node 1 is ignored"), "{:?}", topology.notes);
 }
 
 #[test]
@@ -240,14 +203,7 @@ fn devices_have_the_node_the_firmware_names() {
     let summary: Vec<_> = topology
         .pci
         .iter()
-        .map(|device| {
-            (
-                &device.address[5..7],
-                device.kind(),
-                device.numa_node,
-                topology.node_of(device),
-            )
-        })
+        .map(|device| (&device.address[5..7], device.kind(), device.numa_node, topology.node_of(device)))
         .collect();
     assert_eq!(
         summary,
@@ -259,11 +215,7 @@ fn devices_have_the_node_the_firmware_names() {
         ]
     );
     assert_eq!(topology.gpus().count(), 1);
-    assert!(
-        topology.notes[0].contains("memory node 7"),
-        "{:?}",
-        topology.notes
-    );
+    assert!(topology.notes[0].contains("memory node 7"), "{:?}", topology.notes);
 }
 
 #[test]
@@ -294,11 +246,7 @@ fn cgroups_limit_what_is_allowed() {
         )
         .with("proc/self/cgroup", "4:cpuset:/docker/abc\n3:cpu,cpuacct:/other\n")
         .with("sys/fs/cgroup/cpuset/cpuset.cpus", "4-5\n");
-    assert_eq!(
-        version_1.read().allowed_cpus,
-        set("4-5"),
-        "the container's own group is the top"
-    );
+    assert_eq!(version_1.read().allowed_cpus, set("4-5"), "the container's own group is the top");
     let before = two_nodes()
         .with("proc/mounts", "none /dev/cpuset cpuset rw 0 0\n")
         .with("proc/self/cpuset", "/batch\n")
@@ -308,11 +256,7 @@ fn cgroups_limit_what_is_allowed() {
     let outside = two_nodes()
         .with("proc/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")
         .with("proc/self/cgroup", "0::/../../elsewhere\n");
-    assert_eq!(
-        outside.read().allowed_cpus,
-        set("0-7"),
-        "no limit that can be seen"
-    );
+    assert_eq!(outside.read().allowed_cpus, set("0-7"), "no limit that can be seen");
 }
 
 #[test]
@@ -331,10 +275,7 @@ fn caches_are_counted_once() {
     }
     let caches = machine.read().caches;
     assert_eq!(caches.len(), 2);
-    assert_eq!(
-        (caches[1].level, caches[1].bytes, &caches[1].cpus),
-        (3, 32 << 20, &set("4-7"))
-    );
+    assert_eq!((caches[1].level, caches[1].bytes, &caches[1].cpus), (3, 32 << 20, &set("4-7")));
 }
 
 #[test]
@@ -346,14 +287,8 @@ fn hybrid_cores_are_told_apart() {
     assert_eq!(
         by_device.core_kinds,
         [
-            CoreKind {
-                name: "cpu_atom".into(),
-                cpus: set("4-7")
-            },
-            CoreKind {
-                name: "cpu_core".into(),
-                cpus: set("0-3")
-            }
+            CoreKind { name: "cpu_atom".into(), cpus: set("4-7") },
+            CoreKind { name: "cpu_core".into(), cpus: set("0-3") }
         ]
     );
     let mut by_capacity = two_nodes();
@@ -371,18 +306,12 @@ fn hybrid_cores_are_told_apart() {
 fn what_is_no_machine_is_an_error_that_names_the_place() {
     let empty = Machine::new();
     let error = Topology::read(empty.0.path()).unwrap_err();
-    assert!(
-        matches!(&error, TopologyError::NoProcessors { root } if root == empty.0.path()),
-        "{error}"
-    );
+    assert!(matches!(&error, TopologyError::NoProcessors { root } if root == empty.0.path()), "{error}");
     assert!(Topology::read(Path::new("/nonexistent")).is_err());
     for (path, text) in [
         ("sys/devices/system/cpu/online", "0-x"),
         ("sys/devices/system/node/node0/distance", "10 far"),
-        (
-            "sys/devices/system/cpu/cpu0/topology/physical_package_id",
-            "first",
-        ),
+        ("sys/devices/system/cpu/cpu0/topology/physical_package_id", "first"),
         ("sys/devices/system/cpu/online", "0-4000000000"),
     ] {
         let machine = two_nodes().with(path, text);

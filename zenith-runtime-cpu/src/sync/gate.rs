@@ -87,11 +87,7 @@ impl Gate {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // Pairs with the fence in `notify`: either the notifier sees this waiter, or this waiter sees the condition.
         fence(Ordering::SeqCst);
-        Key {
-            gate: self,
-            epoch: self.epoch.load(Ordering::Acquire),
-            not_send: PhantomData,
-        }
+        Key { gate: self, epoch: self.epoch.load(Ordering::Acquire), not_send: PhantomData }
     }
 
     /// Waits for a notification that came after `key` was made: spins some microseconds, then sleeps.
@@ -255,11 +251,7 @@ mod tests {
         drop(gate.prepare());
         let before = gate.epoch.load(Ordering::Relaxed);
         gate.notify_all();
-        assert_eq!(
-            gate.epoch.load(Ordering::Relaxed),
-            before,
-            "the fast path bumps nothing"
-        );
+        assert_eq!(gate.epoch.load(Ordering::Relaxed), before, "the fast path bumps nothing");
     }
 
     #[test]
@@ -275,10 +267,7 @@ mod tests {
             done.store(true, Ordering::Release);
             gate.notify_all();
             let used = sleeper.join().unwrap();
-            assert!(
-                used < Duration::from_millis(10),
-                "{used:?} of 100 ms spent waiting"
-            );
+            assert!(used < Duration::from_millis(10), "{used:?} of 100 ms spent waiting");
         });
     }
 

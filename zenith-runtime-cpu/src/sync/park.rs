@@ -39,12 +39,7 @@ impl Parking {
     pub(super) fn wake(&self, word: &AtomicU32, count: i32) {
         // SAFETY: `word` is a live, aligned 32-bit atomic; FUTEX_WAKE only uses its address.
         unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                word.as_ptr(),
-                libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-                count,
-            );
+            libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, count);
         }
     }
 }

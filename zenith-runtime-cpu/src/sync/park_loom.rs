@@ -15,21 +15,14 @@ pub(super) struct Parking {
 
 impl Parking {
     pub(super) fn new() -> Self {
-        Self {
-            lock: Mutex::new(()),
-            bell: Condvar::new(),
-        }
+        Self { lock: Mutex::new(()), bell: Condvar::new() }
     }
 
     pub(super) fn sleep(&self, word: &AtomicU32, expected: u32, _timeout: Option<Duration>) {
         let guard = self.lock.lock().expect("no thread panics with the lock held");
         // As in the kernel, the comparison and falling asleep are one step for whoever wakes.
         if word.load(Ordering::Relaxed) == expected {
-            drop(
-                self.bell
-                    .wait(guard)
-                    .expect("no thread panics with the lock held"),
-            );
+            drop(self.bell.wait(guard).expect("no thread panics with the lock held"));
         }
     }
 

@@ -26,9 +26,7 @@ impl Counter {
     /// What was added until now, wrapping at 2^64. Additions that happen meanwhile may or may not be in it.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.lanes
-            .iter()
-            .fold(0, |sum, lane| sum.wrapping_add(lane.0.load(Ordering::Relaxed)))
+        self.lanes.iter().fold(0, |sum, lane| sum.wrapping_add(lane.0.load(Ordering::Relaxed)))
     }
 }
 

@@ -41,35 +41,16 @@ fn write_histogram(out: &mut String, name: &str, labels: &Labels, summary: &Summ
     for exponent in BOUNDS {
         // Values are whole nanoseconds: less than the power of two is at most one less, which is the bound shown.
         let bound = seconds((1 << exponent) - 1);
-        writeln!(
-            out,
-            "{name}_bucket{} {}",
-            Braces(labels, Some(&bound)),
-            summary.below(exponent)
-        )?;
+        writeln!(out, "{name}_bucket{} {}", Braces(labels, Some(&bound)), summary.below(exponent))?;
     }
-    writeln!(
-        out,
-        "{name}_bucket{} {}",
-        Braces(labels, Some("+Inf")),
-        summary.count()
-    )?;
-    writeln!(
-        out,
-        "{name}_sum{} {}",
-        Braces(labels, None),
-        seconds(summary.sum())
-    )?;
+    writeln!(out, "{name}_bucket{} {}", Braces(labels, Some("+Inf")), summary.count())?;
+    writeln!(out, "{name}_sum{} {}", Braces(labels, None), seconds(summary.sum()))?;
     writeln!(out, "{name}_count{} {}", Braces(labels, None), summary.count())
 }
 
 /// Nanoseconds as decimal seconds, exactly.
 fn seconds(nanoseconds: u64) -> String {
-    format!(
-        "{}.{:09}",
-        nanoseconds / 1_000_000_000,
-        nanoseconds % 1_000_000_000
-    )
+    format!("{}.{:09}", nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000)
 }
 
 /// Labels as `{a="b",le="c"}`, or nothing.
@@ -78,25 +59,14 @@ struct Braces<'a>(&'a Labels, Option<&'a str>);
 impl Display for Braces<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bound = self.1.map(|bound| ("le", bound));
-        let labels = self
-            .0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .chain(bound);
+        let labels = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(bound);
         let mut separator = '{';
         for (name, value) in labels {
-            let value = value
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('\n', "\\n");
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             write!(f, "{separator}{name}=\"{value}\"")?;
             separator = ',';
         }
-        if separator == ',' {
-            f.write_char('}')
-        } else {
-            Ok(())
-        }
+        if separator == ',' { f.write_char('}') } else { Ok(()) }
     }
 }
 
@@ -107,18 +77,10 @@ mod tests {
     #[test]
     fn counters_have_a_head_and_a_line_for_each_set_of_labels() {
         let registry = Registry::new();
-        registry
-            .counter("zenith_b_total", "what b\\is\nfor", &[])
-            .unwrap()
-            .add(7);
+        registry.counter("zenith_b_total", "what b\\is\nfor", &[]).unwrap().add(7);
         let labels = [("path", "a\"b\\c\nd"), ("node", "0")];
-        registry
-            .counter("zenith_a_total", "bytes", &labels)
-            .unwrap()
-            .add(3);
-        registry
-            .counter("zenith_a_total", "bytes", &[("node", "1")])
-            .unwrap();
+        registry.counter("zenith_a_total", "bytes", &labels).unwrap().add(3);
+        registry.counter("zenith_a_total", "bytes", &[("node", "1")]).unwrap();
         let expected = concat!(
             "# HELP zenith_a_total bytes\n",
             "# TYPE zenith_a_total counter\n",
@@ -134,40 +96,21 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_end_in_infinity() {
         let registry = Registry::new();
-        let histogram = registry
-            .histogram("zenith_wait_seconds", "wait", &[("stage", "read")])
-            .unwrap();
+        let histogram = registry.histogram("zenith_wait_seconds", "wait", &[("stage", "read")]).unwrap();
         for nanoseconds in [0, 1023, 1024, 3_000_000_000, u64::from(u32::MAX), 1 << 50] {
             histogram.record(nanoseconds);
         }
         let text = registry.prometheus();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "# TYPE zenith_wait_seconds histogram");
-        assert_eq!(
-            lines[2],
-            "zenith_wait_seconds_bucket{stage=\"read\",le=\"0.000001023\"} 2"
-        );
-        assert_eq!(
-            lines[3],
-            "zenith_wait_seconds_bucket{stage=\"read\",le=\"0.000004095\"} 3"
-        );
-        assert_eq!(
-            lines[13],
-            "zenith_wait_seconds_bucket{stage=\"read\",le=\"4.294967295\"} 5"
-        );
-        assert_eq!(
-            lines[18],
-            "zenith_wait_seconds_bucket{stage=\"read\",le=\"+Inf\"} 6"
-        );
-        assert_eq!(
-            lines[19],
-            "zenith_wait_seconds_sum{stage=\"read\"} 1125907.201811966"
-        );
+        assert_eq!(lines[2], "zenith_wait_seconds_bucket{stage=\"read\",le=\"0.000001023\"} 2");
+        assert_eq!(lines[3], "zenith_wait_seconds_bucket{stage=\"read\",le=\"0.000004095\"} 3");
+        assert_eq!(lines[13], "zenith_wait_seconds_bucket{stage=\"read\",le=\"4.294967295\"} 5");
+        assert_eq!(lines[18], "zenith_wait_seconds_bucket{stage=\"read\",le=\"+Inf\"} 6");
+        assert_eq!(lines[19], "zenith_wait_seconds_sum{stage=\"read\"} 1125907.201811966");
         assert_eq!(lines[20], "zenith_wait_seconds_count{stage=\"read\"} 6");
-        let counts: Vec<u64> = lines[2..19]
-            .iter()
-            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
-            .collect();
+        let counts: Vec<u64> =
+            lines[2..19].iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
         assert!(counts.is_sorted());
     }
 

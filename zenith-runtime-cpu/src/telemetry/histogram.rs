@@ -61,15 +61,9 @@ impl Histogram {
     /// An empty histogram; takes 40 KB.
     #[must_use]
     pub fn new() -> Self {
-        let lane = || {
-            Padded(Lane {
-                buckets: [const { AtomicU64::new(0) }; BUCKETS],
-                sum: AtomicU64::new(0),
-            })
-        };
-        Histogram {
-            lanes: (0..LANES).map(|_| lane()).collect(),
-        }
+        let lane =
+            || Padded(Lane { buckets: [const { AtomicU64::new(0) }; BUCKETS], sum: AtomicU64::new(0) });
+        Histogram { lanes: (0..LANES).map(|_| lane()).collect() }
     }
 
     /// Records a latency in nanoseconds.
@@ -138,12 +132,7 @@ impl Summary {
     pub(super) fn below(&self, exponent: u32) -> u64 {
         let limit = 1_u64 << exponent;
         let covered = |index: usize| end(index).is_some_and(|end| end <= limit);
-        self.buckets
-            .iter()
-            .enumerate()
-            .take_while(|(index, _)| covered(*index))
-            .map(|(_, count)| count)
-            .sum()
+        self.buckets.iter().enumerate().take_while(|(index, _)| covered(*index)).map(|(_, count)| count).sum()
     }
 }
 
@@ -187,10 +176,7 @@ mod tests {
         });
         let summary = histogram.summary();
         assert_eq!(summary.count(), 6000);
-        assert_eq!(
-            summary.sum(),
-            (0..12).map(|thread| thread * 1000 * 500 + 499 * 250).sum::<u64>()
-        );
+        assert_eq!(summary.sum(), (0..12).map(|thread| thread * 1000 * 500 + 499 * 250).sum::<u64>());
     }
 
     #[test]

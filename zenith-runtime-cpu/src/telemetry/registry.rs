@@ -122,19 +122,15 @@ impl Registry {
             return Err(MetricError::Label(twice[0].0.clone()));
         }
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let family = families.entry(name.to_owned()).or_insert_with(|| Family {
-            help: help.to_owned(),
-            series: new(),
-        });
+        let family = families
+            .entry(name.to_owned())
+            .or_insert_with(|| Family { help: help.to_owned(), series: new() });
         get(&mut family.series, owned).ok_or_else(|| MetricError::Kind(name.to_owned()))
     }
 }
 
 fn is_word(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 #[cfg(test)]
@@ -145,17 +141,10 @@ mod tests {
     fn the_same_name_is_the_same_metric() {
         let registry = Registry::new();
         let labels = [("stage", "read"), ("node", "0")];
-        registry
-            .counter("zenith_bytes_total", "bytes", &labels)
-            .unwrap()
-            .add(3);
-        let again = registry
-            .counter("zenith_bytes_total", "bytes", &[labels[1], labels[0]])
-            .unwrap();
+        registry.counter("zenith_bytes_total", "bytes", &labels).unwrap().add(3);
+        let again = registry.counter("zenith_bytes_total", "bytes", &[labels[1], labels[0]]).unwrap();
         assert_eq!(again.get(), 3);
-        let other = registry
-            .counter("zenith_bytes_total", "bytes", &[("stage", "decode")])
-            .unwrap();
+        let other = registry.counter("zenith_bytes_total", "bytes", &[("stage", "decode")]).unwrap();
         assert_eq!(other.get(), 0);
     }
 
@@ -163,18 +152,13 @@ mod tests {
     fn names_that_prometheus_refuses_are_refused_here() {
         let registry = Registry::new();
         for name in ["", "zenith_", "bytes_total", "zenith_Bytes", "zenith_a-b"] {
-            assert_eq!(
-                registry.counter(name, "", &[]).unwrap_err(),
-                MetricError::Name(name.to_owned())
-            );
+            assert_eq!(registry.counter(name, "", &[]).unwrap_err(), MetricError::Name(name.to_owned()));
         }
         for label in ["", "le", "0a", "__name__", "a b"] {
             let error = registry.histogram("zenith_x", "", &[(label, "")]).unwrap_err();
             assert_eq!(error, MetricError::Label(label.to_owned()));
         }
-        let twice = registry
-            .counter("zenith_x", "", &[("a", "1"), ("a", "2")])
-            .unwrap_err();
+        let twice = registry.counter("zenith_x", "", &[("a", "1"), ("a", "2")]).unwrap_err();
         assert_eq!(twice, MetricError::Label("a".to_owned()));
     }
 

@@ -32,12 +32,7 @@ pub(super) struct Cutter {
 impl Cutter {
     /// A cutter that starts at `offset`, in front of line `line`.
     pub(super) fn new(offset: u64, line: u64, target: usize) -> Self {
-        let current = Stretch {
-            offset,
-            len: 0,
-            line,
-            rows: 0,
-        };
+        let current = Stretch { offset, len: 0, line, rows: 0 };
         Self {
             target,
             quoted: false,
@@ -90,21 +85,13 @@ impl Cutter {
         if self.current.rows > 0 {
             self.done.push(self.current);
         }
-        self.current = Stretch {
-            offset: end,
-            len: 0,
-            line: self.line,
-            rows: 0,
-        };
+        self.current = Stretch { offset: end, len: 0, line: self.line, rows: 0 };
     }
 
     /// All stretches, the last up to the end of the file; an error names the line in which a quote stays open.
     pub(super) fn finish(mut self) -> Result<Vec<Stretch>, String> {
         if self.quoted {
-            return Err(format!(
-                "a double quote is not closed by the end of the file (line {})",
-                self.line
-            ));
+            return Err(format!("a double quote is not closed by the end of the file (line {})", self.line));
         }
         if self.at > self.line_start && !self.blank {
             self.current.rows += 1;
@@ -157,16 +144,9 @@ pub(super) fn rows<'t, E>(
 /// The field that `text` starts with, and where it ends (at a delimiter, a line's end, or the text's).
 fn field<'t>(text: &'t [u8], delimiter: u8, line: &mut u64) -> (Cow<'t, [u8]>, usize) {
     if text.first() != Some(&b'"') {
-        let end = text
-            .iter()
-            .position(|b| *b == delimiter || *b == b'\n')
-            .unwrap_or(text.len());
+        let end = text.iter().position(|b| *b == delimiter || *b == b'\n').unwrap_or(text.len());
         let at_line_end = text.get(end) != Some(&delimiter);
-        let cut = if at_line_end && end > 0 && text[end - 1] == b'\r' {
-            end - 1
-        } else {
-            end
-        };
+        let cut = if at_line_end && end > 0 && text[end - 1] == b'\r' { end - 1 } else { end };
         return (Cow::Borrowed(text[..cut].trim_ascii()), cut);
     }
     let mut value = Vec::new();
@@ -225,13 +205,7 @@ mod tests {
     fn parse(text: &str) -> Vec<(u64, Vec<String>)> {
         let mut found = Vec::new();
         rows(text.as_bytes(), 1, b',', |line, fields| {
-            found.push((
-                line,
-                fields
-                    .iter()
-                    .map(|f| String::from_utf8_lossy(f).into_owned())
-                    .collect(),
-            ));
+            found.push((line, fields.iter().map(|f| String::from_utf8_lossy(f).into_owned()).collect()));
             Ok::<(), ()>(())
         })
         .unwrap();
@@ -242,10 +216,7 @@ mod tests {
     fn quotes_hold_delimiters_newlines_and_quotes() {
         let rows = parse("a, b ,c\r\n\"x,\"\"y\"\"\",\"two\nlines\",3\n\n1,,\n");
         assert_eq!(rows[0], (1, vec!["a".into(), "b".into(), "c".into()]));
-        assert_eq!(
-            rows[1],
-            (2, vec!["x,\"y\"".into(), "two\nlines".into(), "3".into()])
-        );
+        assert_eq!(rows[1], (2, vec!["x,\"y\"".into(), "two\nlines".into(), "3".into()]));
         assert_eq!(rows[2], (5, vec!["1".into(), String::new(), String::new()]));
         assert_eq!(rows.len(), 3);
     }

@@ -104,10 +104,7 @@ impl CsvBlocks {
                 lengths.push(stretch.rows);
                 places.push((nth, stretch));
             }
-            files.push(OpenFile {
-                path: path.clone(),
-                file,
-            });
+            files.push(OpenFile { path: path.clone(), file });
             first.get_or_insert(head);
         }
         let Some(head) = first else {
@@ -116,21 +113,10 @@ impl CsvBlocks {
         if lengths.is_empty() {
             return Err(Error::source(&paths[0], "the table has no rows"));
         }
-        let columns = head
-            .names
-            .into_iter()
-            .zip(head.holds)
-            .map(|(name, holds)| Column::new(name, holds))
-            .collect();
+        let columns =
+            head.names.into_iter().zip(head.holds).map(|(name, holds)| Column::new(name, holds)).collect();
         let fingerprint = combine(&identities);
-        Ok(Self {
-            files,
-            delimiter: head.delimiter,
-            columns,
-            rows: lengths,
-            places,
-            fingerprint,
-        })
+        Ok(Self { files, delimiter: head.delimiter, columns, rows: lengths, places, fingerprint })
     }
 
     /// Calls `row` with the number in the block, the line, and the fields of every row of a block.
@@ -156,9 +142,7 @@ impl CsvBlocks {
                 )));
             }
             if count as u64 == stretch.rows {
-                return Err(bad(
-                    "more rows than when the file was opened; it has changed".into()
-                ));
+                return Err(bad("more rows than when the file was opened; it has changed".into()));
             }
             row(count, line, fields).map_err(bad)?;
             count += 1;
@@ -182,11 +166,8 @@ fn read_head(file: &PreadFile) -> std::result::Result<Head, String> {
     let text = &bytes[start..];
     let whole = len as u64 == file.len();
     // The last line of the piece may be cut; it is not looked at unless it is the file's last.
-    let text = if whole {
-        text
-    } else {
-        &text[..text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1)]
-    };
+    let text =
+        if whole { text } else { &text[..text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1)] };
     let delimiter = delimiter(text);
     let mut names: Option<Vec<String>> = None;
     let mut guesses: Vec<Guess> = Vec::new();
@@ -198,10 +179,7 @@ fn read_head(file: &PreadFile) -> std::result::Result<Head, String> {
             guesses.resize(fields.len(), Guess::Nothing);
             names = Some(if is_header {
                 header_line = Some(line);
-                fields
-                    .iter()
-                    .map(|f| String::from_utf8_lossy(f).into_owned())
-                    .collect()
+                fields.iter().map(|f| String::from_utf8_lossy(f).into_owned()).collect()
             } else {
                 (0..fields.len()).map(|n| format!("c{n}")).collect()
             });
@@ -244,13 +222,7 @@ fn read_head(file: &PreadFile) -> std::result::Result<Head, String> {
         }
     };
     let holds = guesses.iter().map(|guess| guess.holds()).collect();
-    Ok(Head {
-        delimiter,
-        names,
-        offset,
-        line,
-        holds,
-    })
+    Ok(Head { delimiter, names, offset, line, holds })
 }
 
 /// What the values of a column have been so far.
@@ -310,10 +282,7 @@ impl Blocks for CsvBlocks {
 
     fn place(&self, block: usize) -> (&Path, String) {
         let (nth, stretch) = self.places[block];
-        (
-            &self.files[nth].path,
-            format!("the lines from {} on", stretch.line),
-        )
+        (&self.files[nth].path, format!("the lines from {} on", stretch.line))
     }
 
     fn texts(&self, column: usize) -> Result<Vec<String>> {
@@ -426,15 +395,11 @@ fn flush(targets: &[Target], waiting: &mut [Waiting], row: usize, cells: &mut [C
         bytes.clear();
         let from = match values {
             Waiting::Floats(values) => {
-                values
-                    .drain(..)
-                    .for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+                values.drain(..).for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
                 DType::Float64
             }
             Waiting::Integers(values) => {
-                values
-                    .drain(..)
-                    .for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+                values.drain(..).for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
                 DType::Int64
             }
         };

@@ -5,9 +5,9 @@
 pub(super) fn is_null(field: &[u8]) -> bool {
     match field.len() {
         0 => true,
-        2..=4 => [&b"na"[..], b"n/a", b"nan", b"null", b"none"]
-            .iter()
-            .any(|null| field.eq_ignore_ascii_case(null)),
+        2..=4 => {
+            [&b"na"[..], b"n/a", b"nan", b"null", b"none"].iter().any(|null| field.eq_ignore_ascii_case(null))
+        }
         _ => false,
     }
 }
@@ -50,11 +50,7 @@ fn quick(field: &[u8]) -> Option<f64> {
         let [b'e' | b'E', exponent @ ..] = &digits[at..] else {
             return None;
         };
-        power += std::str::from_utf8(exponent)
-            .ok()?
-            .parse::<i16>()
-            .ok()
-            .map(i32::from)?;
+        power += std::str::from_utf8(exponent).ok()?.parse::<i16>().ok().map(i32::from)?;
     }
     let value = match power {
         0..=22 => mantissa as f64 * POWERS[power as usize],
@@ -76,9 +72,7 @@ pub(super) fn integer(field: &[u8]) -> Option<i64> {
     }
     digits.iter().try_fold(0i64, |value, digit| {
         let digit = i64::from(digit - b'0');
-        value
-            .checked_mul(10)?
-            .checked_add(if negative { -digit } else { digit })
+        value.checked_mul(10)?.checked_add(if negative { -digit } else { digit })
     })
 }
 

@@ -20,10 +20,7 @@ pub struct ImageOptions {
 
 impl Default for ImageOptions {
     fn default() -> Self {
-        Self {
-            max_pixels: MAX_PIXELS,
-            apply_orientation: false,
-        }
+        Self { max_pixels: MAX_PIXELS, apply_orientation: false }
     }
 }
 
@@ -94,10 +91,7 @@ impl ImageDecoder {
     /// A decoder with `options`.
     #[must_use]
     pub fn new(options: ImageOptions) -> Self {
-        Self {
-            options,
-            ..Self::default()
-        }
+        Self { options, ..Self::default() }
     }
 
     /// Reads the header of the picture in `bytes`.
@@ -108,22 +102,13 @@ impl ImageDecoder {
         let (info, jpeg) = probe::open(bytes)?;
         let (width, height) = (info.width, info.height);
         if u64::from(width) * u64::from(height) > self.options.max_pixels {
-            return Err(ImageError::TooLarge {
-                width,
-                height,
-                limit: self.options.max_pixels,
-            });
+            return Err(ImageError::TooLarge { width, height, limit: self.options.max_pixels });
         }
         let turn = match self.options.apply_orientation {
             true => info.orientation,
             false => Orientation::UPRIGHT,
         };
-        Ok(Picture {
-            bytes,
-            info,
-            turn,
-            jpeg,
-        })
+        Ok(Picture { bytes, info, turn, jpeg })
     }
 
     /// As [`Self::decode`], with the help of an index of the picture's data, or making one on the way; what becomes of
@@ -158,8 +143,7 @@ impl ImageDecoder {
         denom: u8,
         out: &mut PixelBuf,
     ) -> Result<(), ImageError> {
-        self.decode_with(picture, region, denom, Entropy::Plain, out)
-            .map(|_| ())
+        self.decode_with(picture, region, denom, Entropy::Plain, out).map(|_| ())
     }
 
     fn decode_turned(
@@ -171,10 +155,7 @@ impl ImageDecoder {
         out: &mut PixelBuf,
     ) -> Result<(), ImageError> {
         if !matches!(denom, 1 | 2 | 4 | 8) || (denom > 1 && !picture.scales()) {
-            return Err(ImageError::Scale {
-                kind: picture.info.kind,
-                denom,
-            });
+            return Err(ImageError::Scale { kind: picture.info.kind, denom });
         }
         let scaled = |edge: u32| edge.div_ceil(u32::from(denom));
         let (width, height) = picture.size();
@@ -183,11 +164,7 @@ impl ImageDecoder {
             length > 0 && at.checked_add(length).is_some_and(|behind| behind <= end)
         };
         if !inside(region.x, region.width, width) || !inside(region.y, region.height, height) {
-            return Err(ImageError::Region {
-                region,
-                width,
-                height,
-            });
+            return Err(ImageError::Region { region, width, height });
         }
         if picture.turn == Orientation::UPRIGHT {
             return self.stored(picture, region, denom, entropy, out);
@@ -223,11 +200,7 @@ impl ImageDecoder {
             None => webp::decode(picture.bytes, region, &mut self.webp, out),
         }))
         .unwrap_or_else(|_| {
-            Err(ImageError::Corrupt {
-                kind,
-                reason: "the decoder gave up".into(),
-                offset: None,
-            })
+            Err(ImageError::Corrupt { kind, reason: "the decoder gave up".into(), offset: None })
         })
     }
 }

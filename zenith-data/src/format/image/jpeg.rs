@@ -44,16 +44,11 @@ pub(super) fn decode(
             .decode_indexing(parsed, &plain, spacing, index, out)
             .map(|whole| if whole { Indexed::Made } else { Indexed::No }),
         Entropy::Use(index) => {
-            let options = DecodeOptions {
-                index: Some(index),
-                ..plain
-            };
+            let options = DecodeOptions { index: Some(index), ..plain };
             match decoder.decode_parsed(parsed, &options, out) {
                 Ok(()) => Ok(Indexed::Used),
                 // Of another picture, or of one that was damaged since: either way its own data decides.
-                Err(_) => decoder
-                    .decode_parsed(parsed, &plain, out)
-                    .map(|()| Indexed::Stale),
+                Err(_) => decoder.decode_parsed(parsed, &plain, out).map(|()| Indexed::Stale),
             }
         }
     };
@@ -66,10 +61,6 @@ fn translate(error: JpegError) -> ImageError {
         JpegError::Truncated { offset, .. } => ImageError::Truncated { kind, offset },
         JpegError::Corrupt { offset, reason } => ImageError::corrupt(kind, reason, offset),
         JpegError::Unsupported { offset, what } => ImageError::Variant { kind, what, offset },
-        error => ImageError::Corrupt {
-            kind,
-            reason: error.to_string(),
-            offset: error.offset(),
-        },
+        error => ImageError::Corrupt { kind, reason: error.to_string(), offset: error.offset() },
     }
 }

@@ -145,10 +145,6 @@ impl ImageError {
     }
 
     fn corrupt(kind: ImageKind, reason: impl Into<String>, offset: u64) -> Self {
-        ImageError::Corrupt {
-            kind,
-            reason: reason.into(),
-            offset: Some(offset),
-        }
+        ImageError::Corrupt { kind, reason: reason.into(), offset: Some(offset) }
     }
 }

@@ -40,11 +40,7 @@ impl Orientation {
     /// Width and height for display of a picture stored as `width` x `height`; and back.
     #[must_use]
     pub const fn size(self, width: u32, height: u32) -> (u32, u32) {
-        if self.swaps() {
-            (height, width)
-        } else {
-            (width, height)
-        }
+        if self.swaps() { (height, width) } else { (width, height) }
     }
 
     /// The stored pixel that is displayed at `(x, y)`, in a picture stored as `width` x `height`.
@@ -66,12 +62,7 @@ impl Orientation {
     #[must_use]
     pub fn stored_region(self, region: Region, width: u32, height: u32) -> Region {
         let a = self.stored(region.x, region.y, width, height);
-        let b = self.stored(
-            region.x + region.width - 1,
-            region.y + region.height - 1,
-            width,
-            height,
-        );
+        let b = self.stored(region.x + region.width - 1, region.y + region.height - 1, width, height);
         Region {
             x: a.0.min(b.0),
             y: a.1.min(b.1),
@@ -125,9 +116,7 @@ mod tests {
         ];
         for (value, (width, height, pixels)) in (1..).zip(expected) {
             let mut out = PixelBuf::new();
-            Orientation::from_exif(value)
-                .unwrap()
-                .apply(&numbered(), &mut out);
+            Orientation::from_exif(value).unwrap().apply(&numbered(), &mut out);
             assert_eq!((out.width(), out.height()), (width, height), "{value}");
             assert_eq!(out.pixels(), pixels, "{value}");
         }
@@ -139,24 +128,13 @@ mod tests {
             let orientation = Orientation::from_exif(value).unwrap();
             let (width, height) = orientation.size(3, 2);
             for (x, y, w, h) in [(0, 0, width, height), (1, 0, 1, 2), (0, 1, 2, 1), (1, 1, 1, 1)] {
-                let region = Region {
-                    x,
-                    y,
-                    width: w,
-                    height: h,
-                };
+                let region = Region { x, y, width: w, height: h };
                 let stored = orientation.stored_region(region, 3, 2);
                 for dy in 0..h {
                     for dx in 0..w {
                         let (sx, sy) = orientation.stored(x + dx, y + dy, 3, 2);
-                        assert!(
-                            sx >= stored.x && sx < stored.x + stored.width,
-                            "{value} {region:?}"
-                        );
-                        assert!(
-                            sy >= stored.y && sy < stored.y + stored.height,
-                            "{value} {region:?}"
-                        );
+                        assert!(sx >= stored.x && sx < stored.x + stored.width, "{value} {region:?}");
+                        assert!(sy >= stored.y && sy < stored.y + stored.height, "{value} {region:?}");
                     }
                 }
                 assert_eq!(stored.width * stored.height, w * h);

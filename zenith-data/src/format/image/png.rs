@@ -23,21 +23,9 @@ pub(super) fn decode(
     out: &mut PixelBuf,
 ) -> Result<(), ImageError> {
     let position = Cell::new(0);
-    decode_from(
-        Input {
-            bytes,
-            position: &position,
-        },
-        region,
-        scratch,
-        out,
-    )
-    .map_err(|error| match error {
+    decode_from(Input { bytes, position: &position }, region, scratch, out).map_err(|error| match error {
         DecodingError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            ImageError::Truncated {
-                kind: ImageKind::Png,
-                offset: bytes.len() as u64,
-            }
+            ImageError::Truncated { kind: ImageKind::Png, offset: bytes.len() as u64 }
         }
         error => ImageError::corrupt(ImageKind::Png, error.to_string(), position.get() as u64),
     })
@@ -56,9 +44,7 @@ fn decode_from(
     let mut reader = decoder.read_info()?;
     let info = reader.info();
     let convert = Convert::new(info.color_type, info.bit_depth, info.palette.as_deref());
-    let line = reader
-        .output_line_size(info.width)
-        .ok_or(DecodingError::LimitsExceeded)?;
+    let line = reader.output_line_size(info.width).ok_or(DecodingError::LimitsExceeded)?;
     let interlaced = info.interlaced;
     out.reset(region.width, region.height, convert.channels());
     let direct = convert.is_copy() && region.x == 0 && line == out.stride();
@@ -117,11 +103,7 @@ impl Convert {
             }
             _ => Vec::new(),
         };
-        Self {
-            color,
-            bits: depth as usize,
-            palette: colors.into(),
-        }
+        Self { color, bits: depth as usize, palette: colors.into() }
     }
 
     const fn channels(&self) -> u8 {
@@ -154,11 +136,7 @@ impl Convert {
             }
             (ColorType::Indexed, bits) => {
                 for (at, out) in out.chunks_exact_mut(3).enumerate() {
-                    let index = if bits == 8 {
-                        row[x + at]
-                    } else {
-                        packed(row, x + at, bits)
-                    };
+                    let index = if bits == 8 { row[x + at] } else { packed(row, x + at, bits) };
                     out.copy_from_slice(&self.palette[usize::from(index)]);
                 }
             }

@@ -24,12 +24,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<(ImageInfo, Option<Parsed<'_>>), Imag
         ImageKind::Png => png_size(bytes)?,
         ImageKind::WebP => webp_size(bytes)?,
     };
-    let info = ImageInfo {
-        kind,
-        width,
-        height,
-        orientation: orientation(kind, bytes),
-    };
+    let info = ImageInfo { kind, width, height, orientation: orientation(kind, bytes) };
     Ok((info, None))
 }
 
@@ -44,9 +39,7 @@ fn sniff(bytes: &[u8]) -> Result<ImageKind, ImageError> {
     } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
         Ok(ImageKind::WebP)
     } else {
-        Err(ImageError::Unsupported {
-            found: describe(bytes),
-        })
+        Err(ImageError::Unsupported { found: describe(bytes) })
     }
 }
 
@@ -75,10 +68,7 @@ pub fn describe(bytes: &[u8]) -> &'static str {
         (b"P5", "a PGM picture"),
         (b"P3", "a PPM picture"),
         (b"P6", "a PPM picture"),
-        (
-            b"version https://git-lfs",
-            "a Git LFS pointer (fetch the file with git lfs pull)",
-        ),
+        (b"version https://git-lfs", "a Git LFS pointer (fetch the file with git lfs pull)"),
         (b"PAR1", "Parquet data"),
         (b"ARROW1", "Arrow data"),
         (b"\x93NUMPY", "NPY data"),
@@ -92,11 +82,8 @@ pub fn describe(bytes: &[u8]) -> &'static str {
     let text = || {
         let start = &bytes[..bytes.len().min(512)];
         let trimmed = start.trim_ascii_start();
-        let begins = |tag: &[u8]| {
-            trimmed
-                .get(..tag.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(tag))
-        };
+        let begins =
+            |tag: &[u8]| trimmed.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
         if begins(b"<!doctype html") || begins(b"<html") {
             "an HTML page"
         } else if begins(b"<svg") || begins(b"<?xml") {
@@ -121,10 +108,7 @@ pub fn describe(bytes: &[u8]) -> &'static str {
     if bytes.get(257..262) == Some(b"ustar") {
         return "a tar archive";
     }
-    SIGNATURES
-        .iter()
-        .find(|(signature, _)| bytes.starts_with(signature))
-        .map_or_else(text, |(_, name)| name)
+    SIGNATURES.iter().find(|(signature, _)| bytes.starts_with(signature)).map_or_else(text, |(_, name)| name)
 }
 
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
@@ -137,10 +121,7 @@ fn le(bytes: &[u8], at: usize, length: usize) -> Option<u32> {
 }
 
 fn truncated(kind: ImageKind, bytes: &[u8]) -> ImageError {
-    ImageError::Truncated {
-        kind,
-        offset: bytes.len() as u64,
-    }
+    ImageError::Truncated { kind, offset: bytes.len() as u64 }
 }
 
 fn png_size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
@@ -148,9 +129,7 @@ fn png_size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
     if bytes.get(12..16).is_some_and(|name| name != b"IHDR") {
         return Err(ImageError::corrupt(kind, "the first chunk is not IHDR", 12));
     }
-    let size = be32(bytes, 16)
-        .zip(be32(bytes, 20))
-        .ok_or_else(|| truncated(kind, bytes))?;
+    let size = be32(bytes, 16).zip(be32(bytes, 20)).ok_or_else(|| truncated(kind, bytes))?;
     checked(kind, size, 16)
 }
 
@@ -160,31 +139,23 @@ const WEBP_CHUNKS: usize = 12;
 fn webp_size(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
     let kind = ImageKind::WebP;
     let at = WEBP_CHUNKS + 8;
-    let name = bytes
-        .get(WEBP_CHUNKS..at - 4)
-        .ok_or_else(|| truncated(kind, bytes))?;
+    let name = bytes.get(WEBP_CHUNKS..at - 4).ok_or_else(|| truncated(kind, bytes))?;
     let size = match name {
-        b"VP8X" => le(bytes, at + 4, 3)
-            .zip(le(bytes, at + 7, 3))
-            .map(|(w, h)| (w + 1, h + 1)),
+        b"VP8X" => le(bytes, at + 4, 3).zip(le(bytes, at + 7, 3)).map(|(w, h)| (w + 1, h + 1)),
         b"VP8L" => match bytes.get(at) {
             Some(0x2f) => le(bytes, at + 1, 4).map(|bits| ((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1)),
             Some(_) => return Err(ImageError::corrupt(kind, "no lossless signature", at as u64)),
             None => None,
         },
         b"VP8 " => match bytes.get(at + 3..at + 6) {
-            Some(b"\x9d\x01\x2a") => le(bytes, at + 6, 2)
-                .zip(le(bytes, at + 8, 2))
-                .map(|(w, h)| (w & 0x3fff, h & 0x3fff)),
+            Some(b"\x9d\x01\x2a") => {
+                le(bytes, at + 6, 2).zip(le(bytes, at + 8, 2)).map(|(w, h)| (w & 0x3fff, h & 0x3fff))
+            }
             Some(_) => return Err(ImageError::corrupt(kind, "no key frame", at as u64 + 3)),
             None => None,
         },
         _ => {
-            return Err(ImageError::corrupt(
-                kind,
-                "the first chunk is no picture",
-                WEBP_CHUNKS as u64,
-            ));
+            return Err(ImageError::corrupt(kind, "the first chunk is no picture", WEBP_CHUNKS as u64));
         }
     };
     checked(kind, size.ok_or_else(|| truncated(kind, bytes))?, at as u64)
@@ -204,9 +175,7 @@ fn orientation(kind: ImageKind, bytes: &[u8]) -> Orientation {
         ImageKind::WebP if bytes.get(WEBP_CHUNKS..16) == Some(b"VP8X") => webp_chunk(bytes, b"EXIF"),
         ImageKind::WebP | ImageKind::Jpeg => None,
     };
-    exif.and_then(exif::orientation)
-        .and_then(Orientation::from_exif)
-        .unwrap_or_default()
+    exif.and_then(exif::orientation).and_then(Orientation::from_exif).unwrap_or_default()
 }
 
 fn png_chunk<'a>(bytes: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {
@@ -254,10 +223,7 @@ mod tests {
         tar[257..262].copy_from_slice(b"ustar");
         assert_eq!(found(&tar), "a tar archive");
         let error = probe(b"GIF89a").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "found a GIF picture; supported are JPEG, PNG, WebP"
-        );
+        assert_eq!(error.to_string(), "found a GIF picture; supported are JPEG, PNG, WebP");
     }
 
     #[test]

@@ -20,19 +20,12 @@ pub(super) fn decode(
         DecodingError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => truncated(bytes),
         // The library names what it misses, not that the data ends before it; the container's own length tells.
         _ if declared(bytes) > bytes.len() as u64 => truncated(bytes),
-        error => ImageError::Corrupt {
-            kind: ImageKind::WebP,
-            reason: error.to_string(),
-            offset: None,
-        },
+        error => ImageError::Corrupt { kind: ImageKind::WebP, reason: error.to_string(), offset: None },
     })
 }
 
 fn truncated(bytes: &[u8]) -> ImageError {
-    ImageError::Truncated {
-        kind: ImageKind::WebP,
-        offset: bytes.len() as u64,
-    }
+    ImageError::Truncated { kind: ImageKind::WebP, offset: bytes.len() as u64 }
 }
 
 /// Length of the file as its header states it.
@@ -60,9 +53,7 @@ fn decode_from(
     pixels.resize(length, 0);
     decoder.read_image(pixels)?;
     let stride = out.stride();
-    let rows = pixels
-        .chunks_exact(width as usize * samples)
-        .skip(region.y as usize);
+    let rows = pixels.chunks_exact(width as usize * samples).skip(region.y as usize);
     for (row, out) in rows.zip(out.pixels_mut().chunks_exact_mut(stride)) {
         let row = &row[region.x as usize * samples..];
         if samples == 3 {

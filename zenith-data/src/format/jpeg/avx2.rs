@@ -23,16 +23,7 @@ pub(super) fn kernels() -> Option<Kernels> {
         && is_x86_feature_detected!("bmi2")
         && is_x86_feature_detected!("lzcnt")
         && is_x86_feature_detected!("movbe");
-    able.then_some(Kernels {
-        skip_run,
-        decode_run,
-        idct,
-        flat: super::idct::flat,
-        wide,
-        tall,
-        both,
-        ycc,
-    })
+    able.then_some(Kernels { skip_run, decode_run, idct, flat: super::idct::flat, wide, tall, both, ycc })
 }
 
 // The functions of the next block are reached only through the table that `kernels` gives after it has asked the machine.
@@ -144,10 +135,7 @@ fn transform<const SHIFT: i32>(i04: __m256i, i15: __m256i, i26: __m256i, i37: __
 #[inline]
 #[target_feature(enable = "avx2")]
 fn idct_avx2(block: &mut Block, steps: &Steps, out: &mut [u8], stride: usize) {
-    assert!(
-        stride >= 8 && out.len() >= 7 * stride + 8,
-        "eight rows of samples"
-    );
+    assert!(stride >= 8 && out.len() >= 7 * stride + 8, "eight rows of samples");
     let coefficients = block.as_mut_ptr().cast::<__m256i>();
     let steps = steps.as_ptr().cast::<__m256i>();
     // SAFETY: four vectors of 16 values are the 64 of `steps` and the first 64 of `block`.
@@ -184,10 +172,7 @@ fn idct_avx2(block: &mut Block, steps: &Steps, out: &mut [u8], stride: usize) {
     );
     let left = _mm256_shuffle_epi8(_mm256_xor_si256(_mm256_packs_epi16(c01, c23), bias), turn);
     let right = _mm256_shuffle_epi8(_mm256_xor_si256(_mm256_packs_epi16(c45, c67), bias), turn);
-    let (rows0145, rows2367) = (
-        _mm256_unpacklo_epi32(left, right),
-        _mm256_unpackhi_epi32(left, right),
-    );
+    let (rows0145, rows2367) = (_mm256_unpacklo_epi32(left, right), _mm256_unpackhi_epi32(left, right));
     let quarters = [
         _mm256_castsi256_si128(rows0145),
         _mm256_castsi256_si128(rows2367),
@@ -301,10 +286,7 @@ fn ycc_16(y: __m256i, cb: __m256i, cr: __m256i) -> [__m256i; 3] {
     let half = _mm256_set1_epi32(1 << 15);
     let part =
         |pairs: __m256i| _mm256_srai_epi32::<16>(_mm256_add_epi32(_mm256_madd_epi16(pairs, factors), half));
-    let green = _mm256_packs_epi32(
-        part(_mm256_unpacklo_epi16(cb, cr)),
-        part(_mm256_unpackhi_epi16(cb, cr)),
-    );
+    let green = _mm256_packs_epi32(part(_mm256_unpacklo_epi16(cb, cr)), part(_mm256_unpackhi_epi16(cb, cr)));
     let green = _mm256_add_epi16(_mm256_sub_epi16(y, cr), green);
     [red, green, blue]
 }

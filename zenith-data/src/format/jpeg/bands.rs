@@ -56,11 +56,7 @@ impl Bands {
     /// Makes room for `plan`.
     pub(super) fn reset(&mut self, plan: &Plan) {
         self.next = plan.y;
-        for ((band, row), c) in self
-            .bands
-            .iter_mut()
-            .zip(&mut self.rows)
-            .zip(&plan.components[..plan.count])
+        for ((band, row), c) in self.bands.iter_mut().zip(&mut self.rows).zip(&plan.components[..plan.count])
         {
             band.height = c.band();
             band.first_block = c.bx.0;
@@ -112,11 +108,7 @@ impl Bands {
     fn write_row(&mut self, plan: &Plan, model: ColorModel, y: usize, kernels: &Kernels, out: &mut PixelBuf) {
         let bands = &self.bands;
         let mut rows = [&[][..]; 4];
-        for (i, (c, temporary)) in plan.components[..plan.count]
-            .iter()
-            .zip(&mut self.rows)
-            .enumerate()
-        {
+        for (i, (c, temporary)) in plan.components[..plan.count].iter().zip(&mut self.rows).enumerate() {
             rows[i] = component_row(&bands[i], c, plan, y, temporary, kernels);
         }
         let stride = out.stride();
@@ -161,11 +153,7 @@ fn component_row<'a>(
     let start = first as isize - band.left as isize;
     let count = (plan.x + plan.width).div_ceil(c.expand_x) - first;
     let skip = plan.x % c.expand_x;
-    let far = if y.is_multiple_of(2) {
-        near.saturating_sub(1)
-    } else {
-        (near + 1).min(c.down - 1)
-    };
+    let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(c.down - 1) };
     let wide = &mut temporary[..count * c.expand_x];
     match c.upsample {
         Upsample::None => return &band.row(near, start)[..plan.width],
@@ -177,12 +165,7 @@ fn component_row<'a>(
         ),
         Upsample::Tall => {
             let bias = 1 + (y % 2) as u16;
-            (kernels.tall)(
-                &band.row(near, start)[..count],
-                &band.row(far, start)[..count],
-                bias,
-                wide,
-            );
+            (kernels.tall)(&band.row(near, start)[..count], &band.row(far, start)[..count], bias, wide);
         }
         Upsample::Replicate => upsample::replicate(&band.row(near, start)[..count], c.expand_x, wide),
     }

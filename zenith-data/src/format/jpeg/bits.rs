@@ -80,13 +80,7 @@ impl<'a, 'b> Feed<'a, 'b> {
     /// Begins at file offset `raw`. `buf` is scratch.
     pub(super) fn new(data: &'a [u8], raw: usize, buf: &'b mut Vec<u8>) -> Self {
         buf.clear();
-        Self {
-            data,
-            raw,
-            buf,
-            end: None,
-            anchor: (0, raw),
-        }
+        Self { data, raw, buf, end: None, anchor: (0, raw) }
     }
 
     /// Begins again at file offset `raw`.
@@ -243,10 +237,7 @@ fn find_ff(bytes: &[u8]) -> usize {
         }
         at += 8;
     }
-    at + bytes[at..]
-        .iter()
-        .position(|&byte| byte == 0xFF)
-        .unwrap_or(bytes.len() - at)
+    at + bytes[at..].iter().position(|&byte| byte == 0xFF).unwrap_or(bytes.len() - at)
 }
 
 #[cfg(test)]
@@ -282,10 +273,7 @@ mod tests {
         assert_eq!(feed.marker(), Some((0xD0, 11)));
         bits.refill(feed.bytes());
         bits.take(1);
-        assert!(matches!(
-            feed.check(&bits),
-            Err(JpegError::Corrupt { offset: 8, .. })
-        ));
+        assert!(matches!(feed.check(&bits), Err(JpegError::Corrupt { offset: 8, .. })));
     }
 
     #[test]

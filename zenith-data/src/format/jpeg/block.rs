@@ -148,11 +148,7 @@ pub(super) fn skip_coefficients(state: &mut Bits, buf: &[u8], table: &Table) -> 
                 continue;
             }
             *state = bits;
-            return if symbol.advance == END || k == 64 {
-                Ok(())
-            } else {
-                Err(BlockError::Length)
-            };
+            return if symbol.advance == END || k == 64 { Ok(()) } else { Err(BlockError::Length) };
         }
         let before = bits;
         bits.consume(entry.bits());

@@ -73,23 +73,14 @@ impl JpegError {
     }
 
     pub(super) const fn truncated(offset: usize, reason: &'static str) -> Self {
-        Self::Truncated {
-            offset: offset as u64,
-            reason,
-        }
+        Self::Truncated { offset: offset as u64, reason }
     }
 
     pub(super) const fn corrupt(offset: usize, reason: &'static str) -> Self {
-        Self::Corrupt {
-            offset: offset as u64,
-            reason,
-        }
+        Self::Corrupt { offset: offset as u64, reason }
     }
 
     pub(super) const fn unsupported(offset: usize, what: &'static str) -> Self {
-        Self::Unsupported {
-            offset: offset as u64,
-            what,
-        }
+        Self::Unsupported { offset: offset as u64, what }
     }
 }

@@ -162,9 +162,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, JpegError> {
         Stop::Scan(scan) => scan,
         Stop::EndOfImage => return Err(JpegError::corrupt(walker.at, "end of image before any scan")),
     };
-    let frame = walker
-        .frame
-        .ok_or(JpegError::corrupt(scan.at, "scan before the frame header"))?;
+    let frame = walker.frame.ok_or(JpegError::corrupt(scan.at, "scan before the frame header"))?;
     let model = walker.color_model(&frame);
     Ok(Parsed {
         bytes,
@@ -314,32 +312,21 @@ impl<'a> Walker<'a> {
         let height = u16::from_be_bytes([fixed[1], fixed[2]]);
         let width = u16::from_be_bytes([fixed[3], fixed[4]]);
         if height == 0 {
-            return Err(JpegError::unsupported(
-                start + 1,
-                "a height that follows the scan (DNL)",
-            ));
+            return Err(JpegError::unsupported(start + 1, "a height that follows the scan (DNL)"));
         }
         if width == 0 {
             return Err(JpegError::corrupt(start + 3, "width of 0"));
         }
         let count = usize::from(fixed[5]);
         if !matches!(count, 1 | 3 | 4) {
-            return Err(JpegError::unsupported(
-                start + 5,
-                "a number of components other than 1, 3 or 4",
-            ));
+            return Err(JpegError::unsupported(start + 5, "a number of components other than 1, 3 or 4"));
         }
         if listed.len() != count * 3 {
             return Err(JpegError::corrupt(start, "frame header of a wrong length"));
         }
         let mut components = [FrameComponent::default(); 4];
         for (component, given) in components.iter_mut().zip(listed.chunks_exact(3)) {
-            *component = FrameComponent {
-                id: given[0],
-                h: given[1] >> 4,
-                v: given[1] & 15,
-                quant: given[2],
-            };
+            *component = FrameComponent { id: given[0], h: given[1] >> 4, v: given[1] & 15, quant: given[2] };
             if !(1..=4).contains(&component.h) || !(1..=4).contains(&component.v) {
                 return Err(JpegError::corrupt(start + 6, "sampling factor outside 1..4"));
             }
@@ -355,21 +342,11 @@ impl<'a> Walker<'a> {
         let used = &components[..count];
         let max_h = used.iter().map(|component| component.h).max().unwrap_or(1);
         let max_v = used.iter().map(|component| component.v).max().unwrap_or(1);
-        if used
-            .iter()
-            .any(|component| max_h % component.h != 0 || max_v % component.v != 0)
-        {
+        if used.iter().any(|component| max_h % component.h != 0 || max_v % component.v != 0) {
             return Err(JpegError::unsupported(start + 6, "fractional sampling ratios"));
         }
-        self.frame = Some(Frame {
-            width,
-            height,
-            progressive: code == 0xC2,
-            count,
-            components,
-            max_h,
-            max_v,
-        });
+        self.frame =
+            Some(Frame { width, height, progressive: code == 0xC2, count, components, max_h, max_v });
         Ok(())
     }
 
@@ -388,19 +365,11 @@ impl<'a> Walker<'a> {
             }
             let (symbols, after) = tail.split_at(total);
             let spec = HuffmanSpec { counts, symbols };
-            let class = if class == 0 {
-                &mut self.tables.dc
-            } else {
-                &mut self.tables.ac
-            };
+            let class = if class == 0 { &mut self.tables.dc } else { &mut self.tables.ac };
             class[slot] = Some(spec);
             rest = after;
         }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            Err(JpegError::corrupt(start, "huffman table cut off"))
-        }
+        if rest.is_empty() { Ok(()) } else { Err(JpegError::corrupt(start, "huffman table cut off")) }
     }
 
     fn quant_tables(&mut self) -> Result<(), JpegError> {
@@ -442,17 +411,11 @@ impl<'a> Walker<'a> {
         for (component, given) in components.iter_mut().zip(payload[1..=2 * count].chunks_exact(2)) {
             let found = (0..frame.count).find(|&i| frame.components[i].id == given[0] && !taken[i]);
             let Some(index) = found else {
-                return Err(JpegError::corrupt(
-                    start,
-                    "scan of a component the frame does not have",
-                ));
+                return Err(JpegError::corrupt(start, "scan of a component the frame does not have"));
             };
             taken[index] = true;
-            *component = ScanComponent {
-                index,
-                dc: usize::from(given[1] >> 4),
-                ac: usize::from(given[1] & 15),
-            };
+            *component =
+                ScanComponent { index, dc: usize::from(given[1] >> 4), ac: usize::from(given[1] & 15) };
             if component.dc > 3 || component.ac > 3 {
                 return Err(JpegError::corrupt(start, "huffman table outside 0..3"));
             }
@@ -463,10 +426,7 @@ impl<'a> Walker<'a> {
             .map(|component| u32::from(component.h) * u32::from(component.v))
             .sum();
         if count > 1 && blocks > 10 {
-            return Err(JpegError::corrupt(
-                start,
-                "more than 10 blocks in an interleaved unit",
-            ));
+            return Err(JpegError::corrupt(start, "more than 10 blocks in an interleaved unit"));
         }
         let tail = &payload[1 + 2 * count..];
         let scan = Scan {

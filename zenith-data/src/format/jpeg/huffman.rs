@@ -29,12 +29,7 @@ impl AcSymbol {
     pub(super) fn new(length: u32, symbol: u8) -> Self {
         let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
         let ends = size == 0 && run != 15;
-        Self {
-            length,
-            size,
-            run: if ends { 0 } else { run },
-            advance: if ends { END } else { run + 1 },
-        }
+        Self { length, size, run: if ends { 0 } else { run }, advance: if ends { END } else { run + 1 } }
     }
 }
 
@@ -216,17 +211,14 @@ impl Table {
     }
 
     fn ac_entry(&self, window: usize) -> AcEntry {
-        let Some((first, value1)) = self
-            .whole_symbol(window, PEEK)
-            .filter(|(first, _)| first.size <= 8)
+        let Some((first, value1)) = self.whole_symbol(window, PEEK).filter(|(first, _)| first.size <= 8)
         else {
             return AcEntry(0);
         };
         let bits = first.length + first.size;
         if first.advance < END {
-            let second = self
-                .whole_symbol(window << bits, PEEK - bits)
-                .filter(|(second, _)| second.size <= 5);
+            let second =
+                self.whole_symbol(window << bits, PEEK - bits).filter(|(second, _)| second.size <= 5);
             if let Some((second, value2)) = second {
                 let bits = bits + second.length + second.size;
                 return AcEntry::new(bits, first.run, first.advance + second.advance, value1, value2);
@@ -296,14 +288,8 @@ const fn standard(counts: [u8; 16], symbols: &'static [u8]) -> HuffmanSpec<'stat
 
 /// The tables of the specification's annex K, for files that carry none (frames of Motion JPEG): luma, chroma.
 pub(super) const STANDARD_DC: [HuffmanSpec<'static>; 2] = [
-    standard(
-        [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
-        &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
-    ),
-    standard(
-        [0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0],
-        &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
-    ),
+    standard([0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+    standard([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
 ];
 
 /// See [`STANDARD_DC`].

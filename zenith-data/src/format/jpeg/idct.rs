@@ -32,9 +32,7 @@ fn dequantised(block: &Block, steps: &Steps, row: usize, column: usize) -> i32 {
 }
 
 fn sum<const N: usize>(terms: [(i32, i32); N]) -> i32 {
-    terms
-        .iter()
-        .fold(0, |sum, &(a, b)| sum.wrapping_add(a.wrapping_mul(b)))
+    terms.iter().fold(0, |sum, &(a, b)| sum.wrapping_add(a.wrapping_mul(b)))
 }
 
 /// One dimension of eight values, without the final rounding.

@@ -57,10 +57,7 @@ impl EntropyIndex {
     /// Becomes the empty index of a picture.
     pub(super) fn begin(&mut self, parsed: &Parsed<'_>, plan: &Plan, spacing: u16) -> Result<(), JpegError> {
         if u32::try_from(parsed.bytes.len()).is_err() {
-            return Err(JpegError::unsupported(
-                0,
-                "an entropy index of a file of 4 GiB or more",
-            ));
+            return Err(JpegError::unsupported(0, "an entropy index of a file of 4 GiB or more"));
         }
         let mcus_x = plan.mcus_x as u32;
         self.length = parsed.bytes.len() as u64;
@@ -87,10 +84,7 @@ impl EntropyIndex {
 
     /// The MCU of the entry that comes next, in a picture of `mcus_x` to a row.
     pub(super) fn next_mcu(&self, mcus_x: usize) -> usize {
-        let (row, step) = (
-            self.offsets.len() / self.per_row(),
-            self.offsets.len() % self.per_row(),
-        );
+        let (row, step) = (self.offsets.len() / self.per_row(), self.offsets.len() % self.per_row());
         row * mcus_x + step * self.spacing()
     }
 
@@ -106,18 +100,13 @@ impl EntropyIndex {
         self.bits.push(bit as u8);
         let predictors = &cursor.predictors[..usize::from(self.components)];
         // A coefficient has 16 bits: more of the sum does not matter.
-        self.predictors
-            .extend(predictors.iter().map(|&predictor| predictor as i16));
+        self.predictors.extend(predictors.iter().map(|&predictor| predictor as i16));
         Ok(())
     }
 
     /// Checks that the index is of this file.
     pub(super) fn check(&self, parsed: &Parsed<'_>, plan: &Plan) -> Result<(), JpegError> {
-        let shape = (
-            self.mcus_x as usize,
-            self.mcus_y as usize,
-            usize::from(self.components),
-        );
+        let shape = (self.mcus_x as usize, self.mcus_y as usize, usize::from(self.components));
         if self.length != parsed.bytes.len() as u64
             || shape != (plan.mcus_x, plan.mcus_y, plan.count)
             || self.identity != identity(parsed)
@@ -133,9 +122,8 @@ impl EntropyIndex {
         let at = row * self.per_row() + step;
         let count = usize::from(self.components);
         let mut predictors = [0; 4];
-        for (predictor, stored) in predictors
-            .iter_mut()
-            .zip(self.predictors.get(at * count..(at + 1) * count)?)
+        for (predictor, stored) in
+            predictors.iter_mut().zip(self.predictors.get(at * count..(at + 1) * count)?)
         {
             *predictor = i32::from(*stored);
         }
@@ -161,11 +149,7 @@ impl EntropyIndex {
         out.push(self.components);
         out.extend(self.offsets.iter().flat_map(|offset| offset.to_le_bytes()));
         out.extend(&self.bits);
-        out.extend(
-            self.predictors
-                .iter()
-                .flat_map(|predictor| predictor.to_le_bytes()),
-        );
+        out.extend(self.predictors.iter().flat_map(|predictor| predictor.to_le_bytes()));
         let sum = xxh3_64(&out);
         out.extend(sum.to_le_bytes());
         out
@@ -179,9 +163,7 @@ impl EntropyIndex {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, JpegError> {
         let damaged = JpegError::Index("it is damaged");
         let (body, sum) = bytes.split_last_chunk::<8>().ok_or(damaged)?;
-        let rest = body
-            .strip_prefix(&MAGIC)
-            .ok_or(JpegError::Index("it is of another kind or version"))?;
+        let rest = body.strip_prefix(&MAGIC).ok_or(JpegError::Index("it is of another kind or version"))?;
         if xxh3_64(body) != u64::from_le_bytes(*sum) {
             return Err(damaged);
         }
@@ -213,19 +195,9 @@ impl EntropyIndex {
             mcus_y,
             spacing,
             components,
-            offsets: offsets
-                .as_chunks()
-                .0
-                .iter()
-                .map(|four| u32::from_le_bytes(*four))
-                .collect(),
+            offsets: offsets.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect(),
             bits: bits.to_vec(),
-            predictors: predictors
-                .as_chunks()
-                .0
-                .iter()
-                .map(|two| i16::from_le_bytes(*two))
-                .collect(),
+            predictors: predictors.as_chunks().0.iter().map(|two| i16::from_le_bytes(*two)).collect(),
         })
     }
 }

@@ -54,12 +54,7 @@ pub struct DecodeOptions<'i> {
 
 impl Default for DecodeOptions<'_> {
     fn default() -> Self {
-        Self {
-            region: None,
-            scale: Scale::Full,
-            max_pixels: 1 << 28,
-            index: None,
-        }
+        Self { region: None, scale: Scale::Full, max_pixels: 1 << 28, index: None }
     }
 }
 
@@ -148,11 +143,7 @@ impl Decoder {
             && Plan::new(&parsed.frame, options.region, options.scale)
                 .and_then(|plan| index.begin(parsed, &plan, spacing))
                 .is_ok();
-        if begun
-            && self
-                .decode_noting(parsed, options, Some(&mut *index), out)
-                .is_ok()
-        {
+        if begun && self.decode_noting(parsed, options, Some(&mut *index), out).is_ok() {
             return Ok(index.is_whole());
         }
         // Without stops, whole restart intervals are passed unseen: the picture may be good enough for the region.
@@ -170,11 +161,7 @@ impl Decoder {
         let frame = &parsed.frame;
         let (width, height) = (parsed.header.width, parsed.header.height);
         if u64::from(width) * u64::from(height) > options.max_pixels {
-            return Err(JpegError::TooLarge {
-                width,
-                height,
-                limit: options.max_pixels,
-            });
+            return Err(JpegError::TooLarge { width, height, limit: options.max_pixels });
         }
         let plan = Plan::new(frame, options.region, options.scale)?;
         if let Some(index) = options.index {
@@ -214,15 +201,7 @@ impl Decoder {
         let (blocks, mut cursor) = open(parsed, &plan, &mut self.slots, &mut self.bytes, true)?;
         if let Some(index) = note {
             for row in plan.rows.clone() {
-                noting::decode_row(
-                    &mut cursor,
-                    &blocks,
-                    &stage,
-                    row,
-                    index,
-                    &mut self.bands,
-                    &kernels,
-                )?;
+                noting::decode_row(&mut cursor, &blocks, &stage, row, index, &mut self.bands, &kernels)?;
                 self.bands.finish_row(&plan, parsed.model, row, &kernels, out);
             }
             // What is wrong behind the region is no business of this decode; the index then stays short.
@@ -230,27 +209,13 @@ impl Decoder {
             return Ok(());
         }
         for row in plan.rows.clone() {
-            let entry = options
-                .index
-                .and_then(|index| index.before(row, plan.columns.start));
+            let entry = options.index.and_then(|index| index.before(row, plan.columns.start));
             if let Some(entry) = entry.filter(|entry| entry.mcu > cursor.mcu) {
                 cursor.seek(&entry)?;
             }
-            sequential::skip_to(
-                &mut cursor,
-                &blocks,
-                row * plan.mcus_x + plan.columns.start,
-                &kernels,
-            )?;
+            sequential::skip_to(&mut cursor, &blocks, row * plan.mcus_x + plan.columns.start, &kernels)?;
             let end = plan.columns.end;
-            sequential::decode_to(
-                &mut cursor,
-                &blocks,
-                &stage,
-                (row, end),
-                &mut self.bands,
-                &kernels,
-            )?;
+            sequential::decode_to(&mut cursor, &blocks, &stage, (row, end), &mut self.bands, &kernels)?;
             self.bands.finish_row(&plan, parsed.model, row, &kernels, out);
         }
         Ok(())

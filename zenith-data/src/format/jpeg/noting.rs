@@ -23,9 +23,7 @@ pub(super) fn decode_row(
     let start = row * plan.mcus_x;
     note_to(cursor, blocks, start, plan, index, kernels)?;
     // The end of the region is the last stop, so that damage to its right stays unseen here as without an index.
-    let stops = (0..plan.mcus_x)
-        .step_by(index.spacing())
-        .take_while(|&column| column < plan.columns.end);
+    let stops = (0..plan.mcus_x).step_by(index.spacing()).take_while(|&column| column < plan.columns.end);
     for column in stops {
         advance(cursor, blocks, stage, (row, column), bands, kernels)?;
         index.push(cursor)?;

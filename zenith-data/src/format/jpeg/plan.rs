@@ -117,11 +117,7 @@ impl Plan {
         let used = &components[..frame.count];
         let span = |range: fn(&ComponentPlan) -> (usize, usize), per: fn(&ComponentPlan) -> usize| {
             let start = used.iter().map(|c| range(c).0 / per(c)).min().unwrap_or(0);
-            let end = used
-                .iter()
-                .map(|c| range(c).1.div_ceil(per(c)))
-                .max()
-                .unwrap_or(0);
+            let end = used.iter().map(|c| range(c).1.div_ceil(per(c))).max().unwrap_or(0);
             start..end
         };
         Ok(Self {
@@ -149,10 +145,7 @@ impl Plan {
 
     /// Blocks that the coefficients of the rows above the plan's end take, of all components.
     pub(super) fn stored_blocks(&self) -> usize {
-        self.components[..self.count]
-            .iter()
-            .map(|c| self.mcus_x * c.h * self.rows.end * c.v)
-            .sum()
+        self.components[..self.count].iter().map(|c| self.mcus_x * c.h * self.rows.end * c.v).sum()
     }
 }
 

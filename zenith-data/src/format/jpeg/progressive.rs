@@ -59,11 +59,8 @@ impl Store {
 
     /// Takes note of what a scan brings.
     fn note(&mut self, progressive: bool, scan: &Scan) {
-        let (start, end, low) = if progressive {
-            (usize::from(scan.start), usize::from(scan.end), scan.low)
-        } else {
-            (0, 63, 0)
-        };
+        let (start, end, low) =
+            if progressive { (usize::from(scan.start), usize::from(scan.end), scan.low) } else { (0, 63, 0) };
         for component in &scan.components[..scan.count] {
             for k in start..=end {
                 *self.known_mut(component.index, k) = low;
@@ -145,11 +142,7 @@ pub(super) fn render(
                     let at = store.index(plan, component, bx, by);
                     block[..64].copy_from_slice(store.block_mut(at));
                     let flat = block[1..64].iter().fold(0, |any, &value| any | value) == 0;
-                    let idct = if flat {
-                        stage.flat[component]
-                    } else {
-                        stage.idct[component]
-                    };
+                    let idct = if flat { stage.flat[component] } else { stage.idct[component] };
                     let (samples, stride) = bands.band(component).block(bx, row, by - row * c.v, c.block);
                     idct(&mut block, &stage.steps[component], samples, stride);
                 }
@@ -186,9 +179,7 @@ fn read_scan(
                 cursor.restart()?;
                 run = 0;
             }
-            cursor
-                .feed
-                .provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
+            cursor.feed.provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
             for block in blocks {
                 let (bx, by) = (column * block.h + block.dx, row * block.v + block.dy);
                 let at = store.index(plan, block.component, bx, by);
@@ -294,11 +285,7 @@ fn refinement(
     let correct = |bits: &mut Bits, value: &mut i16| {
         bits.refill(buf);
         if bits.take(1) != 0 && *value & step == 0 {
-            *value = if *value > 0 {
-                value.wrapping_add(step)
-            } else {
-                value.wrapping_sub(step)
-            };
+            *value = if *value > 0 { value.wrapping_add(step) } else { value.wrapping_sub(step) };
         }
     };
     let (mut k, end) = (usize::from(scan.start), usize::from(scan.end));

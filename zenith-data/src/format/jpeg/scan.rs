@@ -39,14 +39,9 @@ impl Slots {
         for component in &scan.components[..scan.count] {
             if wanted.dc {
                 let table = &mut self.dc[component.dc];
-                table
-                    .load(&spec(&tables.dc, &STANDARD_DC, component.dc).ok_or(missing)?)
-                    .ok_or(bad)?;
+                table.load(&spec(&tables.dc, &STANDARD_DC, component.dc).ok_or(missing)?).ok_or(bad)?;
                 if !table.is_dc() {
-                    return Err(JpegError::corrupt(
-                        scan.at,
-                        "dc huffman table with a size above 15",
-                    ));
+                    return Err(JpegError::corrupt(scan.at, "dc huffman table with a size above 15"));
                 }
             }
             if wanted.ac {
@@ -67,10 +62,8 @@ pub(super) fn steps(
     at: usize,
 ) -> Result<Steps, JpegError> {
     let slot = usize::from(frame.components[component].quant);
-    let table = tables.quant[slot].ok_or(JpegError::corrupt(
-        at,
-        "scan with a quantisation table that was never given",
-    ))?;
+    let table = tables.quant[slot]
+        .ok_or(JpegError::corrupt(at, "scan with a quantisation table that was never given"))?;
     let mut steps = [0; 64];
     for (natural, step) in ZIGZAG.iter().zip(table) {
         let natural = usize::from(*natural);
@@ -116,11 +109,7 @@ impl<'t> Deref for McuBlocks<'t> {
 pub(super) fn mcu_blocks<'t>(frame: &Frame, scan: &Scan, slots: &'t Slots) -> McuBlocks<'t> {
     let mut at = scan.components[..scan.count].iter().flat_map(|component| {
         let given = &frame.components[component.index];
-        let (h, v) = if scan.count == 1 {
-            (1, 1)
-        } else {
-            (usize::from(given.h), usize::from(given.v))
-        };
+        let (h, v) = if scan.count == 1 { (1, 1) } else { (usize::from(given.h), usize::from(given.v)) };
         (0..h * v).map(move |at| McuBlock {
             component: component.index,
             h,
@@ -131,15 +120,7 @@ pub(super) fn mcu_blocks<'t>(frame: &Frame, scan: &Scan, slots: &'t Slots) -> Mc
             ac: &slots.ac[component.ac],
         })
     });
-    let unused = McuBlock {
-        component: 0,
-        h: 1,
-        v: 1,
-        dx: 0,
-        dy: 0,
-        dc: &slots.dc[0],
-        ac: &slots.ac[0],
-    };
+    let unused = McuBlock { component: 0, h: 1, v: 1, dx: 0, dy: 0, dc: &slots.dc[0], ac: &slots.ac[0] };
     let mut count = 0;
     let blocks = [(); MAX_BLOCKS].map(|()| match at.next() {
         Some(block) => {
@@ -216,10 +197,7 @@ impl<'a, 'b> Cursor<'a, 'b> {
         };
         let number = (self.mcu / self.interval - 1) % 8;
         if usize::from(code) != 0xD0 + number {
-            return Err(JpegError::corrupt(
-                behind - 2,
-                "another marker in place of a restart marker",
-            ));
+            return Err(JpegError::corrupt(behind - 2, "another marker in place of a restart marker"));
         }
         Ok(behind)
     }
@@ -256,11 +234,7 @@ impl<'a, 'b> Cursor<'a, 'b> {
         self.bits.consume(entry.bit);
         self.predictors = entry.predictors;
         self.mcu = entry.mcu;
-        self.left = if self.interval == 0 {
-            usize::MAX
-        } else {
-            self.interval - entry.mcu % self.interval
-        };
+        self.left = if self.interval == 0 { usize::MAX } else { self.interval - entry.mcu % self.interval };
         Ok(())
     }
 

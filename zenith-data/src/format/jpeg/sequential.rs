@@ -89,9 +89,7 @@ pub(super) fn skip_run(
     count: usize,
 ) -> Result<Result<(), BlockError>, JpegError> {
     for _ in 0..count {
-        cursor
-            .feed
-            .provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
+        cursor.feed.provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
         let (mut bits, buf) = (cursor.bits, cursor.feed.bytes());
         for block in blocks {
             let difference = match dc_difference(&mut bits, buf, block.dc) {
@@ -121,9 +119,7 @@ pub(super) fn decode_run(
 ) -> Result<Result<(), BlockError>, JpegError> {
     let mut coefficients: Block = [0; 256];
     for column in first..first + count {
-        cursor
-            .feed
-            .provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
+        cursor.feed.provide(&mut cursor.bits, blocks.len() * BLOCK_BYTES)?;
         let (mut bits, buf) = (cursor.bits, cursor.feed.bytes());
         for block in blocks {
             let component = block.component & 3;
@@ -148,11 +144,7 @@ pub(super) fn decode_run(
             };
             if needed {
                 let (out, stride) = bands.band(component).block(bx, row, block.dy, c.block);
-                let idct = if used == 1 {
-                    stage.flat[component]
-                } else {
-                    stage.idct[component]
-                };
+                let idct = if used == 1 { stage.flat[component] } else { stage.idct[component] };
                 idct(&mut coefficients, &stage.steps[component], out, stride);
             }
         }

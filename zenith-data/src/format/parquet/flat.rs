@@ -73,18 +73,13 @@ impl<T: DataType> Stream for Typed<T> {
         let mut rows = 0;
         while rows < n {
             let levels = self.optional.then_some(&mut self.levels);
-            let (records, _, _) = self
-                .reader
-                .read_records(n - rows, levels, None, &mut self.values)?;
+            let (records, _, _) = self.reader.read_records(n - rows, levels, None, &mut self.values)?;
             if records == 0 {
                 break;
             }
             rows += records;
         }
-        assert!(
-            rows * self.size <= out.len() && self.values.len() <= rows,
-            "more values than rows"
-        );
+        assert!(rows * self.size <= out.len() && self.values.len() <= rows, "more values than rows");
         // SAFETY: the streams below are numbers and truth values: plain memory of their size, and `out` was checked to
         // hold `rows` values.
         unsafe {
@@ -181,9 +176,7 @@ pub(super) fn decode(
         for (nth, stream) in streams.iter_mut().enumerate() {
             let out = &mut tile[nth * PITCH..(nth + 1) * PITCH];
             nulls.clear();
-            let came = stream
-                .next(n, out, &mut nulls)
-                .map_err(|e| failed(nth, Some(row), e.to_string()))?;
+            let came = stream.next(n, out, &mut nulls).map_err(|e| failed(nth, Some(row), e.to_string()))?;
             if came < n {
                 let reason = format!("the column ends after {} of {rows} rows", row + came);
                 return Err(failed(nth, None, reason));

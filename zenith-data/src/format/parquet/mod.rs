@@ -58,21 +58,14 @@ impl ParquetBlocks {
             let metadata = ArrowReaderMetadata::load(&file, options)
                 .map_err(|e| Error::source(path, format!("no readable Parquet file: {e}")))?;
             identities.push(file_identity(path)?);
-            files.push(OpenFile {
-                path: path.clone(),
-                file: Arc::new(file),
-                metadata,
-            });
+            files.push(OpenFile { path: path.clone(), file: Arc::new(file), metadata });
         }
         let Some(first) = files.first() else {
             return Err(Error::Config("no Parquet file was given".into()));
         };
         for other in &files[1..] {
             agree(first.metadata.schema(), other.metadata.schema()).map_err(|reason| {
-                Error::source(
-                    &other.path,
-                    format!("{reason}, unlike in {}", first.path.display()),
-                )
+                Error::source(&other.path, format!("{reason}, unlike in {}", first.path.display()))
             })?;
         }
         let mut rows = Vec::new();
@@ -108,15 +101,8 @@ impl ParquetBlocks {
         };
         let fields = table.files[0].metadata.schema().fields().clone();
         for (index, field) in fields.iter().enumerate() {
-            let look = if needs_look(field.data_type()) {
-                table.first_row(index)?
-            } else {
-                None
-            };
-            table.columns.push(Column::new(
-                field.name(),
-                holds(field.data_type(), look.as_deref()),
-            ));
+            let look = if needs_look(field.data_type()) { table.first_row(index)? } else { None };
+            table.columns.push(Column::new(field.name(), holds(field.data_type(), look.as_deref())));
         }
         Ok(table)
     }
@@ -143,10 +129,7 @@ impl ParquetBlocks {
         let open = &self.files[nth];
         let damaged = |error: String| {
             let (path, name) = self.place(block);
-            Error::source(
-                path,
-                format!("column {:?} of {name}: {error}", self.name_of(column)),
-            )
+            Error::source(path, format!("column {:?} of {name}: {error}", self.name_of(column)))
         };
         let mask = ProjectionMask::roots(open.metadata.parquet_schema(), [column]);
         let reader =
@@ -178,9 +161,7 @@ impl ParquetBlocks {
         let schema = metadata.parquet_schema();
         let of_column = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == column);
         let group = metadata.metadata().row_group(group);
-        of_column
-            .map(|leaf| group.column(leaf).uncompressed_size().max(0) as u64)
-            .sum()
+        of_column.map(|leaf| group.column(leaf).uncompressed_size().max(0) as u64).sum()
     }
 
     fn name_of(&self, column: usize) -> &str {
@@ -189,10 +170,7 @@ impl ParquetBlocks {
 
     fn at_row(&self, block: usize, column: &str, row: usize, reason: &str) -> Error {
         let (nth, _) = self.places[block];
-        let before: u64 = (0..block)
-            .filter(|b| self.places[*b].0 == nth)
-            .map(|b| self.rows[b])
-            .sum();
+        let before: u64 = (0..block).filter(|b| self.places[*b].0 == nth).map(|b| self.rows[b]).sum();
         Error::source(
             &self.files[nth].path,
             format!("column {column:?}, row {}: {reason}", before + row as u64),
@@ -249,10 +227,8 @@ impl Blocks for ParquetBlocks {
         let (nth, group) = self.places[block];
         let open = &self.files[nth];
         let targets = &job.plan.targets[job.targets.clone()];
-        let leaves: Option<Vec<usize>> = targets
-            .iter()
-            .map(|t| self.leaves[t.column].filter(|_| !t.text))
-            .collect();
+        let leaves: Option<Vec<usize>> =
+            targets.iter().map(|t| self.leaves[t.column].filter(|_| !t.text)).collect();
         if let Some(leaves) = leaves {
             let meta = open.metadata.metadata().row_group(group);
             let cells = claimed(cells, &targets[0]);
@@ -292,9 +268,6 @@ impl Blocks for ParquetBlocks {
 
 impl ParquetBlocks {
     fn is_array(&self, column: usize) -> bool {
-        matches!(
-            self.columns[column].holds,
-            crate::source::table::mapping::Holds::Array { .. }
-        )
+        matches!(self.columns[column].holds, crate::source::table::mapping::Holds::Array { .. })
     }
 }

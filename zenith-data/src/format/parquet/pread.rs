@@ -26,18 +26,12 @@ impl PreadFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|error| Error::io(path, error))?;
         let len = file.metadata().map_err(|error| Error::io(path, error))?.len();
-        Ok(Self {
-            file: Arc::new(file),
-            len,
-        })
+        Ok(Self { file: Arc::new(file), len })
     }
 
     /// A cursor from `start` on.
     pub(crate) fn cursor(&self, start: u64) -> PreadCursor {
-        PreadCursor {
-            file: Arc::clone(&self.file),
-            at: start,
-        }
+        PreadCursor { file: Arc::clone(&self.file), at: start }
     }
 
     pub(crate) fn len(&self) -> u64 {

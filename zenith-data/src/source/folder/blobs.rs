@@ -51,12 +51,7 @@ impl FolderBlobs {
             IoError::Open { path, source } => Error::io(path, source),
             error => Error::source(index.root(), error.to_string()),
         })?;
-        Ok(Self {
-            index: Arc::new(index),
-            root,
-            backend,
-            readers: Arc::default(),
-        })
+        Ok(Self { index: Arc::new(index), root, backend, readers: Arc::default() })
     }
 
     /// The index of the files.
@@ -80,10 +75,7 @@ impl Blobs for FolderBlobs {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.insert(name);
         drop(readers);
-        let options = FileReaderOptions {
-            limit: MAX_FILE_BYTES,
-            ..FileReaderOptions::default()
-        };
+        let options = FileReaderOptions { limit: MAX_FILE_BYTES, ..FileReaderOptions::default() };
         Ok(Box::new(FolderReader {
             blobs: self.clone(),
             path: Vec::new(),
@@ -205,10 +197,9 @@ impl BlobReader for FolderReader {
 /// The error without the path, which the sample's error has.
 fn explain(error: IoError) -> io::Error {
     match error {
-        IoError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => io::Error::new(
-            io::ErrorKind::NotFound,
-            "the file is gone, or is a link to nothing",
-        ),
+        IoError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            io::Error::new(io::ErrorKind::NotFound, "the file is gone, or is a link to nothing")
+        }
         IoError::Open { source, .. } | IoError::Stat { source, .. } | IoError::Read { source, .. } => source,
         IoError::Ended { found, expected, .. } => io::Error::new(
             io::ErrorKind::UnexpectedEof,
@@ -218,10 +209,9 @@ fn explain(error: IoError) -> io::Error {
             io::ErrorKind::InvalidData,
             format!("the file has {size} bytes, more than the limit of {limit}"),
         ),
-        IoError::NotAFile { found, .. } => io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("this is {found}, not a file"),
-        ),
+        IoError::NotAFile { found, .. } => {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("this is {found}, not a file"))
+        }
         error => io::Error::other(error.to_string()),
     }
 }

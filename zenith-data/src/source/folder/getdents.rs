@@ -1,9 +1,6 @@
 //! The entries of one directory with their types, many per system call and without a `stat` per file. It interprets
 //! no name.
-#![expect(
-    unsafe_code,
-    reason = "getdents64 has no safe wrapper in the standard library"
-)]
+#![expect(unsafe_code, reason = "getdents64 has no safe wrapper in the standard library")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -31,9 +28,7 @@ pub(super) struct DirReader {
 
 impl DirReader {
     pub(super) fn new() -> Self {
-        Self {
-            buffer: vec![0; BUFFER],
-        }
+        Self { buffer: vec![0; BUFFER] }
     }
 
     /// Calls `each` with the name and kind of every entry but `.` and `..`, in the file system's order.

@@ -48,10 +48,7 @@ pub struct FileIndex {
 
 impl FileIndex {
     pub(super) fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_path_buf(),
-            ..Self::default()
-        }
+        Self { root: root.to_path_buf(), ..Self::default() }
     }
 
     /// The table of the directories `listings`, ordered as `torchvision.datasets.ImageFolder` orders them: by the
@@ -59,12 +56,8 @@ impl FileIndex {
     pub(super) fn of(root: &Path, mut listings: Vec<Listing>) -> Self {
         listings.sort_unstable_by(|a, b| class_order(&a.path).cmp(&class_order(&b.path)));
         let mut index = Self::new(root);
-        index
-            .names
-            .reserve_exact(listings.iter().map(|l| l.names.len()).sum());
-        index
-            .starts
-            .reserve_exact(listings.iter().map(|l| l.starts.len()).sum());
+        index.names.reserve_exact(listings.iter().map(|l| l.names.len()).sum());
+        index.starts.reserve_exact(listings.iter().map(|l| l.starts.len()).sum());
         index.dirs.reserve_exact(listings.len());
         for listing in listings {
             index.push(&listing);
@@ -124,10 +117,7 @@ impl FileIndex {
 
     /// The names of directory `dir`, each with its NUL.
     pub(super) fn names_of(&self, dir: usize) -> &[u8] {
-        let end = self
-            .dirs
-            .get(dir + 1)
-            .map_or(self.names.len(), |next| index(next.names_at));
+        let end = self.dirs.get(dir + 1).map_or(self.names.len(), |next| index(next.names_at));
         &self.names[index(self.dirs[dir].names_at)..end]
     }
 

@@ -67,10 +67,7 @@ fn decode(root: &Path, bytes: &[u8]) -> Option<FileIndex> {
     }
     index.names = bytes.take(names)?.to_vec();
     let starts = bytes.take(files.checked_mul(4)?)?;
-    index.starts = starts
-        .chunks_exact(4)
-        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
+    index.starts = starts.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     (bytes.0.is_empty() && is_consistent(&index)).then_some(index)
 }
 
@@ -84,9 +81,7 @@ fn is_consistent(index: &FileIndex) -> bool {
         && first.names_at == 0
         && ascending(|dir| dir.first)
         && ascending(|dir| dir.names_at)
-        && index
-            .dirs
-            .is_sorted_by(|a, b| class_order(&a.path) <= class_order(&b.path))
+        && index.dirs.is_sorted_by(|a, b| class_order(&a.path) <= class_order(&b.path))
         && last.first <= index.len()
         && last.names_at <= index.names.len() as u64
         && (0..index.dirs.len()).all(|dir| {
@@ -126,12 +121,7 @@ mod tests {
 
     fn listing() -> impl Strategy<Value = Listing> {
         let name = prop::collection::vec(1u8..=255, 1..12);
-        (
-            prop::collection::btree_set(name, 0..8),
-            "[a-c]{1,2}(/[a-c]{1,2}){0,2}",
-            any::<i64>(),
-            any::<u32>(),
-        )
+        (prop::collection::btree_set(name, 0..8), "[a-c]{1,2}(/[a-c]{1,2}){0,2}", any::<i64>(), any::<u32>())
             .prop_map(|(files, path, modified, ignored)| {
                 let mut listing = Listing {
                     path: path.into_bytes().into(),

@@ -31,9 +31,7 @@ pub fn expand_glob(pattern: &Path) -> Result<Vec<PathBuf>> {
     let is_literal = |part: &OsStr| !part.as_bytes().iter().any(|b| b"*?[{".contains(b));
     let base: PathBuf = pattern.iter().take_while(|part| is_literal(part)).collect();
     let rest: Vec<&OsStr> = pattern.iter().skip_while(|part| is_literal(part)).collect();
-    let spans = rest
-        .iter()
-        .any(|part| part.as_bytes().windows(2).any(|w| w == b"**"));
+    let spans = rest.iter().any(|part| part.as_bytes().windows(2).any(|w| w == b"**"));
     let braces = rest.iter().any(|part| part.as_bytes().contains(&b'{'));
     let mut walk = Walk {
         matcher,
@@ -42,8 +40,7 @@ pub fn expand_glob(pattern: &Path) -> Result<Vec<PathBuf>> {
         found: Vec::new(),
     };
     walk.enter(&base, 1)?;
-    walk.found
-        .sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+    walk.found.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     Ok(walk.found)
 }
 
@@ -84,11 +81,7 @@ struct Walk {
 
 impl Walk {
     fn enter(&mut self, dir: &Path, depth: usize) -> Result<()> {
-        let here = if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        };
+        let here = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         if !here.is_dir() {
             return Ok(());
         }
@@ -166,9 +159,7 @@ pub(super) fn table(paths: &[PathBuf]) -> Result<FileIndex> {
         }
         let names_at = index.dirs.last().map_or(0, |last| last.names_at);
         index.starts.push((index.names.len() as u64 - names_at) as u32);
-        index
-            .names
-            .extend_from_slice(path.file_name().unwrap_or_default().as_bytes());
+        index.names.extend_from_slice(path.file_name().unwrap_or_default().as_bytes());
         index.names.push(0);
     }
     Ok(index)

@@ -43,17 +43,11 @@ impl Tree {
             && !files.dirs.is_empty()
             && scan::is_current(files)
         {
-            return Ok(Self {
-                files: known.unwrap_or_default(),
-                from_cache: true,
-            });
+            return Ok(Self { files: known.unwrap_or_default(), from_cache: true });
         }
         let files = scan::scan(&root, known.as_ref(), |partial| kept::store(cache, partial))?;
         kept::store(cache, &files);
-        Ok(Self {
-            files,
-            from_cache: false,
-        })
+        Ok(Self { files, from_cache: false })
     }
 
     /// Pictures directly in the root.
@@ -130,10 +124,7 @@ impl FolderIndex {
             }
             at += run;
         }
-        index.classes = names
-            .iter()
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .collect();
+        index.classes = names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         let root = index.files.root();
         if index.classes.is_empty() {
             return Err(Error::source(root, "found no class folder"));
@@ -155,10 +146,7 @@ impl FolderIndex {
         }
         if skipped > 0 {
             tracing::warn!(root = %root.display(), skipped, "leaving out pictures that lie beside the class folders");
-            index.facts.push((
-                "pictures beside the class folders, left out".into(),
-                skipped.to_string(),
-            ));
+            index.facts.push(("pictures beside the class folders, left out".into(), skipped.to_string()));
         }
         index.finish(tree.from_cache);
         Ok(index)
@@ -220,20 +208,11 @@ impl FolderIndex {
         self.fingerprint = hash.digest();
         let ignored: u64 = self.files.dirs.iter().map(|dir| u64::from(dir.ignored)).sum();
         self.facts.push(("files".into(), self.len.to_string()));
+        self.facts.push(("index bytes".into(), self.files.memory().to_string()));
         self.facts
-            .push(("index bytes".into(), self.files.memory().to_string()));
-        self.facts.push((
-            "index".into(),
-            if from_cache {
-                "kept from an earlier run"
-            } else {
-                "scanned"
-            }
-            .into(),
-        ));
+            .push(("index".into(), if from_cache { "kept from an earlier run" } else { "scanned" }.into()));
         if ignored > 0 {
-            self.facts
-                .push(("files that are no pictures, left out".into(), ignored.to_string()));
+            self.facts.push(("files that are no pictures, left out".into(), ignored.to_string()));
         }
     }
 
@@ -289,11 +268,7 @@ impl FolderIndex {
     pub fn memory(&self) -> usize {
         self.files.memory()
             + self.class_of_dir.capacity() * size_of::<u32>()
-            + self
-                .classes
-                .iter()
-                .map(|c| c.capacity() + size_of::<String>())
-                .sum::<usize>()
+            + self.classes.iter().map(|c| c.capacity() + size_of::<String>()).sum::<usize>()
     }
 
     /// A number that depends on the names of files and classes and on their order, not on the machine.

@@ -1,23 +1,12 @@
 //! What a file's name promises. Only the listing of folders goes by names; what is in a file is decided by its content.
 
 /// Endings of pictures, as `torchvision.datasets.folder.IMG_EXTENSIONS` lists them.
-const PICTURES: [&[u8]; 9] = [
-    b".jpg", b".jpeg", b".png", b".ppm", b".bmp", b".pgm", b".tif", b".tiff", b".webp",
-];
+const PICTURES: [&[u8]; 9] =
+    [b".jpg", b".jpeg", b".png", b".ppm", b".bmp", b".pgm", b".tif", b".tiff", b".webp"];
 
 /// Endings of tables.
-const TABLES: [&[u8]; 10] = [
-    b".parquet",
-    b".pq",
-    b".arrow",
-    b".arrows",
-    b".feather",
-    b".ipc",
-    b".csv",
-    b".tsv",
-    b".npy",
-    b".npz",
-];
+const TABLES: [&[u8]; 10] =
+    [b".parquet", b".pq", b".arrow", b".arrows", b".feather", b".ipc", b".csv", b".tsv", b".npy", b".npz"];
 
 /// Whether a file of this name is taken for a picture.
 #[must_use]
@@ -42,9 +31,7 @@ fn ends_with_any(name: &[u8], endings: &[&[u8]]) -> bool {
     let Some(dot) = name.iter().rposition(|&b| b == b'.') else {
         return false;
     };
-    endings
-        .iter()
-        .any(|ending| name[dot..].eq_ignore_ascii_case(ending))
+    endings.iter().any(|ending| name[dot..].eq_ignore_ascii_case(ending))
 }
 
 #[cfg(test)]

@@ -62,9 +62,7 @@ pub(super) fn scan(root: &Path, known: Option<&FileIndex>, keep: impl Fn(&FileIn
                 .spawn_scoped(scope, move || work.run(root, known));
             if let Err(error) = spawned {
                 if number == 0 {
-                    work.fail(Error::Machine(format!(
-                        "cannot start a thread to scan with: {error}"
-                    )));
+                    work.fail(Error::Machine(format!("cannot start a thread to scan with: {error}")));
                 }
                 break;
             }
@@ -97,17 +95,8 @@ impl<'a> Known<'a> {
             let cut = dir.path.iter().rposition(|&b| b == b'/').unwrap_or(0);
             children.entry(&dir.path[..cut]).or_default().push(&dir.path);
         }
-        let by_path = index
-            .dirs
-            .iter()
-            .enumerate()
-            .map(|(at, dir)| (&*dir.path, at))
-            .collect();
-        Self {
-            index,
-            by_path,
-            children,
-        }
+        let by_path = index.dirs.iter().enumerate().map(|(at, dir)| (&*dir.path, at)).collect();
+        Self { index, by_path, children }
     }
 
     /// The directory `path`, if it was read when its time was `modified`.
@@ -227,10 +216,8 @@ impl Work {
         while !state.finished() {
             let now = Instant::now();
             if now < next {
-                let (again, _) = self
-                    .changed
-                    .wait_timeout(state, next - now)
-                    .unwrap_or_else(PoisonError::into_inner);
+                let (again, _) =
+                    self.changed.wait_timeout(state, next - now).unwrap_or_else(PoisonError::into_inner);
                 state = again;
                 continue;
             }
@@ -264,10 +251,7 @@ fn join(root: &Path, relative: &[u8]) -> PathBuf {
 
 /// Nanoseconds since 1970 of the last change to the directory's entries.
 fn modified(metadata: &fs::Metadata) -> i64 {
-    metadata
-        .mtime()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(metadata.mtime_nsec())
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
 }
 
 /// Reads one directory, or takes it from what is known.
@@ -278,10 +262,7 @@ fn list(
     reader: &mut DirReader,
 ) -> io::Result<Listing> {
     let path = join(root, relative);
-    let dir = File::options()
-        .read(true)
-        .custom_flags(libc::O_DIRECTORY)
-        .open(&path)?;
+    let dir = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(&path)?;
     // The time is taken first: what changes while the directory is being read then shows as a change next time.
     let time = modified(&dir.metadata()?);
     if let Some(listing) = known.and_then(|known| known.listing(relative, time)) {

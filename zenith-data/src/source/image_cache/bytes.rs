@@ -22,9 +22,12 @@ pub struct CachedBlobs {
     kept: Arc<Kept>,
 }
 
+/// The bytes of every `SHARDS`-th blob, where they are kept.
+type Shard = Vec<Option<Arc<[u8]>>>;
+
 /// What is remembered.
 struct Kept {
-    shards: [RwLock<Vec<Option<Arc<[u8]>>>>; SHARDS],
+    shards: [RwLock<Shard>; SHARDS],
     /// Whether there is room for anything.
     has_table: bool,
     limit: Limit,
@@ -36,16 +39,12 @@ struct Kept {
 
 impl Kept {
     fn get(&self, id: u64) -> Option<Arc<[u8]>> {
-        let shard = self.shards[id as usize % SHARDS]
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shards[id as usize % SHARDS].read().unwrap_or_else(PoisonError::into_inner);
         shard.get(id as usize / SHARDS)?.clone()
     }
 
     fn holds(&self, id: u64) -> bool {
-        let shard = self.shards[id as usize % SHARDS]
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shards[id as usize % SHARDS].read().unwrap_or_else(PoisonError::into_inner);
         shard.get(id as usize / SHARDS).is_some_and(Option::is_some)
     }
 
@@ -56,17 +55,11 @@ impl Kept {
         }
         let size = bytes.len() as u64 + OVERHEAD;
         let room = |taken: u64| taken.checked_add(size).filter(|&taken| taken <= self.limit.bytes);
-        if self
-            .bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-            .is_err()
-        {
+        if self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             return;
         }
         let copy: Arc<[u8]> = Arc::from(bytes);
-        let mut shard = self.shards[id as usize % SHARDS]
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shards[id as usize % SHARDS].write().unwrap_or_else(PoisonError::into_inner);
         match shard.get_mut(id as usize / SHARDS) {
             Some(place @ None) => {
                 *place = Some(copy);
@@ -85,16 +78,10 @@ impl CachedBlobs {
     #[must_use]
     pub fn new(inner: Arc<dyn Blobs>, limit: Limit) -> Self {
         // The table counts, too; where not even that fits, there is none.
-        let table = inner
-            .len()
-            .next_multiple_of(SHARDS as u64)
-            .saturating_mul(size_of::<Option<Arc<[u8]>>>() as u64);
+        let table =
+            inner.len().next_multiple_of(SHARDS as u64).saturating_mul(size_of::<Option<Arc<[u8]>>>() as u64);
         let fits = table <= limit.bytes;
-        let places = if fits {
-            inner.len().div_ceil(SHARDS as u64) as usize
-        } else {
-            0
-        };
+        let places = if fits { inner.len().div_ceil(SHARDS as u64) as usize } else { 0 };
         Self {
             inner,
             kept: Arc::new(Kept {
@@ -189,8 +176,7 @@ impl BlobReader for CachedReader {
     fn read_ahead(&mut self, ids: &[u64]) {
         self.missing.clear();
         let kept = &*self.kept;
-        self.missing
-            .extend(ids.iter().copied().filter(|&id| !kept.holds(id)));
+        self.missing.extend(ids.iter().copied().filter(|&id| !kept.holds(id)));
         // Also when nothing is missing: what was requested before may be wanted no more.
         self.inner.read_ahead(&self.missing);
     }

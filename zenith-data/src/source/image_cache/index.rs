@@ -76,9 +76,7 @@ impl Shard {
             return None;
         }
         let chunk = self.chunks.get((place >> CHUNK_BITS) as usize)?;
-        let (length, rest) = chunk
-            .get(place as usize & (CHUNK - 1)..)?
-            .split_first_chunk::<PREFIX>()?;
+        let (length, rest) = chunk.get(place as usize & (CHUNK - 1)..)?.split_first_chunk::<PREFIX>()?;
         rest.get(..u32::from_le_bytes(*length) as usize)
     }
 }
@@ -115,17 +113,12 @@ impl Arena {
         let fits = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= size && chunk.len() < CHUNK;
         if !chunks.last().is_some_and(fits) {
             let bytes = size.max(CHUNK);
-            let room = |taken: u64| {
-                taken
-                    .checked_add(bytes as u64)
-                    .filter(|&taken| taken <= self.limit.bytes)
-            };
+            let room =
+                |taken: u64| taken.checked_add(bytes as u64).filter(|&taken| taken <= self.limit.bytes);
             if chunks.len() as u32 >= NOWHERE >> CHUNK_BITS {
                 return None;
             }
-            self.bytes
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-                .ok()?;
+            self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
             chunks.push(Vec::with_capacity(bytes));
         }
         let number = chunks.len() as u32 - 1;
@@ -166,22 +159,13 @@ impl IndexCache {
     /// run has left in `dir` are there at once.
     #[must_use]
     pub fn open(dir: &CacheDir, fingerprint: u64, pictures: u64, limit: Limit) -> Self {
-        let table = pictures
-            .next_multiple_of(SHARDS as u64)
-            .saturating_mul(size_of::<u32>() as u64);
+        let table = pictures.next_multiple_of(SHARDS as u64).saturating_mul(size_of::<u32>() as u64);
         // The table counts, too; where not even that fits, there is none.
         let fits = table <= limit.bytes;
-        let places = if fits {
-            pictures.div_ceil(SHARDS as u64) as usize
-        } else {
-            0
-        };
+        let places = if fits { pictures.div_ceil(SHARDS as u64) as usize } else { 0 };
         let mut arena = Arena {
             shards: std::array::from_fn(|_| {
-                RwLock::new(Shard {
-                    places: vec![NOWHERE; places],
-                    chunks: Vec::new(),
-                })
+                RwLock::new(Shard { places: vec![NOWHERE; places], chunks: Vec::new() })
             }),
             limit,
             spacing: match pictures.saturating_mul(CLOSE_BYTES) <= limit.bytes.min(CLOSE_LIMIT) {
@@ -205,10 +189,7 @@ impl IndexCache {
             sidecar::load(dir, &arena);
         }
         arena.restored = arena.count();
-        Self {
-            arena: Arc::new(arena),
-            writer: Mutex::new(None),
-        }
+        Self { arena: Arc::new(arena), writer: Mutex::new(None) }
     }
 
     /// Facts for the report: (name, value).
@@ -227,10 +208,7 @@ impl IndexCache {
             ("cache bytes".to_owned(), number(&arena.bytes)),
             ("cache limit in bytes".to_owned(), arena.limit.describe()),
             ("cache files".to_owned(), number(&arena.count)),
-            (
-                "cache files from an earlier run".to_owned(),
-                arena.restored.to_string(),
-            ),
+            ("cache files from an earlier run".to_owned(), arena.restored.to_string()),
             ("cache kept in".to_owned(), kept),
         ];
         if arena.stale.load(Ordering::Relaxed) > 0 {
@@ -259,9 +237,7 @@ impl IndexCache {
             shared.save();
             shared.writing.store(false, Ordering::Release);
         };
-        let started = std::thread::Builder::new()
-            .name("zenith-index".into())
-            .spawn(write);
+        let started = std::thread::Builder::new().name("zenith-index".into()).spawn(write);
         match started {
             Ok(thread) => {
                 let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -307,11 +283,7 @@ impl Indexes {
     /// With memory of its own for one index.
     #[must_use]
     pub fn new(cache: Arc<IndexCache>) -> Self {
-        Self {
-            cache,
-            index: EntropyIndex::default(),
-            packed: Vec::new(),
-        }
+        Self { cache, index: EntropyIndex::default(), packed: Vec::new() }
     }
 
     /// As [`ImageDecoder::decode`], of picture `id`: with its index if there is one, else making it on the way.

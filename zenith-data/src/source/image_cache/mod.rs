@@ -57,19 +57,10 @@ impl Limit {
     #[must_use]
     pub fn of(memory_budget: Option<u64>) -> Self {
         match memory_budget {
-            Some(bytes) => Self {
-                bytes,
-                origin: "memory_budget",
-            },
+            Some(bytes) => Self { bytes, origin: "memory_budget" },
             None => match available() {
-                Some(available) => Self {
-                    bytes: available / 2,
-                    origin: "half of the available memory",
-                },
-                None => Self {
-                    bytes: 1 << 30,
-                    origin: "1 GiB, as the available memory is unknown",
-                },
+                Some(available) => Self { bytes: available / 2, origin: "half of the available memory" },
+                None => Self { bytes: 1 << 30, origin: "1 GiB, as the available memory is unknown" },
             },
         }
     }

@@ -60,11 +60,7 @@ impl ColumnBlobs {
                 let mut plan: Plan = plan_label(columns, label)?;
                 blocks::find_classes(table.as_ref(), &mut plan)?;
                 let (rows, _) = blocks::load(table.as_ref(), &plan, 0..table.rows().len(), threads, false)?;
-                Some(Labels {
-                    rows,
-                    dtype: plan.schema.fields[0].dtype,
-                    classes: plan.classes,
-                })
+                Some(Labels { rows, dtype: plan.schema.fields[0].dtype, classes: plan.classes })
             }
         };
         let pictures = mapped.pictures;
@@ -100,22 +96,12 @@ impl ColumnBlobs {
                 Err(panic) => {
                     let (path, name) = table.place(block);
                     let text = blocks::panic_text(panic.as_ref());
-                    Err(Arc::new(Error::source(
-                        path,
-                        format!("{name} cannot be decoded: {text}"),
-                    )))
+                    Err(Arc::new(Error::source(path, format!("{name} cannot be decoded: {text}"))))
                 }
             }
         });
         let cache = BlockCache::new(sizes, options.memory_budget, decode)?;
-        Ok(Self {
-            cache,
-            ends,
-            paths,
-            labels,
-            fingerprint,
-            column,
-        })
+        Ok(Self { cache, ends, paths, labels, fingerprint, column })
     }
 
     /// How many pictures there are.
@@ -199,10 +185,7 @@ impl ColumnBlobs {
                         into.extend_from_slice(bytes);
                         Ok(())
                     }
-                    None => Err(bad(format!(
-                        "column {:?} has no picture in row {id}",
-                        self.column
-                    ))),
+                    None => Err(bad(format!("column {:?} has no picture in row {id}", self.column))),
                 };
             }
             row -= array.len();
@@ -257,9 +240,5 @@ fn bytes_at(array: &dyn Array, row: usize) -> Option<&[u8]> {
 /// The bytes in the first row of a column.
 pub(crate) fn first_bytes(table: &dyn ArrayBlocks, column: usize) -> Result<Option<Vec<u8>>> {
     let first = table.first(column)?;
-    Ok(if first.is_empty() {
-        None
-    } else {
-        bytes_at(first.as_ref(), 0).map(<[u8]>::to_vec)
-    })
+    Ok(if first.is_empty() { None } else { bytes_at(first.as_ref(), 0).map(<[u8]>::to_vec) })
 }

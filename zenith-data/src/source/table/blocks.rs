@@ -1,9 +1,6 @@
 //! A table as a sequence of blocks that decode independently (row groups, record batches, stretches of lines), and
 //! loading all of them into one row store on several threads. Knows no format.
-#![expect(
-    unsafe_code,
-    reason = "threads claim disjoint cells of the matrices they fill together"
-)]
+#![expect(unsafe_code, reason = "threads claim disjoint cells of the matrices they fill together")]
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -61,13 +58,7 @@ pub(crate) fn find_classes(blocks: &dyn Blocks, plan: &mut Plan) -> Result<()> {
 
 pub(crate) fn class_index(plan: &Plan) -> Option<HashMap<String, i64>> {
     let classes = plan.classes.as_ref()?;
-    Some(
-        classes
-            .iter()
-            .enumerate()
-            .map(|(index, name)| (name.clone(), index as i64))
-            .collect(),
-    )
+    Some(classes.iter().enumerate().map(|(index, name)| (name.clone(), index as i64)).collect())
 }
 
 /// Decodes the blocks `range` into one store, on `threads` threads. Blocks that cannot be decoded are listed with
@@ -112,11 +103,7 @@ pub(crate) fn load(
             // targets); the matrices are read only after the threads have been joined.
             let mut cells =
                 unsafe { matrices.claim(plan, part.clone(), first..first + rows[block] as usize) };
-            let job = Job {
-                plan,
-                targets: part.clone(),
-                classes: classes.as_ref(),
-            };
+            let job = Job { plan, targets: part.clone(), classes: classes.as_ref() };
             let done = catch_unwind(AssertUnwindSafe(|| blocks.decode(block, &job, &mut cells)));
             let error = match done {
                 Ok(Ok(())) => continue,
@@ -124,27 +111,20 @@ pub(crate) fn load(
                 // The decoders of damaged files may panic; that is bad input, not a bug of the caller.
                 Err(panic) => {
                     let (path, name) = blocks.place(block);
-                    Error::source(
-                        path,
-                        format!("{name} cannot be decoded: {}", panic_text(panic.as_ref())),
-                    )
+                    Error::source(path, format!("{name} cannot be decoded: {}", panic_text(panic.as_ref())))
                 }
             };
             if !skip_bad {
                 stop.store(true, Ordering::Relaxed);
             }
-            failed
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .push((block, error));
+            failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((block, error));
         }
     };
     let threads = threads.clamp(1, tasks.max(1));
     std::thread::scope(|scope| {
         for nth in 1..threads {
-            let spawned = std::thread::Builder::new()
-                .name(format!("zenith-load-{nth}"))
-                .spawn_scoped(scope, work);
+            let spawned =
+                std::thread::Builder::new().name(format!("zenith-load-{nth}")).spawn_scoped(scope, work);
             if let Err(error) = spawned {
                 tracing::warn!(%error, "loading a table with fewer threads than asked for");
                 break;
@@ -152,9 +132,7 @@ pub(crate) fn load(
         }
         work();
     });
-    let mut failed = failed
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     failed.sort_by_key(|(block, _)| *block);
     failed.dedup_by_key(|(block, _)| *block);
     if !skip_bad && !failed.is_empty() {

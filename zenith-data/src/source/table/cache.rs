@@ -42,10 +42,7 @@ struct State<V> {
 
 enum Entry<V> {
     Coming,
-    Here {
-        value: std::result::Result<Arc<V>, Reason>,
-        used: u64,
-    },
+    Here { value: std::result::Result<Arc<V>, Reason>, used: u64 },
 }
 
 impl<V: Send + Sync + 'static> BlockCache<V> {
@@ -54,13 +51,7 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
     /// # Errors
     /// When the system refuses the thread that decodes ahead.
     pub(crate) fn new(sizes: Vec<u64>, budget: Option<u64>, decode: Decode<V>) -> Result<Self> {
-        let state = State {
-            entries: HashMap::new(),
-            bytes: 0,
-            clock: 0,
-            decoded: 0,
-            hits: 0,
-        };
+        let state = State { entries: HashMap::new(), bytes: 0, clock: 0, decoded: 0, hits: 0 };
         let shared = Arc::new(Shared {
             decode,
             sizes,
@@ -81,10 +72,7 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
             .map_err(|error| {
                 Error::Machine(format!("cannot start the thread that decodes ahead: {error}"))
             })?;
-        Ok(Self {
-            shared,
-            ahead: Some((sender, thread)),
-        })
+        Ok(Self { shared, ahead: Some((sender, thread)) })
     }
 
     /// The block, decoded now if it is not in the window.
@@ -139,9 +127,7 @@ impl<V> Drop for BlockCache<V> {
 
 impl<V> std::fmt::Debug for BlockCache<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlockCache")
-            .field("budget", &self.shared.budget)
-            .finish_non_exhaustive()
+        f.debug_struct("BlockCache").field("budget", &self.shared.budget).finish_non_exhaustive()
     }
 }
 
@@ -179,13 +165,7 @@ impl<V> Shared<V> {
         let mut state = self.lock();
         state.clock += 1;
         let used = state.clock;
-        state.entries.insert(
-            block,
-            Entry::Here {
-                value: value.clone(),
-                used,
-            },
-        );
+        state.entries.insert(block, Entry::Here { value: value.clone(), used });
         drop(state);
         self.changed.notify_all();
         value

@@ -59,17 +59,11 @@ impl Matrices {
         targets: Range<usize>,
         rows: Range<usize>,
     ) -> Vec<Cells<'_>> {
-        assert!(
-            rows.start <= rows.end && rows.end <= self.rows,
-            "rows outside of the matrices"
-        );
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows outside of the matrices");
         let mut claims: Vec<Cells<'_>> = Vec::new();
         for target in &plan.targets[targets] {
             let matrix = &self.fields[target.field];
-            assert!(
-                target.element + target.elements <= matrix.elements,
-                "elements outside of the matrix"
-            );
+            assert!(target.element + target.elements <= matrix.elements, "elements outside of the matrix");
             match claims.last_mut() {
                 Some(last) if last.field == target.field && last.first + last.elements == target.element => {
                     last.elements += target.elements;
@@ -176,11 +170,7 @@ impl Cells<'_> {
                 with(values.as_ptr(), start, rows * target.elements);
             } else {
                 for nth in 0..rows {
-                    with(
-                        values.as_ptr().add(nth * source),
-                        start.add(nth * self.stride),
-                        target.elements,
-                    );
+                    with(values.as_ptr().add(nth * source), start.add(nth * self.stride), target.elements);
                 }
             }
         }
@@ -197,15 +187,9 @@ impl Cells<'_> {
         if !is_float(self.dtype) {
             return Err(NullError(self.dtype));
         }
-        let one = Target {
-            elements: 1,
-            ..target.clone()
-        };
+        let one = Target { elements: 1, ..target.clone() };
         for nth in 0..target.elements {
-            let at = Target {
-                element: target.element + nth,
-                ..one.clone()
-            };
+            let at = Target { element: target.element + nth, ..one.clone() };
             self.put(&at, row, DType::Float32, &f32::NAN.to_le_bytes());
         }
         Ok(())
@@ -227,14 +211,8 @@ impl Cells<'_> {
     ) {
         let element = self.place(target);
         let size = self.dtype.size();
-        assert!(
-            element + columns <= self.elements && row + rows <= self.rows,
-            "tile outside of the claim"
-        );
-        assert!(
-            columns == 0 || (columns - 1) * pitch + rows * size <= tile.len(),
-            "tile too short"
-        );
+        assert!(element + columns <= self.elements && row + rows <= self.rows, "tile outside of the claim");
+        assert!(columns == 0 || (columns - 1) * pitch + rows * size <= tile.len(), "tile too short");
         // SAFETY: checked above: the cells are ours, the tile is long enough.
         unsafe {
             let start = self.base.add(row * self.stride + element * size);

@@ -71,14 +71,7 @@ impl MemoryColumn {
         // SAFETY: from the first byte of the first row to the last byte of the last, as the caller promises. Gaps between
         // rows may be unreadable in theory; they are never read.
         let bytes = unsafe { Bytes::new(data, len, owner) };
-        Ok(Self {
-            name,
-            dtype,
-            shape,
-            rows,
-            row_stride,
-            bytes,
-        })
+        Ok(Self { name, dtype, shape, rows, row_stride, bytes })
     }
 
     /// A column over bytes that this value owns, rows one behind the other.
@@ -100,24 +93,14 @@ impl MemoryColumn {
             )));
         }
         let rows = bytes.len() / value;
-        Ok(Self {
-            name,
-            dtype,
-            shape,
-            rows,
-            row_stride: value,
-            bytes: Bytes::of(bytes),
-        })
+        Ok(Self { name, dtype, shape, rows, row_stride: value, bytes: Bytes::of(bytes) })
     }
 
     pub(crate) fn holds(&self) -> Holds {
         if self.shape.is_empty() {
             Holds::Number(self.dtype)
         } else {
-            Holds::Array {
-                dtype: self.dtype,
-                shape: self.shape.clone(),
-            }
+            Holds::Array { dtype: self.dtype, shape: self.shape.clone() }
         }
     }
 
@@ -128,14 +111,9 @@ impl MemoryColumn {
 }
 
 fn value_bytes(name: &str, dtype: DType, shape: &[usize]) -> Result<usize> {
-    shape
-        .iter()
-        .try_fold(dtype.size(), |bytes, n| bytes.checked_mul(*n))
-        .ok_or_else(|| {
-            Error::Config(format!(
-                "column {name:?}: a row of shape {shape:?} is larger than memory"
-            ))
-        })
+    shape.iter().try_fold(dtype.size(), |bytes, n| bytes.checked_mul(*n)).ok_or_else(|| {
+        Error::Config(format!("column {name:?}: a row of shape {shape:?} is larger than memory"))
+    })
 }
 
 /// Number of rows, the same in every column.
@@ -157,31 +135,17 @@ pub(crate) fn common_rows(columns: &[MemoryColumn]) -> Result<usize> {
 pub(crate) fn store(columns: &[MemoryColumn], plan: &Plan, threads: usize) -> Result<RowStore> {
     let rows = common_rows(columns)?;
     let parts = |field: usize| plan.targets.iter().filter(move |t| t.field == field);
-    let merged: Vec<usize> = (0..plan.schema.fields.len())
-        .filter(|f| parts(*f).count() > 1)
-        .collect();
+    let merged: Vec<usize> = (0..plan.schema.fields.len()).filter(|f| parts(*f).count() > 1).collect();
     let mut transposed = Vec::new();
     if !merged.is_empty() {
         let mut targets = Vec::new();
         for (new, field) in merged.iter().enumerate() {
-            targets.extend(parts(*field).map(|t| Target {
-                field: new,
-                ..t.clone()
-            }));
+            targets.extend(parts(*field).map(|t| Target { field: new, ..t.clone() }));
         }
         let fields = merged.iter().map(|f| plan.schema.fields[*f].clone()).collect();
-        let part = Plan {
-            schema: Schema {
-                fields,
-                shape: plan.schema.shape,
-            },
-            targets,
-            classes: None,
-        };
+        let part = Plan { schema: Schema { fields, shape: plan.schema.shape }, targets, classes: None };
         let table = Columns::new(columns, rows);
-        transposed = load(&table, &part, 0..table.rows.len(), threads, false)?
-            .0
-            .into_fields();
+        transposed = load(&table, &part, 0..table.rows.len(), threads, false)?.0.into_fields();
     }
     let mut transposed = transposed.into_iter();
     let mut fields = Vec::with_capacity(plan.schema.fields.len());
@@ -228,15 +192,8 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn new(columns: &'a [MemoryColumn], rows: usize) -> Self {
         let described = columns.iter().map(|c| Column::new(&c.name, c.holds())).collect();
-        let rows = (0..rows)
-            .step_by(BLOCK_ROWS)
-            .map(|at| BLOCK_ROWS.min(rows - at) as u64)
-            .collect();
-        Self {
-            columns,
-            described,
-            rows,
-        }
+        let rows = (0..rows).step_by(BLOCK_ROWS).map(|at| BLOCK_ROWS.min(rows - at) as u64).collect();
+        Self { columns, described, rows }
     }
 }
 
@@ -254,10 +211,7 @@ impl Blocks for Columns<'_> {
     }
 
     fn texts(&self, column: usize) -> Result<Vec<String>> {
-        Err(Error::Config(format!(
-            "column {:?} holds no text",
-            self.columns[column].name
-        )))
+        Err(Error::Config(format!("column {:?} holds no text", self.columns[column].name)))
     }
 
     fn tasks(&self, plan: &Plan) -> Vec<Range<usize>> {

@@ -91,9 +91,7 @@ unsafe fn body<S: Cast<T> + Copy, T>(source: *const u8, target: *mut u8, n: usiz
     for i in 0..n {
         // SAFETY: the caller promises n elements on both sides; unaligned access is used.
         unsafe {
-            target
-                .add(i)
-                .write_unaligned(source.add(i).read_unaligned().cast());
+            target.add(i).write_unaligned(source.add(i).read_unaligned().cast());
         }
     }
 }
@@ -180,11 +178,7 @@ mod tests {
                 let five: [u8; 8] = run(DType::UInt8, from, [5], 1);
                 let there: [u8; 8] = run(from, to, five, 1);
                 let back: [u8; 8] = run(to, DType::Float64, there, 1);
-                let expected = if from == DType::Bool || to == DType::Bool {
-                    1.0
-                } else {
-                    5.0
-                };
+                let expected = if from == DType::Bool || to == DType::Bool { 1.0 } else { 5.0 };
                 assert_eq!(f64::from_le_bytes(back), expected, "{from} -> {to}");
             }
         }

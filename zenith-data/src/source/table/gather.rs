@@ -22,12 +22,7 @@ pub(crate) enum RowCopy {
     /// Same bytes.
     Bytes(usize),
     /// `elements` numbers of another type; `source` and `target` are the bytes of a row on each side.
-    Convert {
-        with: Convert,
-        elements: usize,
-        source: usize,
-        target: usize,
-    },
+    Convert { with: Convert, elements: usize, source: usize, target: usize },
 }
 
 impl RowCopy {
@@ -75,12 +70,7 @@ pub(crate) unsafe fn gather(copy: RowCopy, n: usize, address: impl Fn(usize) -> 
                     std::ptr::copy_nonoverlapping(s, t, bytes);
                 });
             }
-            RowCopy::Convert {
-                with,
-                elements,
-                source,
-                target,
-            } => {
+            RowCopy::Convert { with, elements, source, target } => {
                 walk(source, n, address, out, target, |s, t| with(s, t, elements));
             }
         }

@@ -73,10 +73,7 @@ pub(crate) struct Column {
 
 impl Column {
     pub(crate) fn new(name: impl Into<String>, holds: Holds) -> Self {
-        Self {
-            name: name.into(),
-            holds,
-        }
+        Self { name: name.into(), holds }
     }
 }
 
@@ -135,11 +132,8 @@ pub(crate) fn map(columns: &[Column], options: &TableOptions) -> Result<Mapped> 
     let chosen = choose(columns, options.columns.as_deref())?;
     let label = find_label(columns, &chosen, options)?;
     let features: Vec<usize> = chosen.iter().copied().filter(|c| Some(*c) != label).collect();
-    let binary: Vec<usize> = features
-        .iter()
-        .copied()
-        .filter(|c| matches!(columns[*c].holds, Holds::Binary { .. }))
-        .collect();
+    let binary: Vec<usize> =
+        features.iter().copied().filter(|c| matches!(columns[*c].holds, Holds::Binary { .. })).collect();
     match binary[..] {
         [] => {}
         [pictures] => return Ok(Mapped::Pictures(PicturePlan { pictures, label })),
@@ -202,20 +196,16 @@ fn find_label(columns: &[Column], chosen: &[usize], options: &TableOptions) -> R
         LabelChoice::Named(name) => Some(find(columns, name, "label")?),
         LabelChoice::Auto => {
             let all: Vec<usize> = (0..columns.len()).collect();
-            let named = [chosen, &all].into_iter().find_map(|among| {
-                LABEL_NAMES
-                    .iter()
-                    .find_map(|name| among.iter().find(|i| called(i, name)))
-            });
+            let named = [chosen, &all]
+                .into_iter()
+                .find_map(|among| LABEL_NAMES.iter().find_map(|name| among.iter().find(|i| called(i, name))));
             match named {
                 Some(index) => Some(*index),
                 // A lone column is the input; the last column of several is the label, but never the pictures.
                 None if chosen.len() < 2 => None,
-                None => chosen
-                    .iter()
-                    .rev()
-                    .copied()
-                    .find(|i| !matches!(columns[*i].holds, Holds::Binary { .. })),
+                None => {
+                    chosen.iter().rev().copied().find(|i| !matches!(columns[*i].holds, Holds::Binary { .. }))
+                }
             }
         }
     };
@@ -253,10 +243,7 @@ fn refuse_variable(columns: &[Column], features: &[usize], label: Option<usize>)
     } else {
         format!("leave it out: columns=[{}]", list(fit.into_iter()))
     };
-    Err(Error::Config(format!(
-        "column {:?} holds {what}; {advice}",
-        columns[index].name
-    )))
+    Err(Error::Config(format!("column {:?} holds {what}; {advice}", columns[index].name)))
 }
 
 fn plan(columns: &[Column], features: &[usize], label: Option<usize>, options: &TableOptions) -> Plan {
@@ -290,18 +277,9 @@ fn plan(columns: &[Column], features: &[usize], label: Option<usize>, options: &
     let shape = if as_inputs {
         if matrix {
             // A lone column of numbers is one number a sample, as it is in TensorDataset; several are a row.
-            let shape = if features.len() == 1 && label.is_none() {
-                Vec::new()
-            } else {
-                vec![features.len()]
-            };
-            push(
-                "inputs",
-                features,
-                options.dtype.unwrap_or(DType::Float32),
-                shape,
-                false,
-            );
+            let shape =
+                if features.len() == 1 && label.is_none() { Vec::new() } else { vec![features.len()] };
+            push("inputs", features, options.dtype.unwrap_or(DType::Float32), shape, false);
         } else {
             let (mut dtype, shape) = own(features[0]);
             if options.dtype.is_none() && is_float(dtype) {
@@ -309,11 +287,7 @@ fn plan(columns: &[Column], features: &[usize], label: Option<usize>, options: &
             }
             push("inputs", features, dtype, shape, false);
         }
-        if label.is_some() {
-            Shape::Tuple
-        } else {
-            Shape::Single
-        }
+        if label.is_some() { Shape::Tuple } else { Shape::Single }
     } else {
         for index in features {
             let (dtype, shape) = own(*index);
@@ -322,11 +296,7 @@ fn plan(columns: &[Column], features: &[usize], label: Option<usize>, options: &
         Shape::Dict
     };
     if let Some(index) = label {
-        let name = if as_inputs {
-            "labels"
-        } else {
-            columns[index].name.as_str()
-        };
+        let name = if as_inputs { "labels" } else { columns[index].name.as_str() };
         let (dtype, shape, text) = match &columns[index].holds {
             Holds::Number(dtype) => (label_type(*dtype), Vec::new(), false),
             Holds::Array { dtype, shape } => (label_type(*dtype), shape.clone(), false),
@@ -335,11 +305,7 @@ fn plan(columns: &[Column], features: &[usize], label: Option<usize>, options: &
         };
         push(name, &[index], dtype, shape, text);
     }
-    Plan {
-        schema: Schema { fields, shape },
-        targets,
-        classes: None,
-    }
+    Plan { schema: Schema { fields, shape }, targets, classes: None }
 }
 
 /// The plan that delivers nothing but the label.
@@ -349,11 +315,7 @@ pub(crate) fn plan_label(columns: &[Column], label: usize) -> Result<Plan> {
 }
 
 fn label_type(dtype: DType) -> DType {
-    if is_float(dtype) {
-        DType::Float32
-    } else {
-        DType::Int64
-    }
+    if is_float(dtype) { DType::Float32 } else { DType::Int64 }
 }
 
 #[cfg(test)]
@@ -372,29 +334,18 @@ mod tests {
     }
 
     fn text(plan: &Plan) -> String {
-        let fields: Vec<String> = plan
-            .schema
-            .fields
-            .iter()
-            .map(|f| format!("{} {}{:?}", f.name, f.dtype, f.shape))
-            .collect();
+        let fields: Vec<String> =
+            plan.schema.fields.iter().map(|f| format!("{} {}{:?}", f.name, f.dtype, f.shape)).collect();
         format!("{:?}: {}", plan.schema.shape, fields.join(", "))
     }
 
     fn labelled(label: LabelChoice) -> TableOptions {
-        TableOptions {
-            label,
-            ..TableOptions::default()
-        }
+        TableOptions { label, ..TableOptions::default() }
     }
 
     #[test]
     fn the_label_is_found_by_name_and_else_is_the_last_column() {
-        let table = [
-            number("a", DType::Float64),
-            number("Y", DType::Int8),
-            number("b", DType::Int32),
-        ];
+        let table = [number("a", DType::Float64), number("Y", DType::Int8), number("b", DType::Int32)];
         assert_eq!(
             text(&rows(&table, &labelled(LabelChoice::Auto))),
             "Tuple: inputs float32[2], labels int64[]"
@@ -402,39 +353,23 @@ mod tests {
         assert_eq!(rows(&table, &labelled(LabelChoice::Auto)).targets[2].column, 1);
         let named = rows(&table, &labelled(LabelChoice::Named("a".into())));
         assert_eq!(text(&named), "Tuple: inputs float32[2], labels float32[]");
-        let last = rows(
-            &[number("a", DType::Int8), number("b", DType::Bool)],
-            &TableOptions::default(),
-        );
+        let last = rows(&[number("a", DType::Int8), number("b", DType::Bool)], &TableOptions::default());
         assert_eq!(last.targets[1].column, 1);
         assert_eq!(text(&last), "Tuple: inputs float32[1], labels int64[]");
     }
 
     #[test]
     fn chosen_columns_still_find_a_named_label_outside_of_them() {
-        let table = [
-            number("label", DType::Int8),
-            number("a", DType::Int8),
-            number("b", DType::Int8),
-        ];
-        let options = TableOptions {
-            columns: Some(vec!["b".into(), "a".into()]),
-            ..TableOptions::default()
-        };
+        let table = [number("label", DType::Int8), number("a", DType::Int8), number("b", DType::Int8)];
+        let options = TableOptions { columns: Some(vec!["b".into(), "a".into()]), ..TableOptions::default() };
         let plan = rows(&table, &options);
-        assert_eq!(
-            plan.targets.iter().map(|t| t.column).collect::<Vec<_>>(),
-            [2, 1, 0]
-        );
+        assert_eq!(plan.targets.iter().map(|t| t.column).collect::<Vec<_>>(), [2, 1, 0]);
     }
 
     #[test]
     fn without_a_label_a_table_is_a_dictionary_and_chosen_columns_are_one_array() {
         let table = [number("a", DType::Float64), number("b", DType::Int32)];
-        assert_eq!(
-            text(&rows(&table, &labelled(LabelChoice::None))),
-            "Dict: a float64[], b int32[]"
-        );
+        assert_eq!(text(&rows(&table, &labelled(LabelChoice::None))), "Dict: a float64[], b int32[]");
         let options = TableOptions {
             columns: Some(vec!["a".into(), "b".into()]),
             label: LabelChoice::None,
@@ -445,24 +380,13 @@ mod tests {
 
     #[test]
     fn lists_keep_integers_and_make_floats_single_precision() {
-        let list = |dtype| {
-            Column::new(
-                "x",
-                Holds::Array {
-                    dtype,
-                    shape: vec![8],
-                },
-            )
-        };
+        let list = |dtype| Column::new("x", Holds::Array { dtype, shape: vec![8] });
         let label = number("label", DType::Float64);
         let plan = rows(&[list(DType::Int64), label.clone()], &TableOptions::default());
         assert_eq!(text(&plan), "Tuple: inputs int64[8], labels float32[]");
         let plan = rows(&[list(DType::Float64), label.clone()], &TableOptions::default());
         assert_eq!(text(&plan), "Tuple: inputs float32[8], labels float32[]");
-        let mixed = rows(
-            &[list(DType::Float64), number("a", DType::Int8), label],
-            &TableOptions::default(),
-        );
+        let mixed = rows(&[list(DType::Float64), number("a", DType::Int8), label], &TableOptions::default());
         assert_eq!(text(&mixed), "Dict: x float64[8], a int8[], label float32[]");
     }
 
@@ -471,61 +395,30 @@ mod tests {
         let table = [number("a", DType::Int8), Column::new("species", Holds::Text)];
         let plan = rows(&table, &TableOptions::default());
         assert!(plan.targets[1].text);
-        let table = [
-            Column::new("note", Holds::Text),
-            number("a", DType::Int8),
-            number("label", DType::Int8),
-        ];
+        let table =
+            [Column::new("note", Holds::Text), number("a", DType::Int8), number("label", DType::Int8)];
         let error = map(&table, &TableOptions::default()).unwrap_err().to_string();
-        assert!(
-            error.contains("\"note\"") && error.contains("columns=[\"a\", \"label\"]"),
-            "{error}"
-        );
+        assert!(error.contains("\"note\"") && error.contains("columns=[\"a\", \"label\"]"), "{error}");
     }
 
     #[test]
     fn unknown_names_list_what_there_is() {
         let table = [number("a", DType::Int8), number("b", DType::Int8)];
-        let error = map(&table, &labelled(LabelChoice::Named("c".into())))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("\"c\"") && error.contains("\"a\", \"b\""),
-            "{error}"
-        );
+        let error = map(&table, &labelled(LabelChoice::Named("c".into()))).unwrap_err().to_string();
+        assert!(error.contains("\"c\"") && error.contains("\"a\", \"b\""), "{error}");
     }
 
     #[test]
     fn bytes_are_pictures_and_never_the_label() {
-        let table = [
-            number("cls", DType::Int8),
-            Column::new("image", Holds::Binary { nested: true }),
-        ];
-        let Mapped::Pictures(plan) = map(&table, &TableOptions::default()).unwrap() else {
-            panic!("rows")
-        };
-        assert_eq!(
-            plan,
-            PicturePlan {
-                pictures: 1,
-                label: Some(0)
-            }
-        );
+        let table = [number("cls", DType::Int8), Column::new("image", Holds::Binary { nested: true })];
+        let Mapped::Pictures(plan) = map(&table, &TableOptions::default()).unwrap() else { panic!("rows") };
+        assert_eq!(plan, PicturePlan { pictures: 1, label: Some(0) });
     }
 
     #[test]
     fn a_lone_column_is_the_input() {
-        let table = [Column::new(
-            "x",
-            Holds::Array {
-                dtype: DType::UInt8,
-                shape: vec![3, 4],
-            },
-        )];
-        assert_eq!(
-            text(&rows(&table, &TableOptions::default())),
-            "Single: inputs uint8[3, 4]"
-        );
+        let table = [Column::new("x", Holds::Array { dtype: DType::UInt8, shape: vec![3, 4] })];
+        assert_eq!(text(&rows(&table, &TableOptions::default())), "Single: inputs uint8[3, 4]");
         assert_eq!(
             text(&rows(&[number("y", DType::Int8)], &TableOptions::default())),
             "Single: inputs float32[]"

@@ -1,9 +1,6 @@
 //! Where the bytes of a table live: an exact-size anonymous mapping advised to use huge pages, a mapped file, or memory
 //! that belongs to the caller and is kept alive by an owner. Knows no rows and no dtypes.
-#![expect(
-    unsafe_code,
-    reason = "mappings, and memory owned by the caller, are raw by nature"
-)]
+#![expect(unsafe_code, reason = "mappings, and memory owned by the caller, are raw by nature")]
 
 use std::any::Any;
 use std::fs::File;
@@ -43,11 +40,7 @@ impl Mapping {
         )
         .map_err(|error| Error::Machine(format!("cannot map {len} bytes for a table: {error}")))?;
         let address = raw.as_ptr() as usize;
-        let head = if huge {
-            address.next_multiple_of(HUGE_PAGE) - address
-        } else {
-            0
-        };
+        let head = if huge { address.next_multiple_of(HUGE_PAGE) - address } else { 0 };
         let tail = slack - head;
         // SAFETY: `raw` is a fresh mapping of want + slack bytes; head + want + tail is exactly that, so both trims stay
         // inside it and outside the kept part; the advice only concerns the kept part.
@@ -62,10 +55,7 @@ impl Mapping {
             if huge {
                 libc::madvise(kept.as_ptr().cast(), want, libc::MADV_HUGEPAGE);
             }
-            Ok(Self {
-                start: kept,
-                len: want,
-            })
+            Ok(Self { start: kept, len: want })
         }
     }
 
@@ -150,10 +140,7 @@ impl Bytes {
     /// # Panics
     /// When the part is not inside.
     pub(crate) fn slice(&self, from: usize, len: usize) -> Self {
-        assert!(
-            from.checked_add(len).is_some_and(|end| end <= self.len),
-            "slice outside of the bytes"
-        );
+        assert!(from.checked_add(len).is_some_and(|end| end <= self.len), "slice outside of the bytes");
         // SAFETY: checked to be inside, and the owner is the same.
         unsafe { Self::new(self.start.as_ptr().add(from), len, Arc::clone(&self.owner)) }
     }
@@ -186,9 +173,7 @@ impl AsRef<[u8]> for Bytes {
 
 impl std::fmt::Debug for Bytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bytes")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
+        f.debug_struct("Bytes").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -215,11 +200,6 @@ mod tests {
     #[test]
     fn an_empty_file_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(
-            Mapping::file(file.path())
-                .unwrap_err()
-                .to_string()
-                .contains("empty")
-        );
+        assert!(Mapping::file(file.path()).unwrap_err().to_string().contains("empty"));
     }
 }

@@ -45,10 +45,7 @@ pub fn open_files(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Resu
     // The decoders of damaged files may panic; that is bad input, not a bug of the caller.
     opened.unwrap_or_else(|panic| {
         let path = paths.first().map_or_else(PathBuf::new, Clone::clone);
-        Err(Error::source(
-            path,
-            format!("cannot be decoded: {}", panic_text(panic.as_ref())),
-        ))
+        Err(Error::source(path, format!("cannot be decoded: {}", panic_text(panic.as_ref()))))
     })
 }
 
@@ -82,10 +79,7 @@ fn open_sorted(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Result<
             of_arrays(&parts, paths, options)
         }
         Kind::Npz => {
-            let parts = paths
-                .iter()
-                .map(|path| npz::open(path))
-                .collect::<Result<Vec<_>>>()?;
+            let parts = paths.iter().map(|path| npz::open(path)).collect::<Result<Vec<_>>>()?;
             of_arrays(&parts, paths, options)
         }
     }
@@ -100,11 +94,7 @@ fn open_arrays<T: ArrayBlocks + 'static>(
 ) -> Result<Opened> {
     match map(table.columns(), options)? {
         Mapped::Rows(plan) => match borrow(&plan)? {
-            Some(parts) => Ok(Opened::Rows(TableSource::of_borrowed(
-                &parts,
-                plan,
-                table.fingerprint(),
-            )?)),
+            Some(parts) => Ok(Opened::Rows(TableSource::of_borrowed(&parts, plan, table.fingerprint())?)),
             None => Ok(Opened::Rows(TableSource::of_blocks(table, plan, options)?)),
         },
         Mapped::Pictures(plan) => {
@@ -112,11 +102,8 @@ fn open_arrays<T: ArrayBlocks + 'static>(
             match first_bytes(table.as_ref(), plan.pictures)? {
                 Some(bytes) if is_picture(&bytes) => {}
                 _ => {
-                    let others = table
-                        .columns()
-                        .iter()
-                        .filter(|c| c.name != *name)
-                        .map(|c| format!("{:?}", c.name));
+                    let others =
+                        table.columns().iter().filter(|c| c.name != *name).map(|c| format!("{:?}", c.name));
                     let others: Vec<String> = others.collect();
                     return Err(Error::source(
                         table.place(0).0,
@@ -133,10 +120,7 @@ fn open_arrays<T: ArrayBlocks + 'static>(
 }
 
 fn of_arrays(parts: &[Vec<MemoryColumn>], paths: &[PathBuf], options: &TableOptions) -> Result<Opened> {
-    let identities = paths
-        .iter()
-        .map(|path| file_identity(path))
-        .collect::<Result<Vec<_>>>()?;
+    let identities = paths.iter().map(|path| file_identity(path)).collect::<Result<Vec<_>>>()?;
     let Some(first) = parts.first() else {
         return Err(Error::Config("no file was given".into()));
     };
@@ -147,10 +131,7 @@ fn of_arrays(parts: &[Vec<MemoryColumn>], paths: &[PathBuf], options: &TableOpti
                 .zip(first)
                 .all(|(a, b)| a.name == b.name && a.dtype == b.dtype && a.shape == b.shape);
         if parts.len() > 1 && !same {
-            return Err(Error::source(
-                path,
-                format!("other arrays than in {}", paths[0].display()),
-            ));
+            return Err(Error::source(path, format!("other arrays than in {}", paths[0].display())));
         }
     }
     let source =
@@ -165,10 +146,7 @@ fn of_arrays(parts: &[Vec<MemoryColumn>], paths: &[PathBuf], options: &TableOpti
 
 /// Arrays that are rows of one table.
 fn shards(columns: Vec<MemoryColumn>, paths: &[PathBuf]) -> Result<Vec<Vec<MemoryColumn>>> {
-    let Some(first) = columns
-        .first()
-        .map(|c| (c.name.clone(), c.dtype, c.shape.clone()))
-    else {
+    let Some(first) = columns.first().map(|c| (c.name.clone(), c.dtype, c.shape.clone())) else {
         return Err(Error::Config("no NPY file was given".into()));
     };
     columns
@@ -194,8 +172,7 @@ fn shards(columns: Vec<MemoryColumn>, paths: &[PathBuf]) -> Result<Vec<Vec<Memor
 }
 
 fn stem(path: &Path) -> String {
-    path.file_stem()
-        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 impl TableSource {

@@ -1,9 +1,6 @@
 //! Rows held in memory: for every field of a batch a row-major matrix, ours or borrowed, and the gather of rows into
 //! batch slots. Knows no files and no names.
-#![expect(
-    unsafe_code,
-    reason = "rows are addressed by pointer after one bounds check per batch"
-)]
+#![expect(unsafe_code, reason = "rows are addressed by pointer after one bounds check per batch")]
 
 use std::borrow::Borrow;
 
@@ -38,30 +35,15 @@ impl RowField {
     ) -> Self {
         let source = elements * from.size();
         if let Some(last) = rows.checked_sub(1) {
-            let end = last
-                .checked_mul(stride)
-                .and_then(|start| start.checked_add(source));
-            assert!(
-                end.is_some_and(|end| end <= bytes.len()),
-                "rows outside of their memory"
-            );
+            let end = last.checked_mul(stride).and_then(|start| start.checked_add(source));
+            assert!(end.is_some_and(|end| end <= bytes.len()), "rows outside of their memory");
         }
         let copy = if from == to && from != DType::Bool {
             RowCopy::Bytes(source)
         } else {
-            RowCopy::Convert {
-                with: convert(from, to),
-                elements,
-                source,
-                target: elements * to.size(),
-            }
+            RowCopy::Convert { with: convert(from, to), elements, source, target: elements * to.size() }
         };
-        Self {
-            bytes,
-            rows,
-            stride,
-            copy,
-        }
+        Self { bytes, rows, stride, copy }
     }
 
     /// Whether rows follow each other without a gap and need no conversion.
@@ -83,10 +65,7 @@ impl RowStore {
     /// # Panics
     /// When a field has another number of rows.
     pub(crate) fn new(fields: Vec<RowField>, rows: usize) -> Self {
-        assert!(
-            fields.iter().all(|field| field.rows == rows),
-            "fields of unequal length"
-        );
+        assert!(fields.iter().all(|field| field.rows == rows), "fields of unequal length");
         Self { fields, rows }
     }
 
@@ -115,10 +94,7 @@ impl RowStore {
     /// When an id is not a row, or the slots are fewer than the ids or of another size than the fields' rows.
     pub(crate) fn gather(&self, ids: &[u64], slots: &mut Slots<'_>) {
         let rows = self.rows as u64;
-        assert!(
-            ids.iter().fold(true, |all, id| all & (*id < rows)),
-            "an id that is not a row"
-        );
+        assert!(ids.iter().fold(true, |all, id| all & (*id < rows)), "an id that is not a row");
         let in_order = ids.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == 1);
         for (index, field) in self.fields.iter().enumerate() {
             let out = column(slots, index, field.copy, ids.len());
@@ -183,9 +159,7 @@ pub(crate) fn gather_from<S: Borrow<RowStore>>(stores: &[S], places: &[(u32, u32
                 places.len(),
                 |i| {
                     let (store, row) = *places.get_unchecked(i);
-                    bases
-                        .get_unchecked(store as usize)
-                        .add(row as usize * field.stride)
+                    bases.get_unchecked(store as usize).add(row as usize * field.stride)
                 },
                 out.as_mut_ptr(),
             );
@@ -194,14 +168,7 @@ pub(crate) fn gather_from<S: Borrow<RowStore>>(stores: &[S], places: &[(u32, u32
 }
 
 fn column<'a>(slots: &'a mut Slots<'_>, field: usize, copy: RowCopy, n: usize) -> &'a mut [u8] {
-    let per_slot = if slots.is_empty() {
-        copy.target()
-    } else {
-        slots.bytes(field, 0).len()
-    };
-    assert!(
-        per_slot == copy.target() && slots.len() >= n,
-        "slots of another size"
-    );
+    let per_slot = if slots.is_empty() { copy.target() } else { slots.bytes(field, 0).len() };
+    assert!(per_slot == copy.target() && slots.len() >= n, "slots of another size");
     slots.column(field)
 }

@@ -73,21 +73,9 @@ impl TableSource {
             text: false,
         };
         let targets = fields.iter().enumerate().map(target).collect();
-        let plan = Plan {
-            schema: Schema {
-                fields,
-                shape: Shape::Tuple,
-            },
-            targets,
-            classes: None,
-        };
+        let plan = Plan { schema: Schema { fields, shape: Shape::Tuple }, targets, classes: None };
         let stores = vec![columns::store(columns, &plan, 1)?];
-        Ok(Self::resident(
-            stores,
-            Vec::new(),
-            plan,
-            columns::fingerprint(columns),
-        ))
+        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)))
     }
 
     /// Tables of the same columns, one behind the other.
@@ -101,52 +89,29 @@ impl TableSource {
         };
         let described: Vec<Column> = first.iter().map(|c| Column::new(&c.name, c.holds())).collect();
         let Mapped::Rows(plan) = map(&described, options)? else {
-            return Err(Error::Config(
-                "columns in memory hold numbers, not pictures".into(),
-            ));
+            return Err(Error::Config("columns in memory hold numbers, not pictures".into()));
         };
         let threads = thread_count(options.threads);
-        let stores = parts
-            .iter()
-            .map(|part| columns::store(part, &plan, threads))
-            .collect::<Result<Vec<_>>>()?;
+        let stores =
+            parts.iter().map(|part| columns::store(part, &plan, threads)).collect::<Result<Vec<_>>>()?;
         Ok(Self::resident(stores, Vec::new(), plan, fingerprint))
     }
 
     /// Columns that are one field each, as they lie.
     pub(crate) fn of_borrowed(parts: &[Vec<MemoryColumn>], plan: Plan, fingerprint: u64) -> Result<Self> {
         // The columns are the targets, in their order.
-        let targets = plan
-            .targets
-            .iter()
-            .enumerate()
-            .map(|(column, t)| Target { column, ..t.clone() })
-            .collect();
-        let direct = Plan {
-            targets,
-            ..plan.clone()
-        };
-        let stores = parts
-            .iter()
-            .map(|part| columns::store(part, &direct, 1))
-            .collect::<Result<Vec<_>>>()?;
+        let targets =
+            plan.targets.iter().enumerate().map(|(column, t)| Target { column, ..t.clone() }).collect();
+        let direct = Plan { targets, ..plan.clone() };
+        let stores = parts.iter().map(|part| columns::store(part, &direct, 1)).collect::<Result<Vec<_>>>()?;
         Ok(Self::resident(stores, Vec::new(), plan, fingerprint))
     }
 
     fn resident(stores: Vec<RowStore>, bad: Vec<(u64, u64, Error)>, plan: Plan, fingerprint: u64) -> Self {
         let ends = sums(stores.iter().map(|s| s.rows() as u64));
         let fingerprint = with_plan(fingerprint, &plan);
-        let rows = Rows::Resident(Arc::new(Resident {
-            stores,
-            ends: ends.clone(),
-            bad,
-        }));
-        Self {
-            rows,
-            plan,
-            ends,
-            fingerprint,
-        }
+        let rows = Rows::Resident(Arc::new(Resident { stores, ends: ends.clone(), bad }));
+        Self { rows, plan, ends, fingerprint }
     }
 
     /// The rows of a table of blocks: loaded now where they fit into the budget, else streamed.
@@ -154,11 +119,7 @@ impl TableSource {
         let threads = thread_count(options.threads);
         blocks::find_classes(table.as_ref(), &mut plan)?;
         let row_bytes = plan.schema.sample_bytes() as u64;
-        let sizes: Vec<u64> = table
-            .rows()
-            .iter()
-            .map(|rows| rows.saturating_mul(row_bytes))
-            .collect();
+        let sizes: Vec<u64> = table.rows().iter().map(|rows| rows.saturating_mul(row_bytes)).collect();
         let total = sizes.iter().fold(0u64, |all, size| all.saturating_add(*size));
         let ends = sums(table.rows().iter().copied());
         match options.memory_budget.filter(|budget| total > *budget) {
@@ -166,10 +127,8 @@ impl TableSource {
                 let all = 0..table.rows().len();
                 let (store, failed) = blocks::load(table.as_ref(), &plan, all, threads, options.skip_bad)?;
                 let first = |block: usize| if block == 0 { 0 } else { ends[block - 1] };
-                let bad = failed
-                    .into_iter()
-                    .map(|(block, error)| (first(block), ends[block], error))
-                    .collect();
+                let bad =
+                    failed.into_iter().map(|(block, error)| (first(block), ends[block], error)).collect();
                 Ok(Self::resident(vec![store], bad, plan, table.fingerprint()))
             }
             Some(budget) => {
@@ -189,16 +148,8 @@ impl TableSource {
                         .map_err(Arc::new)
                 });
                 let cache = BlockCache::new(sizes, Some(budget), decode)?;
-                let rows = Rows::Window(Arc::new(Window {
-                    cache,
-                    ends: ends.clone(),
-                }));
-                Ok(Self {
-                    rows,
-                    plan,
-                    ends,
-                    fingerprint,
-                })
+                let rows = Rows::Window(Arc::new(Window { cache, ends: ends.clone() }));
+                Ok(Self { rows, plan, ends, fingerprint })
             }
         }
     }
@@ -219,15 +170,10 @@ impl Source for TableSource {
 
     fn filler(&self) -> Result<Box<dyn Filler>> {
         Ok(match &self.rows {
-            Rows::Resident(rows) => Box::new(ResidentFiller {
-                rows: Arc::clone(rows),
-                ids: Vec::new(),
-                places: Vec::new(),
-            }),
-            Rows::Window(window) => Box::new(WindowFiller {
-                window: Arc::clone(window),
-                places: Vec::new(),
-            }),
+            Rows::Resident(rows) => {
+                Box::new(ResidentFiller { rows: Arc::clone(rows), ids: Vec::new(), places: Vec::new() })
+            }
+            Rows::Window(window) => Box::new(WindowFiller { window: Arc::clone(window), places: Vec::new() }),
         })
     }
 
@@ -251,17 +197,13 @@ impl Source for TableSource {
     fn facts(&self) -> Vec<(String, String)> {
         let row_bytes = self.plan.schema.sample_bytes() as u64;
         match &self.rows {
-            Rows::Resident(_) => vec![(
-                "rows held in memory".into(),
-                format!("{} bytes", self.len() * row_bytes),
-            )],
+            Rows::Resident(_) => {
+                vec![("rows held in memory".into(), format!("{} bytes", self.len() * row_bytes))]
+            }
             Rows::Window(window) => {
                 let (decoded, hits) = window.cache.counts();
                 vec![
-                    (
-                        "rows held in memory".into(),
-                        format!("at most {} bytes", window.cache.budget()),
-                    ),
+                    ("rows held in memory".into(), format!("at most {} bytes", window.cache.budget())),
                     ("blocks decoded".into(), decoded.to_string()),
                     ("reads that found their block decoded".into(), hits.to_string()),
                 ]
@@ -272,11 +214,7 @@ impl Source for TableSource {
 
 /// The threads to use: as asked, or as many as the process may run on.
 pub(crate) fn thread_count(asked: usize) -> usize {
-    if asked > 0 {
-        asked
-    } else {
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-    }
+    if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) }
 }
 
 fn sums(rows: impl Iterator<Item = u64>) -> Vec<u64> {
@@ -288,10 +226,7 @@ fn sums(rows: impl Iterator<Item = u64>) -> Vec<u64> {
 }
 
 fn with_plan(fingerprint: u64, plan: &Plan) -> u64 {
-    let text = format!(
-        "{fingerprint} {:?} {:?} {:?}",
-        plan.schema, plan.targets, plan.classes
-    );
+    let text = format!("{fingerprint} {:?} {:?} {:?}", plan.schema, plan.targets, plan.classes);
     xxhash_rust::xxh3::xxh3_64(text.as_bytes())
 }
 
@@ -317,12 +252,7 @@ fn bad_row(sample: u64, error: &Error) -> SampleError {
         Error::Source { reason, .. } => reason.clone(),
         other => other.to_string(),
     };
-    SampleError {
-        sample,
-        path: error.path().map(Into::into),
-        offset: None,
-        reason,
-    }
+    SampleError { sample, path: error.path().map(Into::into), offset: None, reason }
 }
 
 struct ResidentFiller {
@@ -341,16 +271,11 @@ impl Filler for ResidentFiller {
         let started = Instant::now();
         let rows = &*self.rows;
         let len = rows.ends.last().copied().unwrap_or(0);
-        let bad = |id: u64| {
-            rows.bad
-                .iter()
-                .find(|(first, end, _)| (*first..*end).contains(&id))
-        };
+        let bad = |id: u64| rows.bad.iter().find(|(first, end, _)| (*first..*end).contains(&id));
         let unfit = if rows.bad.is_empty() {
             keys.iter().position(|key| key.sample >= len)
         } else {
-            keys.iter()
-                .position(|key| key.sample >= len || bad(key.sample).is_some())
+            keys.iter().position(|key| key.sample >= len || bad(key.sample).is_some())
         };
         let good = &keys[..unfit.unwrap_or(keys.len())];
         if let [store] = &rows.stores[..] {
@@ -360,9 +285,7 @@ impl Filler for ResidentFiller {
         } else {
             self.places.clear();
             self.places.extend(
-                good.iter()
-                    .filter_map(|key| locate(&rows.ends, key.sample))
-                    .map(|(s, r)| (s as u32, r)),
+                good.iter().filter_map(|key| locate(&rows.ends, key.sample)).map(|(s, r)| (s as u32, r)),
             );
             gather_from(&rows.stores, &self.places, slots);
         }

@@ -38,9 +38,8 @@ unsafe fn horizontal_of<const PAIRS: usize>(even: &[u8], odd: &[u8], taps: &Taps
     let shift = _mm_cvtsi32_si128(taps.shift as i32);
     let most = _mm256_set1_epi16(255);
     // Two neighbouring RGB pixels become 16-bit (r r', g g', b b', -); the odd chunk is 6 bytes further on.
-    let near = _mm256_broadcastsi128_si256(_mm_setr_epi8(
-        0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,
-    ));
+    let near =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1));
     let far = _mm256_broadcastsi128_si256(_mm_setr_epi8(
         6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
     ));
@@ -87,10 +86,7 @@ unsafe fn horizontal_of<const PAIRS: usize>(even: &[u8], odd: &[u8], taps: &Taps
         // SAFETY: x + 4 <= width, and `out` has three runs of `width`.
         unsafe {
             _mm_storeu_si128(out.add(x).cast(), _mm256_castsi256_si128(red_green));
-            _mm_storeu_si128(
-                out.add(width + x).cast(),
-                _mm256_extracti128_si256::<1>(red_green),
-            );
+            _mm_storeu_si128(out.add(width + x).cast(), _mm256_extracti128_si256::<1>(red_green));
             _mm_storeu_si128(out.add(2 * width + x).cast(), _mm256_castsi256_si128(blue));
         }
         x += 4;
@@ -151,10 +147,7 @@ unsafe fn vertical_u8_of(ring: &[u32], rows: &[usize], weights: &[i16], shift: u
     let narrow = |sums: [__m256i; 1]| {
         let words = _mm256_packus_epi32(sums[0], sums[0]);
         let bytes = _mm256_packus_epi16(words, words);
-        _mm_unpacklo_epi32(
-            _mm256_castsi256_si128(bytes),
-            _mm256_extracti128_si256::<1>(bytes),
-        )
+        _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes))
     };
     let mut x = 0;
     while x + 32 <= out.len() {
@@ -171,10 +164,7 @@ unsafe fn vertical_u8_of(ring: &[u32], rows: &[usize], weights: &[i16], shift: u
         let mut bytes = [0u8; 16];
         // SAFETY: the rows have columns up to the next multiple of 8; `bytes` has 16.
         unsafe {
-            _mm_storeu_si128(
-                bytes.as_mut_ptr().cast(),
-                narrow(columns::<1>(ring, rows, weights, shift, x)),
-            );
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), narrow(columns::<1>(ring, rows, weights, shift, x)));
         };
         chunk.copy_from_slice(&bytes[..chunk.len()]);
         x += 8;

@@ -110,11 +110,7 @@ impl Kernels {
 
     /// Maps interleaved RGB to three rows of floats (native byte order).
     pub(super) fn rgb_to_planes(self, rgb: &[u8], affine: &[Affine; 3], planes: [&mut [u8]; 3]) {
-        assert!(
-            planes
-                .iter()
-                .all(|p| p.len() / 4 * 3 == rgb.len() && p.len().is_multiple_of(4))
-        );
+        assert!(planes.iter().all(|p| p.len() / 4 * 3 == rgb.len() && p.len().is_multiple_of(4)));
         match self {
             Kernels::Portable => portable::rgb_to_planes(rgb, affine, planes),
             #[cfg(target_arch = "x86_64")]
@@ -125,10 +121,7 @@ impl Kernels {
 
 fn check_vertical(ring: &[u32], rows: &[usize], weights: &[i16], columns: usize) {
     let padded = columns.next_multiple_of(Kernels::WIDTH);
-    assert!(
-        rows.iter()
-            .all(|&row| row <= ring.len() && ring.len() - row >= padded)
-    );
+    assert!(rows.iter().all(|&row| row <= ring.len() && ring.len() - row >= padded));
     assert!(weights.len() == rows.len() * 2);
 }
 

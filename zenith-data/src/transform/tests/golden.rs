@@ -90,10 +90,7 @@ const TENSOR_GRAY: [u8; 36] = [
 fn distance(ours: &[u8], theirs: &[u8]) -> (u8, usize) {
     assert_eq!(ours.len(), theirs.len());
     let differences = ours.iter().zip(theirs).map(|(a, b)| a.abs_diff(*b));
-    (
-        differences.clone().max().unwrap(),
-        differences.filter(|&d| d > 0).count(),
-    )
+    (differences.clone().max().unwrap(), differences.filter(|&d| d > 0).count())
 }
 
 fn resized(interpolation: &str, from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
@@ -116,56 +113,26 @@ fn resizes_are_pillows() {
     ] {
         let (most, count) = distance(&resized(interpolation, (17, 11), (5, 4)), theirs);
         // 16-bit weights where Pillow has 22: a value on the brink of rounding may fall to the other side.
-        assert!(
-            most <= 1 && count <= 2,
-            "{interpolation}: {count} values differ by up to {most}"
-        );
+        assert!(most <= 1 && count <= 2, "{interpolation}: {count} values differ by up to {most}");
     }
     for (interpolation, theirs) in [("bilinear", &BILINEAR_UP), ("bicubic", &BICUBIC_UP)] {
         let (most, count) = distance(&resized(interpolation, (4, 3), (6, 5)), theirs);
-        assert!(
-            most <= 1 && count <= 2,
-            "{interpolation}: {count} values differ by up to {most}"
-        );
+        assert!(most <= 1 && count <= 2, "{interpolation}: {count} values differ by up to {most}");
     }
 }
 
 #[test]
 fn colours_are_pils_before_to_image_and_torchs_after() {
     for (change, pil, tensor) in [
-        (
-            r#"{"op": "color_jitter", "brightness": [1.3, 1.3]}"#,
-            PIL_BRIGHTNESS,
-            TENSOR_BRIGHTNESS,
-        ),
-        (
-            r#"{"op": "color_jitter", "contrast": [0.6, 0.6]}"#,
-            PIL_CONTRAST,
-            TENSOR_CONTRAST,
-        ),
-        (
-            r#"{"op": "color_jitter", "saturation": [1.7, 1.7]}"#,
-            PIL_SATURATION,
-            TENSOR_SATURATION,
-        ),
-        (
-            r#"{"op": "color_jitter", "hue": [0.2, 0.2]}"#,
-            PIL_HUE,
-            TENSOR_HUE,
-        ),
-        (
-            r#"{"op": "grayscale", "num_output_channels": 3}"#,
-            PIL_GRAY,
-            TENSOR_GRAY,
-        ),
+        (r#"{"op": "color_jitter", "brightness": [1.3, 1.3]}"#, PIL_BRIGHTNESS, TENSOR_BRIGHTNESS),
+        (r#"{"op": "color_jitter", "contrast": [0.6, 0.6]}"#, PIL_CONTRAST, TENSOR_CONTRAST),
+        (r#"{"op": "color_jitter", "saturation": [1.7, 1.7]}"#, PIL_SATURATION, TENSOR_SATURATION),
+        (r#"{"op": "color_jitter", "hue": [0.2, 0.2]}"#, PIL_HUE, TENSOR_HUE),
+        (r#"{"op": "grayscale", "num_output_channels": 3}"#, PIL_GRAY, TENSOR_GRAY),
     ] {
         let ours = render(&format!(r#"[{change}, {{"op": "channels_last"}}]"#), 4, 3);
         assert_eq!(ours, pil, "PIL {change}");
-        let ours = render(
-            &format!(r#"[{{"op": "to_image"}}, {change}, {{"op": "channels_last"}}]"#),
-            4,
-            3,
-        );
+        let ours = render(&format!(r#"[{{"op": "to_image"}}, {change}, {{"op": "channels_last"}}]"#), 4, 3);
         assert_eq!(ours, tensor, "tensor {change}");
     }
 }
@@ -174,10 +141,7 @@ fn colours_are_pils_before_to_image_and_torchs_after() {
 fn refusals_name_the_operation() {
     let mean = r#""mean": [0.5], "std": [0.5]"#;
     for (json, message) in [
-        (
-            format!(r#"[{{"op": "normalize", {mean}}}]"#),
-            "transform 0 (Normalize): it needs floats",
-        ),
+        (format!(r#"[{{"op": "normalize", {mean}}}]"#), "transform 0 (Normalize): it needs floats"),
         (
             r#"[{"op": "to_tensor"}, {"op": "color_jitter", "hue": [0.1, 0.2]}]"#.to_owned(),
             "transform 1 (ColorJitter): it must come before the conversion to floats",
@@ -192,30 +156,15 @@ fn refusals_name_the_operation() {
             ),
             "transform 2 (CenterCrop): it may pad",
         ),
-        (
-            r#"[{"op": "resize", "size": [1, 2, 3]}]"#.to_owned(),
-            "transform 0 (Resize): size takes",
-        ),
-        (
-            r#"[{"op": "resize", "size": [0]}]"#.to_owned(),
-            "transform 0 (Resize): size 0x0",
-        ),
-        (
-            r#"[{"op": "resize", "size": [9], "max_size": 9}]"#.to_owned(),
-            "max_size 9 must be greater",
-        ),
-        (
-            r#"[{"op": "random_horizontal_flip", "p": 1.5}]"#.to_owned(),
-            "p = 1.5",
-        ),
+        (r#"[{"op": "resize", "size": [1, 2, 3]}]"#.to_owned(), "transform 0 (Resize): size takes"),
+        (r#"[{"op": "resize", "size": [0]}]"#.to_owned(), "transform 0 (Resize): size 0x0"),
+        (r#"[{"op": "resize", "size": [9], "max_size": 9}]"#.to_owned(), "max_size 9 must be greater"),
+        (r#"[{"op": "random_horizontal_flip", "p": 1.5}]"#.to_owned(), "p = 1.5"),
         (
             r#"[{"op": "random_resized_crop", "size": [8], "scale": [0.9, 0.1]}]"#.to_owned(),
             "scale (0.9, 0.1) must be",
         ),
-        (
-            r#"[{"op": "color_jitter", "hue": [-0.6, 0.2]}]"#.to_owned(),
-            "hue (-0.6, 0.2)",
-        ),
+        (r#"[{"op": "color_jitter", "hue": [-0.6, 0.2]}]"#.to_owned(), "hue (-0.6, 0.2)"),
         (
             r#"[{"op": "to_tensor"}, {"op": "normalize", "mean": [0.1, 0.2], "std": [1]}]"#.to_owned(),
             "mean has 2 values, the picture 3 channels",
@@ -224,19 +173,13 @@ fn refusals_name_the_operation() {
             r#"[{"op": "to_tensor"}, {"op": "normalize", "mean": [0], "std": [0]}]"#.to_owned(),
             "std has a value of 0",
         ),
-        (
-            r#"[{"op": "to_dtype", "dtype": "int64"}]"#.to_owned(),
-            "int64 has no native form",
-        ),
+        (r#"[{"op": "to_dtype", "dtype": "int64"}]"#.to_owned(), "int64 has no native form"),
     ] {
         let got = refusal(&json);
         assert!(got.contains(message), "{json}: {got}");
     }
     let error = view_error(r#"[{"op": "random_crop", "size": [32]}]"#, 40, 20).to_string();
-    assert!(
-        error.starts_with("RandomCrop cannot be applied to a picture of 40x20 pixels"),
-        "{error}"
-    );
+    assert!(error.starts_with("RandomCrop cannot be applied to a picture of 40x20 pixels"), "{error}");
     let error = view_error(r#"[{"op": "resize", "size": [60000]}]"#, 40, 20).to_string();
     assert!(error.contains("the result would be 120000x60000"), "{error}");
     view_error("[]", 0, 20);

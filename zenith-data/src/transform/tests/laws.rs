@@ -17,15 +17,8 @@ fn cut(rgb: &[u8], width: usize, window: Region) -> Vec<u8> {
 }
 
 const LAST: &str = r#"{"op": "channels_last"}"#;
-const INTERPOLATIONS: [&str; 7] = [
-    "nearest",
-    "nearest-exact",
-    "bilinear",
-    "bicubic",
-    "box",
-    "hamming",
-    "lanczos",
-];
+const INTERPOLATIONS: [&str; 7] =
+    ["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -175,9 +168,7 @@ fn an_empty_list_is_to_image() {
         (DType::UInt8, Order::Chw, 3, None)
     );
     let pixels = picture(5, 4);
-    let planes: Vec<u8> = (0..3)
-        .flat_map(|c| pixels.iter().skip(c).step_by(3).copied())
-        .collect();
+    let planes: Vec<u8> = (0..3).flat_map(|c| pixels.iter().skip(c).step_by(3).copied()).collect();
     assert_eq!(render("[]", 5, 4), planes);
 }
 
@@ -186,18 +177,12 @@ fn the_output_is_known_where_it_does_not_depend_on_the_sample() {
     for (json, size) in [
         (r#"[{"op": "resize", "size": [8]}]"#, None),
         (r#"[{"op": "resize", "size": [8, 9]}]"#, Some((8, 9))),
-        (
-            r#"[{"op": "resize", "size": [8]}, {"op": "center_crop", "size": [7, 6]}]"#,
-            Some((7, 6)),
-        ),
+        (r#"[{"op": "resize", "size": [8]}, {"op": "center_crop", "size": [7, 6]}]"#, Some((7, 6))),
         (
             r#"[{"op": "random_resized_crop", "size": [10, 20]}, {"op": "resize", "size": [5]}]"#,
             Some((5, 10)),
         ),
-        (
-            r#"[{"op": "random_crop", "size": [32], "padding": [4]}]"#,
-            Some((32, 32)),
-        ),
+        (r#"[{"op": "random_crop", "size": [32], "padding": [4]}]"#, Some((32, 32))),
     ] {
         assert_eq!(plan(json).output().size, size, "{json}");
     }
@@ -212,10 +197,7 @@ fn the_key_alone_decides_the_parameters() {
     let json = r#"[{"op": "random_resized_crop", "size": [32]}, {"op": "random_horizontal_flip"},
         {"op": "color_jitter", "brightness": [0.5, 1.5], "hue": [-0.1, 0.1]}, {"op": "random_grayscale"}]"#;
     let plan = plan(json);
-    let view = |seed, epoch, sample| {
-        plan.view(300, 200, &mut SampleRng::new(seed, epoch, sample))
-            .unwrap()
-    };
+    let view = |seed, epoch, sample| plan.view(300, 200, &mut SampleRng::new(seed, epoch, sample)).unwrap();
     for sample in 0..50 {
         assert_eq!(view(1, 2, sample), view(1, 2, sample));
         assert_ne!(view(1, 2, sample), view(1, 3, sample));
@@ -231,20 +213,14 @@ fn random_parts_have_torchvisions_distribution() {
     let samples = 20_000u32;
     let (mut area, mut log_ratio, mut left, mut flips) = (0.0, 0.0, 0.0, 0);
     for sample in 0..samples {
-        let view = plan
-            .view(width, height, &mut SampleRng::new(5, 0, u64::from(sample)))
-            .unwrap();
+        let view = plan.view(width, height, &mut SampleRng::new(5, 0, u64::from(sample))).unwrap();
         let text = view.describe();
         let part = view.region();
         let (w, h) = (f64::from(part.width), f64::from(part.height));
         assert!((0.745..1.341).contains(&(w / h)), "{text}");
         area += w * h / f64::from(width * height);
         log_ratio += (w / h).ln();
-        left += if w < f64::from(width) {
-            f64::from(part.x) / (f64::from(width) - w)
-        } else {
-            0.5
-        };
+        left += if w < f64::from(width) { f64::from(part.x) / (f64::from(width) - w) } else { 0.5 };
         flips += u32::from(text.contains("mirrored"));
     }
     let n = f64::from(samples);
@@ -260,44 +236,20 @@ fn random_parts_have_torchvisions_distribution() {
 fn a_part_that_cannot_fit_is_the_middle() {
     let plan = plan(r#"[{"op": "random_resized_crop", "size": [16], "scale": [0.9, 1]}]"#);
     let region = |w, h| plan.view(w, h, &mut SampleRng::new(0, 0, 0)).unwrap().region();
-    assert_eq!(
-        region(1000, 10),
-        Region {
-            x: 493,
-            y: 0,
-            width: 13,
-            height: 10
-        }
-    );
-    assert_eq!(
-        region(10, 1000),
-        Region {
-            x: 0,
-            y: 493,
-            width: 10,
-            height: 13
-        }
-    );
+    assert_eq!(region(1000, 10), Region { x: 493, y: 0, width: 13, height: 10 });
+    assert_eq!(region(10, 1000), Region { x: 0, y: 493, width: 10, height: 13 });
 }
 
 #[test]
 fn a_smaller_picture_is_padded_as_torchvision_pads() {
     // 3x2 onto 4x5 (height 5): one column, three rows; the larger half to the right and below.
-    let bytes = render(
-        r#"[{"op": "center_crop", "size": [5, 4]}, {"op": "channels_last"}]"#,
-        3,
-        2,
-    );
+    let bytes = render(r#"[{"op": "center_crop", "size": [5, 4]}, {"op": "channels_last"}]"#, 3, 2);
     let source = picture(3, 2);
     for y in 0..5 {
         for x in 0..4 {
             let got = &bytes[(y * 4 + x) * 3..][..3];
             let inside = (1..3).contains(&y) && x < 3;
-            let wanted = if inside {
-                &source[((y - 1) * 3 + x) * 3..][..3]
-            } else {
-                &[0; 3]
-            };
+            let wanted = if inside { &source[((y - 1) * 3 + x) * 3..][..3] } else { &[0; 3] };
             assert_eq!(got, wanted, "{x} {y}");
         }
     }
@@ -308,30 +260,15 @@ fn the_fast_mode_asks_for_a_scaled_picture_only_where_it_shrinks() {
     let ops = super::ops(r#"[{"op": "resize", "size": [100]}, {"op": "center_crop", "size": [80]}]"#);
     let fast = Plan::compile(&ops, Mode::Fast).unwrap();
     let exact = Plan::compile(&ops, Mode::Exact).unwrap();
-    let denom = |plan: &Plan, w, h| {
-        plan.view(w, h, &mut SampleRng::new(0, 0, 0))
-            .unwrap()
-            .scale_denom()
-    };
-    for (edge, wanted) in [
-        (90, 1),
-        (199, 1),
-        (200, 2),
-        (399, 2),
-        (400, 4),
-        (801, 8),
-        (5000, 8),
-    ] {
+    let denom = |plan: &Plan, w, h| plan.view(w, h, &mut SampleRng::new(0, 0, 0)).unwrap().scale_denom();
+    for (edge, wanted) in [(90, 1), (199, 1), (200, 2), (399, 2), (400, 4), (801, 8), (5000, 8)] {
         assert_eq!(denom(&fast, edge, edge + 30), wanted, "{edge}");
         assert_eq!(denom(&exact, edge, edge + 30), 1);
     }
     let view = fast.view(801, 603, &mut SampleRng::new(0, 0, 0)).unwrap();
     assert_eq!(view.scale_denom(), 4);
     let region = view.region();
-    assert!(
-        region.x + region.width <= 201 && region.y + region.height <= 151,
-        "{region:?}"
-    );
+    assert!(region.x + region.width <= 201 && region.y + region.height <= 151, "{region:?}");
     let unscaled = view.unscaled();
     assert_eq!(unscaled.scale_denom(), 1);
     assert!(unscaled.region().width > 3 * region.width);
@@ -344,21 +281,10 @@ fn buffers_that_do_not_fit_are_refused() {
     let mut source = PixelBuf::new();
     source.reset(5, 4, 3);
     let mut out = [0; 48];
-    let error = plan
-        .render(&view, &source, &mut Scratch::new(), &mut out)
-        .unwrap_err();
+    let error = plan.render(&view, &source, &mut Scratch::new(), &mut out).unwrap_err();
     assert!(matches!(error, TransformError::Source { .. }), "{error}");
     source.reset(4, 4, 3);
-    let error = plan
-        .render(&view, &source, &mut Scratch::new(), &mut out[1..])
-        .unwrap_err();
-    assert_eq!(
-        error,
-        TransformError::Slot {
-            expected: 48,
-            got: 47
-        }
-    );
-    plan.render(&view, &source, &mut Scratch::new(), &mut out)
-        .unwrap();
+    let error = plan.render(&view, &source, &mut Scratch::new(), &mut out[1..]).unwrap_err();
+    assert_eq!(error, TransformError::Slot { expected: 48, got: 47 });
+    plan.render(&view, &source, &mut Scratch::new(), &mut out).unwrap();
 }

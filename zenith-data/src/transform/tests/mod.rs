@@ -72,14 +72,9 @@ pub(super) fn render(json: &str, width: u32, height: u32) -> Vec<u8> {
 }
 
 pub(super) fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .chunks_exact(4)
-        .map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
-        .collect()
+    bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 pub(super) fn view_error(json: &str, width: u32, height: u32) -> TransformError {
-    plan(json)
-        .view(width, height, &mut SampleRng::new(0, 0, 0))
-        .unwrap_err()
+    plan(json).view(width, height, &mut SampleRng::new(0, 0, 0)).unwrap_err()
 }

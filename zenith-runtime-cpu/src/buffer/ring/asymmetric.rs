@@ -20,9 +20,7 @@ pub(super) struct Barriers {
 
 impl Barriers {
     pub(super) fn choose() -> Self {
-        Barriers {
-            fenced: !kernel::registered(),
-        }
+        Barriers { fenced: !kernel::registered() }
     }
 
     /// Between publishing an index and looking for sleepers.

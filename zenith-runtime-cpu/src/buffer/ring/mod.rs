@@ -14,10 +14,7 @@
 //!     assert_eq!(consumer.pop(), Err(ring::Abandoned(())));
 //! });
 //! ```
-#![expect(
-    unsafe_code,
-    reason = "each end moves values through slots that its indices prove to be its own"
-)]
+#![expect(unsafe_code, reason = "each end moves values through slots that its indices prove to be its own")]
 
 mod asymmetric;
 #[cfg(test)]
@@ -110,14 +107,9 @@ impl<T> Drop for Hold<T> {
 #[inline(never)]
 unsafe fn let_go<T>(shared: NonNull<Shared<T>>, produces: bool) {
     // SAFETY: this end has not let go yet.
-    let Shared {
-        state, values, room, ..
-    } = unsafe { shared.as_ref() };
-    let (gone, gate) = if produces {
-        (&state.0.producer_gone, values)
-    } else {
-        (&state.0.consumer_gone, room)
-    };
+    let Shared { state, values, room, .. } = unsafe { shared.as_ref() };
+    let (gone, gate) =
+        if produces { (&state.0.producer_gone, values) } else { (&state.0.consumer_gone, room) };
     gone.store(true, Ordering::Release);
     gate.notify_all();
     if state.0.deserted.swap(true, Ordering::AcqRel) {
@@ -184,21 +176,8 @@ fn make<T, const WAITS: bool>(capacity: usize) -> (Producer<T, WAITS>, Consumer<
     let shared = NonNull::from(Box::leak(shared));
     let hold = |produces| Hold { shared, produces };
     (
-        Producer {
-            shared: hold(true),
-            tail: 0,
-            head: 0,
-            capacity,
-            slots,
-            barriers,
-        },
-        Consumer {
-            shared: hold(false),
-            head: 0,
-            tail: 0,
-            slots,
-            barriers,
-        },
+        Producer { shared: hold(true), tail: 0, head: 0, capacity, slots, barriers },
+        Consumer { shared: hold(false), head: 0, tail: 0, slots, barriers },
     )
 }
 
@@ -311,13 +290,7 @@ impl<T> Producer<T, true> {
 
     #[cold]
     fn wait_for_room(&mut self) {
-        let Self {
-            shared,
-            tail,
-            capacity,
-            barriers,
-            ..
-        } = self;
+        let Self { shared, tail, capacity, barriers, .. } = self;
         let changed = || {
             let state = &shared.state.0;
             let full = tail.wrapping_sub(shared.head.0.load(Ordering::Acquire)) == *capacity;
@@ -343,21 +316,12 @@ impl<T, const WAITS: bool> Consumer<T, WAITS> {
     /// Pops up to `most` values, calling `take` with each, and frees their slots together; returns how many.
     pub fn pop_each(&mut self, most: usize, mut take: impl FnMut(T)) -> usize {
         let count = self.look().min(most);
-        let mut taken = Taken {
-            consumer: self,
-            count: 0,
-        };
+        let mut taken = Taken { consumer: self, count: 0 };
         for at in 0..count {
             taken.count = at + 1;
             // SAFETY: `at` is less than the number of values from `head` on; `Taken` moves `head` past each value
             // that was read, also if `take` panics.
-            take(unsafe {
-                taken
-                    .consumer
-                    .shared
-                    .slots
-                    .read(taken.consumer.head.wrapping_add(at))
-            });
+            take(unsafe { taken.consumer.shared.slots.read(taken.consumer.head.wrapping_add(at)) });
         }
         count
     }
@@ -368,11 +332,7 @@ impl<T, const WAITS: bool> Consumer<T, WAITS> {
         T: Copy,
     {
         let known = self.tail.wrapping_sub(self.head);
-        let count = if known >= values.len() {
-            values.len()
-        } else {
-            self.look().min(values.len())
-        };
+        let count = if known >= values.len() { values.len() } else { self.look().min(values.len()) };
         // SAFETY: `count` slots from `head` on hold values, which are `Copy`.
         unsafe { self.slots.copy_out(self.head, &mut values[..count]) };
         self.release(count);
@@ -431,12 +391,7 @@ impl<T> Consumer<T, true> {
 
     #[cold]
     fn wait_for_values(&mut self) {
-        let Self {
-            shared,
-            head,
-            barriers,
-            ..
-        } = self;
+        let Self { shared, head, barriers, .. } = self;
         let changed = || {
             shared.tail.0.load(Ordering::Acquire) != *head
                 || shared.state.0.producer_gone.load(Ordering::Acquire)
@@ -478,9 +433,7 @@ impl<T> Drop for Shared<T> {
 
 impl<T, const WAITS: bool> fmt::Debug for Producer<T, WAITS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer")
-            .field("capacity", &self.capacity)
-            .finish_non_exhaustive()
+        f.debug_struct("Producer").field("capacity", &self.capacity).finish_non_exhaustive()
     }
 }
 

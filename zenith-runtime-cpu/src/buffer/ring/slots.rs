@@ -47,10 +47,7 @@ impl<T> Slots<T> {
             // SAFETY: `at` is one of the `count` cells just allocated (or of no size).
             unsafe { first.add(at).write(UnsafeCell::new(MaybeUninit::uninit())) };
         }
-        Slots {
-            first,
-            mask: count - 1,
-        }
+        Slots { first, mask: count - 1 }
     }
 
     /// Gives the memory back; values in it are not dropped.
@@ -129,9 +126,7 @@ impl<T> Slots<T> {
         // SAFETY: cells have the layout of `T` and may be written through a shared reference; `front` fits between
         // `start` and the end, `back` (at most one round in all, by contract) before `start`.
         unsafe {
-            cells
-                .add(start)
-                .copy_from_nonoverlapping(front.as_ptr(), front.len());
+            cells.add(start).copy_from_nonoverlapping(front.as_ptr(), front.len());
             cells.copy_from_nonoverlapping(back.as_ptr(), back.len());
         }
     }
@@ -151,9 +146,7 @@ impl<T> Slots<T> {
         let cells = self.first.as_ptr().cast::<T>();
         // SAFETY: as in `copy_in`, and by contract all these slots are initialised.
         unsafe {
-            cells
-                .add(start)
-                .copy_to_nonoverlapping(front.as_mut_ptr(), front.len());
+            cells.add(start).copy_to_nonoverlapping(front.as_mut_ptr(), front.len());
             cells.copy_to_nonoverlapping(back.as_mut_ptr(), back.len());
         }
     }

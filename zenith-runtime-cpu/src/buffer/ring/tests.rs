@@ -203,10 +203,7 @@ fn what_a_producer_left_is_still_there() {
     producer.push_iter([1, 2]);
     drop(producer);
     assert!(consumer.is_abandoned());
-    assert_eq!(
-        (consumer.pop(), consumer.pop(), consumer.pop()),
-        (Ok(1), Ok(2), Err(Abandoned(())))
-    );
+    assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Ok(1), Ok(2), Err(Abandoned(()))));
 }
 
 /// Counts itself.
@@ -228,18 +225,11 @@ fn every_value_is_dropped_exactly_once() {
             assert!(producer.try_push(Counted(Arc::clone(&drops))).is_ok());
             drop(consumer.try_pop());
         }
-        assert_eq!(
-            producer.push_iter((0..pushed).map(|_| Counted(Arc::clone(&drops)))),
-            pushed
-        );
+        assert_eq!(producer.push_iter((0..pushed).map(|_| Counted(Arc::clone(&drops)))), pushed);
         assert_eq!(consumer.pop_each(popped, drop), popped);
         assert_eq!(drops.load(Ordering::Relaxed), 6 + popped);
         drop(consumer);
-        assert_eq!(
-            drops.load(Ordering::Relaxed),
-            6 + popped,
-            "the producer could still look at them"
-        );
+        assert_eq!(drops.load(Ordering::Relaxed), 6 + popped, "the producer could still look at them");
         drop(producer);
         assert_eq!(drops.load(Ordering::Relaxed), 6 + pushed);
     }

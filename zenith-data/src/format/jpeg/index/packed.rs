@@ -8,12 +8,7 @@ impl EntropyIndex {
     pub fn pack(&self, out: &mut Vec<u8>) {
         out.extend(self.identity.to_le_bytes());
         out.push(self.components);
-        for value in [
-            self.length,
-            u64::from(self.mcus_x),
-            u64::from(self.mcus_y),
-            u64::from(self.spacing),
-        ] {
+        for value in [self.length, u64::from(self.mcus_x), u64::from(self.mcus_y), u64::from(self.spacing)] {
             put(out, value);
         }
         let count = usize::from(self.components);
@@ -106,13 +101,8 @@ mod tests {
     use super::*;
 
     fn index() -> impl Strategy<Value = EntropyIndex> {
-        (
-            1u32..40,
-            1u32..20,
-            1u16..50,
-            prop::sample::select(vec![1u8, 3, 4]),
-        )
-            .prop_flat_map(|(mcus_x, mcus_y, spacing, components)| {
+        (1u32..40, 1u32..20, 1u16..50, prop::sample::select(vec![1u8, 3, 4])).prop_flat_map(
+            |(mcus_x, mcus_y, spacing, components)| {
                 let count = (mcus_x.div_ceil(u32::from(spacing)) * mcus_y) as usize;
                 let values = count * usize::from(components);
                 (
@@ -134,7 +124,8 @@ mod tests {
                             predictors,
                         }
                     })
-            })
+            },
+        )
     }
 
     proptest! {
