@@ -149,7 +149,7 @@ fn scene(number: u64, width: u16, height: u16) -> Vec<u8> {
             } else {
                 -14.0
             };
-            let grain = rng.uniform(-9.0, 9.0);
+            let grain = rng.uniform(-19.0, 19.0);
             let light = 122.0 + edge + 105.0 * noise(keys[0], x, y, COARSEST, OCTAVES) + grain;
             let warm = 60.0 * noise(keys[1], x, y, COARSEST, OCTAVES / 2);
             let green = 40.0 * noise(keys[2], x, y, COARSEST, OCTAVES / 2);
