@@ -176,6 +176,9 @@ impl Spread {
     }
 }
 
+/// Passes of a round, however little a pass takes; counts of units and checksums stay far from overflow.
+const MOST_PASSES: u64 = 1 << 20;
+
 /// A contender on its way through the rounds.
 struct Running<'a> {
     contender: Contender<'a>,
@@ -209,11 +212,11 @@ impl<'a> Running<'a> {
             running.run()?;
             let took = meter.read().wall.max(1e-9);
             let whole = seconds / took * running.passes as f64;
-            if took >= seconds / 8.0 {
-                running.passes = (whole.round() as u64).max(1);
+            if took >= seconds / 8.0 || running.passes == MOST_PASSES {
+                running.passes = (whole.round() as u64).clamp(1, MOST_PASSES);
                 return Ok(running);
             }
-            running.passes = (whole / 4.0).ceil() as u64;
+            running.passes = ((whole / 4.0).ceil() as u64).clamp(1, MOST_PASSES);
         }
     }
 

@@ -133,7 +133,7 @@ fn scene(number: u64, width: u16, height: u16) -> Vec<u8> {
     for y in 0..u32::from(height) {
         for x in 0..u32::from(width) {
             let edge = if noise(keys[3], x, y, COARSEST, 3) > 0.08 { 38.0 } else { -14.0 };
-            let grain = rng.uniform(-9.0, 9.0);
+            let grain = rng.uniform(-19.0, 19.0);
             let light = 122.0 + edge + 105.0 * noise(keys[0], x, y, COARSEST, OCTAVES) + grain;
             let warm = 60.0 * noise(keys[1], x, y, COARSEST, OCTAVES / 2);
             let green = 40.0 * noise(keys[2], x, y, COARSEST, OCTAVES / 2);
