@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def build() -> Path:
-    """Builds the reader bench and returns its path."""
+    """Build the reader bench and return its path."""
     command = ["cargo", "bench", "-p", "zenith-runtime-cpu", "--bench", "reader", "--no-run", "--message-format=json"]
     lines = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.splitlines()
     found = [m["executable"] for m in map(json.loads, lines) if m.get("executable")]
@@ -26,7 +26,7 @@ def build() -> Path:
 
 
 def fill(file: Path, size: int) -> None:
-    """Makes `file` of `size` random bytes, on the disk and not only in the cache."""
+    """Make `file` of `size` random bytes, on the disk and not only in the cache."""
     if file.exists() and file.stat().st_size == size:
         return
     with file.open("wb") as out:
@@ -61,6 +61,7 @@ def fio(file: Path, options: argparse.Namespace, mode: str) -> float:
 
 
 def main() -> None:
+    """Measure both in turns and print the ratio of their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--file", type=Path, default=Path("random-reads.bin"))
     parser.add_argument("--gigabytes", type=int, default=4)
@@ -75,10 +76,15 @@ def main() -> None:
     for mode in ("direct", "buffered"):
         rates: dict[str, list[float]] = {"zenith": [], "fio": []}
         for turn in range(options.rounds):
-            runs = {"zenith": lambda: ours(bench, options.file, options, mode), "fio": lambda: fio(options.file, options, mode)}
-            for name in sorted(runs, reverse=turn % 2 == 0):
-                rates[name].append(runs[name]())
-            print(f"  {mode} {turn + 1}: " + ", ".join(f"{name} {rate[-1] / 1e6:.0f} MB/s" for name, rate in rates.items()))
+            for name in sorted(rates, reverse=turn % 2 == 0):
+                rate = (
+                    ours(bench, options.file, options, mode) if name == "zenith" else fio(options.file, options, mode)
+                )
+                rates[name].append(rate)
+            print(
+                f"  {mode} {turn + 1}: "
+                + ", ".join(f"{name} {rate[-1] / 1e6:.0f} MB/s" for name, rate in rates.items())
+            )
         medians = {name: statistics.median(rate) for name, rate in rates.items()}
         print(
             f"{mode}: zenith {medians['zenith'] / 1e6:.0f} MB/s, fio {medians['fio'] / 1e6:.0f} MB/s, "

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import zenith
 import torchvision.transforms.v2  # noqa: F401 - as its rivals, before the clock starts
+import zenith
 import zenith.torch as zt
 
 from rivals.loader import TorchLoader, torch_transform, versions
