@@ -218,7 +218,7 @@ impl Decoder {
                 index.push(&mut cursor)?;
             }
         }
-        sequential::skip_to(&mut cursor, &blocks, plan.mcus_y * plan.mcus_x, &self.kernels)?;
+        sequential::read_to(&mut cursor, &blocks, plan.mcus_y * plan.mcus_x, &self.kernels)?;
         Ok(index)
     }
 }
