@@ -148,7 +148,12 @@ fn jpeg(
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, 60);
     adjust(&mut encoder);
-    let data = pixels(width.into(), height.into(), color.get_bytes_per_pixel());
+    let channels = match color {
+        ColorType::Luma => 1,
+        ColorType::Rgb => 3,
+        _ => 4,
+    };
+    let data = pixels(width.into(), height.into(), channels);
     encoder.encode(&data, width, height, color)?;
     Ok(file)
 }
@@ -183,9 +188,14 @@ fn jpegs() -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let restarts = jpeg((40, 24), ColorType::Rgb, |encoder| {
         encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
         encoder.set_restart_interval(2);
-        encoder.set_optimized_huffman_tables(true);
     })?;
     all.push(("restarts".into(), restarts));
+    // With tables of its own this encoder writes a scan for each component.
+    let scans = jpeg((40, 24), ColorType::Rgb, |encoder| {
+        encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
+        encoder.set_optimized_huffman_tables(true);
+    })?;
+    all.push(("scans".into(), scans));
     let turned = jpeg((16, 9), ColorType::Rgb, |encoder| {
         // The encoder refuses segments above 64 KiB only.
         let _ = encoder.add_app_segment(1, [b"Exif\0\0", &exif(true)[..]].concat());
@@ -199,7 +209,6 @@ fn pictures(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder)?;
     let color = jpeg((40, 24), ColorType::Rgb, |encoder| {
         encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
-        encoder.set_optimized_huffman_tables(true);
     })?;
     let gray = jpeg((33, 17), ColorType::Luma, |encoder| {
         encoder.set_optimized_huffman_tables(true);
@@ -207,7 +216,6 @@ fn pictures(folder: &Path) -> Result<(), Failure> {
     let restarts = jpeg((40, 24), ColorType::Rgb, |encoder| {
         encoder.set_sampling_factor(SamplingFactor::R_4_2_2);
         encoder.set_restart_interval(3);
-        encoder.set_optimized_huffman_tables(true);
     })?;
     for (name, file) in [("color", color), ("gray", gray), ("restarts", restarts)] {
         fs::write(folder.join(format!("{name}.jpg")), file)?;

@@ -91,7 +91,7 @@ impl CsvBlocks {
                     paths[0].display()
                 )));
             }
-            let mut cutter = Cutter::new(head.offset, head.line, BLOCK);
+            let mut cutter = Cutter::new(head.offset, head.line, head.delimiter, BLOCK);
             let mut at = head.offset;
             while at < file.len() {
                 let piece = file
@@ -213,9 +213,13 @@ fn read_head(file: &PreadFile) -> std::result::Result<Head, String> {
         None => (start as u64, 1),
         Some(_) => {
             // One stretch of one line: where the header ends.
-            let mut cutter = Cutter::new(0, 1, 1);
+            let mut cutter = Cutter::new(0, 1, delimiter, 1);
             cutter.feed(text);
-            let first = cutter.finish()?.first().copied();
+            // Behind the header the piece may end inside of quotes.
+            let first = match cutter.first() {
+                Some(first) => Some(first),
+                None => cutter.finish()?.first().copied(),
+            };
             let end = first.map_or(text.len() as u64, |s| s.offset + s.len as u64);
             let newlines = text[..end as usize].iter().filter(|b| **b == b'\n').count() as u64;
             (start as u64 + end, 1 + newlines)
@@ -404,5 +408,21 @@ fn flush(targets: &[Target], waiting: &mut [Waiting], row: usize, cells: &mut [C
             }
         };
         claimed(cells, target).put(target, row, from, &bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_may_end_inside_of_quotes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = format!("a,y\n\"{}\",1\n2,3\n", "x\n".repeat(HEAD / 2));
+        std::fs::write(file.path(), text).unwrap();
+        let table = CsvBlocks::open(&[file.path().to_owned()]).unwrap();
+        assert_eq!(table.rows().iter().sum::<u64>(), 2);
+        let names: Vec<&str> = table.columns().iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, ["a", "y"]);
     }
 }

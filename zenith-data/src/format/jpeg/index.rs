@@ -201,3 +201,37 @@ impl EntropyIndex {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::format::jpeg::{DecodeOptions, Decoder};
+    use crate::pixels::{PixelBuf, Region};
+
+    /// A gray picture of two MCUs with standard Huffman tables, each MCU a restart interval of its own.
+    fn two_intervals() -> Vec<u8> {
+        let mut file = b"\xff\xd8\xff\xdb\0\x43\0".to_vec();
+        file.extend([1; 64]);
+        file.extend(b"\xff\xc0\0\x0b\x08\0\x08\0\x10\x01\x01\x11\0");
+        file.extend(b"\xff\xdd\0\x04\0\x01");
+        file.extend(b"\xff\xda\0\x08\x01\x01\0\0\x3f\0");
+        // A DC difference of 0, the end of the block, padding.
+        file.extend(b"\x2b\xff\xd0\x2b\xff\xd9");
+        file
+    }
+
+    #[test]
+    fn the_last_restart_interval_may_end_with_the_picture() {
+        let file = two_intervals();
+        let mut decoder = Decoder::new();
+        let index = decoder.index_every(&file, 1).unwrap();
+        assert_eq!(index.offsets.len(), 2);
+        let options = DecodeOptions {
+            region: Some(Region { x: 9, y: 0, width: 7, height: 8 }),
+            index: Some(&index),
+            ..DecodeOptions::default()
+        };
+        let mut out = PixelBuf::new();
+        decoder.decode(&file, &options, &mut out).unwrap();
+        assert_eq!(out.pixels(), [128; 56]);
+    }
+}

@@ -7,7 +7,7 @@ use super::index::EntropyIndex;
 use super::kernels::Kernels;
 use super::plan::Plan;
 use super::scan::{Cursor, McuBlock};
-use super::sequential::{Stage, decode_to, skip_to};
+use super::sequential::{Stage, decode_to, read_to, skip_to};
 
 /// Decodes the plan's columns of MCU row `row` into `bands`, and notes all entry points up to that row's last.
 pub(super) fn decode_row(
@@ -61,7 +61,8 @@ fn note_to(
         skip_to(cursor, blocks, mcu, kernels)?;
         index.push(cursor)?;
     }
-    skip_to(cursor, blocks, target, kernels)
+    // The target may be the end of the scan, to which one cannot skip.
+    read_to(cursor, blocks, target, kernels)
 }
 
 /// Reads past the rest of the picture and notes the entry points in it.

@@ -33,7 +33,8 @@ pub(super) type DecodeRun = fn(
     &mut Bands,
 ) -> Result<Result<(), BlockError>, JpegError>;
 
-/// Reads past MCUs up to `target`; stays where the cursor is there or beyond already.
+/// Reads past MCUs up to `target`, which is not the end of the scan: behind its last interval is no restart marker to
+/// jump to. Stays where the cursor is there or beyond already.
 pub(super) fn skip_to(
     cursor: &mut Cursor<'_, '_>,
     blocks: &[McuBlock<'_>],
@@ -44,6 +45,16 @@ pub(super) fn skip_to(
         return Ok(());
     }
     cursor.skip_intervals(target)?;
+    read_to(cursor, blocks, target, kernels)
+}
+
+/// Reads past MCUs up to `target`, every one of them.
+pub(super) fn read_to(
+    cursor: &mut Cursor<'_, '_>,
+    blocks: &[McuBlock<'_>],
+    target: usize,
+    kernels: &Kernels,
+) -> Result<(), JpegError> {
     while cursor.mcu < target {
         if cursor.left == 0 {
             cursor.restart()?;
