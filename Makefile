@@ -39,7 +39,7 @@ rust-test:
 python-test: env
 	@sh scripts/wheel dev
 	$(BIN)/python -m mypy.stubtest zenith._core
-	$(BIN)/basedpyright --level error -p sdk-python
+	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python -p sdk-python
 	$(BIN)/python -m pytest sdk-python/tests docs/tests
 
 bench:
