@@ -1,8 +1,13 @@
 """Data that the tests make for themselves, small and real."""
 
+import signal
+
 import numpy as np
 import pytest
 from photographs import write_folder
+
+# A runner in the background may hand SIGINT down ignored; the tests of Ctrl-C need it as a terminal gives it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
