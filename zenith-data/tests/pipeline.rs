@@ -19,6 +19,8 @@ struct Numbers {
     schema: Schema,
     bad: fn(u64) -> bool,
     filled: Arc<AtomicU64>,
+    /// How many readers may still be had.
+    readers: AtomicU64,
 }
 
 fn numbers(len: u64, grain: Grain) -> Numbers {
@@ -29,6 +31,7 @@ fn numbers(len: u64, grain: Grain) -> Numbers {
         schema: Schema { fields, shape: Shape::Tuple },
         bad: |_| false,
         filled: Arc::default(),
+        readers: AtomicU64::new(u64::MAX),
     }
 }
 
@@ -43,6 +46,11 @@ impl Source for Numbers {
         self.len
     }
     fn filler(&self) -> Result<Box<dyn Filler>> {
+        let left = self.readers.load(Ordering::Relaxed);
+        if left == 0 {
+            return Err(Error::Machine("no more readers".into()));
+        }
+        self.readers.store(left - 1, Ordering::Relaxed);
         Ok(Box::new(NumbersFiller { bad: self.bad, filled: Arc::clone(&self.filled) }))
     }
     fn grain(&self) -> Grain {
@@ -253,4 +261,15 @@ fn dropping_a_pipeline_stops_its_work() {
         assert!(after < 1000, "back-pressure did not hold: {after}");
         assert_eq!(Arc::strong_count(&filled), 1, "a worker outlived its pipeline");
     }
+}
+
+#[test]
+fn a_consumer_that_gets_no_reader_says_so_and_does_not_hang() {
+    let source = Numbers { readers: AtomicU64::new(0), ..numbers(20, Grain::Sample) };
+    let mut pipeline = Pipeline::new(Arc::new(source), spec(20, 5, false), config(5, 0)).unwrap();
+    pipeline.begin(Place::default()).unwrap();
+    for _ in 0..4 {
+        assert!(pipeline.next().unwrap_err().to_string().contains("no more readers"));
+    }
+    assert!(pipeline.next().unwrap().is_none());
 }

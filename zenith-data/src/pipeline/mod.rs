@@ -240,11 +240,13 @@ impl Pipeline {
                 }
                 Front::Help(claim) => {
                     let start = Instant::now();
-                    if self.hands.is_none() {
-                        self.hands = Some(Hands::new(self.source.filler()?));
-                    }
                     if let Some(hands) = &mut self.hands {
                         hands.make(&self.shared, &claim);
+                    } else {
+                        match self.source.filler() {
+                            Ok(filler) => self.hands.insert(Hands::new(filler)).make(&self.shared, &claim),
+                            Err(error) => self.shared.give_up(&claim, error),
+                        }
                     }
                     let helped = start.elapsed();
                     self.consumer.help_ns += nanos(helped);

@@ -55,10 +55,7 @@ impl Hands {
         if let Err(panic) = outcome {
             claim.work.fault(Fault::Batch(Error::Panic(panic_message(&*panic))));
         }
-        if claim.work.finished(claim.len) {
-            claim.work.publish();
-            shared.done.notify_one();
-        }
+        shared.account(claim);
     }
 
     fn fill(&mut self, shared: &Shared, claim: &Claim) {
@@ -91,6 +88,21 @@ impl Hands {
 }
 
 impl Shared {
+    /// Says that a claim is done with; whoever does so last publishes the batch.
+    fn account(&self, claim: &Claim) {
+        if claim.work.finished(claim.len) {
+            claim.work.publish();
+            self.done.notify_one();
+        }
+    }
+
+    /// Makes `error` the fault of the batch whose part cannot be made. A claim that was taken must be accounted for, or
+    /// its batch would never be finished.
+    pub(super) fn give_up(&self, claim: &Claim, error: Error) {
+        claim.work.fault(Fault::Batch(error));
+        self.account(claim);
+    }
+
     /// The claimed slots of a batch's slab.
     #[expect(unsafe_code, reason = "claims are disjoint parts of one slab")]
     fn slots<'a>(&'a self, lease: &'a Lease, claim: &Claim) -> Slots<'a> {
