@@ -1,0 +1,333 @@
+//! Jobs: what was submitted, and what has become of each. Only data and what follows from it; changes are made in `apply`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{JobId, NodeId, QueueId, UserId};
+use super::node::{GpuSet, Slice};
+use super::request::{RanksPer, Request, Shape};
+use super::state::State;
+use super::time::{Span, Time};
+
+/// What a user submits. One submission makes `count` jobs, which are alike but for their place in the array.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Submission {
+    /// For people.
+    pub name: String,
+    /// Whose it is.
+    pub user: String,
+    /// Where it queues.
+    pub queue: String,
+    /// Higher goes first; 0 is usual.
+    pub priority: i32,
+    /// What each job needs.
+    pub request: Request,
+    /// How long a run may take; it is stopped then. Also an upper bound of every estimate.
+    pub time_limit: Option<Span>,
+    /// How long a run will take, where somebody knows (a simulation's oracle does).
+    pub runtime: Option<Span>,
+    /// Jobs of a higher priority may take its place; it is told, given time, and queued again.
+    pub preemptible: bool,
+    /// How often a run that ended badly by its own doing is tried again.
+    pub retries: u32,
+    /// What has to end first.
+    pub after: Vec<Dependency>,
+    /// Put aside from the start.
+    pub held: bool,
+    /// How many jobs.
+    pub count: u32,
+    /// What is to be run. The core keeps it and hands it on.
+    pub work: Work,
+}
+
+impl Default for Submission {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            user: String::new(),
+            queue: "default".to_owned(),
+            priority: 0,
+            request: Request::gpus(1),
+            time_limit: None,
+            runtime: None,
+            preemptible: false,
+            retries: 0,
+            after: Vec::new(),
+            held: false,
+            count: 1,
+            work: Work::default(),
+        }
+    }
+}
+
+/// A command with its surroundings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Work {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables on top of those that the scheduler sets.
+    pub environment: BTreeMap<String, String>,
+    /// Where it runs.
+    pub directory: String,
+}
+
+/// A submission that has to end before another may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Any job of the submission; all of its jobs are meant.
+    pub on: JobId,
+    /// How they have to end.
+    pub when: When,
+}
+
+/// How a job has to end for those that wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// All completed.
+    Completed,
+    /// All ended, no matter how.
+    Ended,
+}
+
+/// A submission as the core keeps it: the words resolved, the jobs counted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Batch {
+    /// What was submitted.
+    pub submission: Arc<Submission>,
+    /// Its request, checked.
+    pub shape: Shape,
+    /// Its queue.
+    pub queue: QueueId,
+    /// Its user.
+    pub user: UserId,
+    /// When.
+    pub submitted: Time,
+    /// The group of finished work that its run time is judged by.
+    pub(crate) group: u32,
+    /// Dependencies that are not fulfilled.
+    pub(crate) unmet: u32,
+    /// Jobs that have not ended.
+    pub(crate) open: u32,
+    /// Jobs that ended, but not well.
+    pub(crate) unwell: u32,
+    /// Submissions that wait for this one, by their first job.
+    pub(crate) dependents: Vec<(JobId, When)>,
+}
+
+/// One job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name.
+    pub id: JobId,
+    /// The first job of its submission; `id - first` is its place in the array.
+    pub first: JobId,
+    /// Where it is in its life.
+    pub state: State,
+    /// What it waits behind: submission, and kept when it is queued again.
+    pub submitted: Time,
+    /// Until when it pauses before the next attempt.
+    pub not_before: Option<Time>,
+    /// How often it was placed. Tells the ranks of one attempt from those of another.
+    pub attempt: u32,
+    /// How often it was queued again after it had been placed.
+    pub restarts: u32,
+    /// Restarts because a job of higher priority took its place.
+    pub preemptions: u32,
+    /// Restarts because a node, a GPU or a rank died.
+    pub deaths: u32,
+    /// Runs that ended badly by their own doing.
+    pub failures: u32,
+    /// Where it is, while it is placed.
+    pub gang: Option<Box<Gang>>,
+    /// When it was last placed.
+    pub placed: Option<Time>,
+    /// When it ended.
+    pub ended: Option<Time>,
+    /// Why it is no longer running, where that was not its own good end.
+    pub cause: Option<Cause>,
+}
+
+/// A job's place and the processes in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Gang {
+    /// The parts, one per node.
+    pub placement: Placement,
+    /// The processes, in the order of the parts.
+    pub ranks: Vec<Rank>,
+    /// Ranks that have neither started nor gone.
+    pub(crate) pending: u32,
+    /// Ranks that are not gone.
+    pub(crate) alive: u32,
+    /// When the last rank started.
+    pub up: Option<Time>,
+    /// How it is being ended, if it is.
+    pub stop: Option<Stop>,
+    /// When it is expected to end. A guess, made anew when needed.
+    #[serde(skip)]
+    pub(crate) expected: Time,
+}
+
+/// Where a gang is: the whole of it, never a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// A part per node, no node twice.
+    pub slices: Vec<Slice>,
+}
+
+/// One process of a gang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rank {
+    /// Told to start.
+    Pending,
+    /// Reported to run.
+    Running,
+    /// Gone, and how.
+    Gone(Exit),
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It could not be started.
+    NotStarted,
+    /// Its node is gone, and with it all knowledge of the process.
+    NodeLost,
+}
+
+/// How a gang is being ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Why.
+    pub cause: Cause,
+    /// What comes after the last rank is gone.
+    pub then: Then,
+    /// When ranks that are still there are killed.
+    pub kill_at: Time,
+    /// They were.
+    pub killed: bool,
+}
+
+/// What becomes of a job whose gang is being ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// It is queued again at once.
+    Requeue,
+    /// It is queued again after a pause of this length.
+    Retry(Span),
+    /// It is put aside.
+    Hold,
+    /// It has failed.
+    Fail,
+    /// It is cancelled.
+    Cancel,
+}
+
+/// Why a gang was ended, or a job will not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Somebody asked.
+    Asked,
+    /// A job of higher priority needs the place.
+    Preempted {
+        /// That job.
+        by: JobId,
+    },
+    /// A rank ended badly by its own doing.
+    RankFailed {
+        /// Which.
+        rank: u32,
+        /// How.
+        exit: Exit,
+    },
+    /// A rank was killed from outside, or could not be started.
+    RankDied {
+        /// Which.
+        rank: u32,
+        /// How.
+        exit: Exit,
+    },
+    /// A node of the gang is gone.
+    NodeLost {
+        /// Which.
+        node: NodeId,
+    },
+    /// A GPU of the gang is ill.
+    GpuUnhealthy {
+        /// Its node.
+        node: NodeId,
+        /// Its index there.
+        gpu: u8,
+    },
+    /// It ran longer than it may.
+    TimeLimit,
+    /// What it waited for did not complete.
+    Dependency {
+        /// The first job of that submission.
+        on: JobId,
+    },
+}
+
+impl Placement {
+    /// GPUs in all.
+    pub fn gpus(&self) -> u32 {
+        self.slices.iter().map(|slice| slice.gpus.len()).sum()
+    }
+
+    /// Processes in all.
+    pub fn ranks(&self, per: RanksPer) -> u32 {
+        self.slices.iter().map(|slice| slice.ranks(per)).sum()
+    }
+
+    /// The part that a rank belongs to.
+    pub fn slice_of(&self, rank: u32, per: RanksPer) -> Option<&Slice> {
+        let mut before = 0;
+        self.slices.iter().find(|slice| {
+            before += slice.ranks(per);
+            rank < before
+        })
+    }
+}
+
+impl Slice {
+    /// Processes in this part.
+    pub fn ranks(&self, per: RanksPer) -> u32 {
+        match per {
+            RanksPer::Gpu => self.gpus.len().max(1),
+            RanksPer::Node => 1,
+        }
+    }
+}
+
+impl Gang {
+    pub(crate) fn new(placement: Placement, per: RanksPer) -> Self {
+        let count = placement.ranks(per);
+        let ranks = vec![Rank::Pending; count as usize];
+        Self { placement, ranks, pending: count, alive: count, up: None, stop: None, expected: Time::default() }
+    }
+}
+
+impl Job {
+    /// The GPUs it holds on a node.
+    pub fn gpus_on(&self, node: NodeId) -> GpuSet {
+        let slices = self.gang.iter().flat_map(|gang| &gang.placement.slices);
+        slices.filter(|slice| slice.node == node).fold(GpuSet::EMPTY, |all, slice| all | slice.gpus)
+    }
+
+    /// GPUs it holds in all.
+    pub fn gpus(&self) -> u32 {
+        self.gang.as_ref().map_or(0, |gang| gang.placement.gpus())
+    }
+}

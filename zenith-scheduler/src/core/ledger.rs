@@ -1,0 +1,167 @@
+//! The tables that make up the durable state: jobs, submissions, nodes, queues, users, history. Changed by `apply` alone.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::cluster::Cluster;
+use super::error::Error;
+use super::id::{JobId, QueueId, UserId};
+use super::job::{Batch, Job};
+use super::time::Time;
+use crate::policy::history::History;
+use crate::policy::quota::{Queue, QueueSettings, User, UserSettings};
+use crate::policy::usage::Usage;
+
+/// All that has to survive.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The layout of this structure; a reader refuses one it does not know.
+    pub(crate) version: u32,
+    /// The time of the last change.
+    pub(crate) now: Time,
+    pub(crate) next: JobId,
+    pub(crate) jobs: Jobs,
+    pub(crate) batches: BTreeMap<JobId, Batch>,
+    pub(crate) cluster: Cluster,
+    pub(crate) queues: Vec<Queue>,
+    pub(crate) queue_ids: BTreeMap<String, QueueId>,
+    pub(crate) users: Vec<User>,
+    pub(crate) user_ids: BTreeMap<String, UserId>,
+    pub(crate) history: History,
+}
+
+/// The layout written by this program.
+pub(crate) const VERSION: u32 = 1;
+
+impl Default for Ledger {
+    fn default() -> Self {
+        let mut ledger = Self {
+            version: VERSION,
+            now: Time::default(),
+            next: JobId(1),
+            jobs: Jobs::default(),
+            batches: BTreeMap::new(),
+            cluster: Cluster::default(),
+            queues: Vec::new(),
+            queue_ids: BTreeMap::new(),
+            users: Vec::new(),
+            user_ids: BTreeMap::new(),
+            history: History::default(),
+        };
+        ledger.queue_or_new("default");
+        ledger
+    }
+}
+
+/// Jobs by id. Ids are consecutive, so that a job is found by subtraction.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Job>", into = "Vec<Job>")]
+pub(crate) struct Jobs {
+    first: u64,
+    jobs: VecDeque<Option<Job>>,
+    kept: usize,
+}
+
+impl Jobs {
+    pub(crate) fn get(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(usize::try_from(id.0.checked_sub(self.first)?).ok()?)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.jobs.get_mut(usize::try_from(id.0.checked_sub(self.first)?).ok()?)?.as_mut()
+    }
+
+    pub(crate) fn of(&self, id: JobId) -> Result<&Job, Error> {
+        self.get(id).ok_or(Error::NoJob(id))
+    }
+
+    pub(crate) fn of_mut(&mut self, id: JobId) -> Result<&mut Job, Error> {
+        self.get_mut(id).ok_or(Error::NoJob(id))
+    }
+
+    /// Adds a job whose id is above all others.
+    pub(crate) fn push(&mut self, job: Job) {
+        if self.jobs.is_empty() {
+            self.first = job.id.0;
+        }
+        while self.first + (self.jobs.len() as u64) < job.id.0 {
+            self.jobs.push_back(None);
+        }
+        self.jobs.push_back(Some(job));
+        self.kept += 1;
+    }
+
+    pub(crate) fn forget(&mut self, id: JobId) {
+        let Some(at) = id.0.checked_sub(self.first) else { return };
+        if self.jobs.get_mut(at as usize).and_then(Option::take).is_some() {
+            self.kept -= 1;
+        }
+        while self.jobs.front().is_some_and(Option::is_none) {
+            self.jobs.pop_front();
+            self.first += 1;
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Job> {
+        self.jobs.iter().flatten()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.kept
+    }
+}
+
+impl From<Vec<Job>> for Jobs {
+    fn from(list: Vec<Job>) -> Self {
+        let mut jobs = Self::default();
+        list.into_iter().for_each(|job| jobs.push(job));
+        jobs
+    }
+}
+
+impl From<Jobs> for Vec<Job> {
+    fn from(jobs: Jobs) -> Self {
+        jobs.jobs.into_iter().flatten().collect()
+    }
+}
+
+impl Ledger {
+    pub(crate) fn batch(&self, first: JobId) -> Result<&Batch, Error> {
+        self.batches.get(&first).ok_or(Error::NoJob(first))
+    }
+
+    pub(crate) fn batch_mut(&mut self, first: JobId) -> Result<&mut Batch, Error> {
+        self.batches.get_mut(&first).ok_or(Error::NoJob(first))
+    }
+
+    pub(crate) fn queue(&self, id: QueueId) -> &Queue {
+        &self.queues[id.index()]
+    }
+
+    pub(crate) fn user(&self, id: UserId) -> &User {
+        &self.users[id.index()]
+    }
+
+    pub(crate) fn queue_or_new(&mut self, name: &str) -> QueueId {
+        if let Some(known) = self.queue_ids.get(name) {
+            return *known;
+        }
+        let id = QueueId(self.queues.len() as u32);
+        let (settings, usage) = (QueueSettings::default(), Usage::default());
+        self.queues.push(Queue { name: name.to_owned(), settings, usage });
+        self.queue_ids.insert(name.to_owned(), id);
+        id
+    }
+
+    pub(crate) fn user_or_new(&mut self, name: &str) -> UserId {
+        if let Some(known) = self.user_ids.get(name) {
+            return *known;
+        }
+        let id = UserId(self.users.len() as u32);
+        let (settings, usage) = (UserSettings::default(), Usage::default());
+        self.users.push(User { name: name.to_owned(), settings, usage });
+        self.user_ids.insert(name.to_owned(), id);
+        id
+    }
+}

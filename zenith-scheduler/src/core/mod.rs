@@ -1,0 +1,210 @@
+//! The scheduler without the world: what there is, and what may become of it.
+//!
+//! The entry points are functions `on_*(core, comm, now, ...)`: each checks what it is told, changes the state through
+//! events that `comm` is given to write down, and tells `comm` what to do. [`on_round`](on_round::on_round) places what waits. A refused call changes nothing.
+
+pub(crate) mod apply;
+pub mod cluster;
+pub mod comm;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod job;
+pub(crate) mod ledger;
+pub mod node;
+pub(crate) mod node_set;
+pub mod on_job;
+pub mod on_node;
+pub mod on_rank;
+pub mod on_round;
+pub mod on_settings;
+pub(crate) mod placement;
+pub mod request;
+pub mod state;
+pub mod time;
+
+use std::collections::BTreeSet;
+
+pub use self::cluster::Cluster;
+pub use self::comm::Comm;
+pub use self::error::Error;
+pub use self::event::{Change, Event};
+pub use self::id::{JobId, NodeId, QueueId, UserId};
+pub use self::job::{Batch, Job, Submission};
+pub use self::ledger::Ledger;
+pub use self::time::{Span, Time};
+
+use self::ledger::VERSION;
+use self::state::State;
+use crate::policy::Policy;
+use crate::policy::backlog::Backlog;
+use crate::policy::quota::{Queue, User};
+use crate::policy::round::Plan;
+
+/// The scheduler's state and settings.
+#[derive(Clone, Debug)]
+pub struct Core {
+    pub(crate) ledger: Ledger,
+    pub(crate) policy: Policy,
+    /// Queued jobs, by what they have in common. Follows from the ledger.
+    pub(crate) backlog: Backlog,
+    /// When a job has to be looked at again. Follows from the ledger; may name jobs for which nothing is due.
+    pub(crate) timers: BTreeSet<(Time, JobId)>,
+    /// When placed jobs are expected to end. Only ever a guess.
+    pub(crate) expected: BTreeSet<(Time, JobId)>,
+    /// What the last round found out.
+    pub(crate) plan: Plan,
+    /// Something has changed since the last round that may let a job start.
+    pub(crate) dirty: bool,
+}
+
+impl Core {
+    /// A scheduler without nodes and jobs, with one queue, `default`.
+    pub fn new(policy: Policy) -> Self {
+        Self::with(Ledger::default(), policy)
+    }
+
+    /// A scheduler as it was when the snapshot was taken.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] where the snapshot was written by a program with another layout.
+    pub fn restore(ledger: Ledger, policy: Policy) -> Result<Self, Error> {
+        if ledger.version != VERSION {
+            return Err(Error::Journal("the snapshot has a layout that this program does not know"));
+        }
+        let mut core = Self::with(ledger, policy);
+        core.ledger.cluster.rebuild();
+        let ids: Vec<JobId> = core.ledger.jobs.iter().map(|job| job.id).collect();
+        for id in ids {
+            core.follow(id);
+        }
+        Ok(core)
+    }
+
+    /// Applies what was recorded after the snapshot (or from the very beginning).
+    ///
+    /// # Errors
+    /// The first event that cannot have happened after those before it; the core is then of no use.
+    pub fn replay<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>) -> Result<(), Error> {
+        events.into_iter().try_for_each(|event| self.apply(event))
+    }
+
+    /// The durable state, to be written as a snapshot.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The settings.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// A job.
+    pub fn job(&self, id: JobId) -> Option<&Job> {
+        self.ledger.jobs.get(id)
+    }
+
+    /// All jobs that are kept, by id.
+    pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
+        self.ledger.jobs.iter()
+    }
+
+    /// How many jobs are kept.
+    pub fn len(&self) -> usize {
+        self.ledger.jobs.len()
+    }
+
+    /// No job is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many jobs may start as soon as there is a place.
+    pub fn queued(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// The submission that a job belongs to.
+    pub fn batch(&self, job: &Job) -> Option<&Batch> {
+        self.ledger.batches.get(&job.first)
+    }
+
+    /// The nodes.
+    pub fn cluster(&self) -> &Cluster {
+        &self.ledger.cluster
+    }
+
+    /// The queues, by id.
+    pub fn queues(&self) -> &[Queue] {
+        &self.ledger.queues
+    }
+
+    /// The users, by id.
+    pub fn users(&self) -> &[User] {
+        &self.ledger.users
+    }
+
+    /// When [`on_tick`](on_round::on_tick) has something to do next.
+    pub fn next_timer(&self) -> Option<Time> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Something has changed since the last round, so that another may be of use.
+    pub fn wants_round(&self) -> bool {
+        self.dirty
+    }
+
+    fn with(ledger: Ledger, policy: Policy) -> Self {
+        Self {
+            ledger,
+            policy,
+            backlog: Backlog::default(),
+            timers: BTreeSet::new(),
+            expected: BTreeSet::new(),
+            plan: Plan::default(),
+            dirty: true,
+        }
+    }
+
+    /// Records a change and makes it.
+    pub(crate) fn emit(&mut self, comm: &mut impl Comm, at: Time, change: Change) -> Result<(), Error> {
+        let event = Event { at, change };
+        self.apply(&event)?;
+        comm.record(&event);
+        Ok(())
+    }
+
+    /// Enters a job of the ledger into what follows from it.
+    pub(crate) fn follow(&mut self, id: JobId) {
+        let Some(job) = self.ledger.jobs.get(id) else { return };
+        match job.state {
+            State::Waiting => {
+                if let Some(at) = job.not_before {
+                    self.timers.insert((at, id));
+                }
+            }
+            State::Queued => {
+                if let Some((kind, entry)) = self.queue_entry(job) {
+                    self.backlog.insert(kind, entry);
+                }
+            }
+            State::Starting | State::Running => {
+                let limit = self.batch(job).and_then(|batch| batch.submission.time_limit);
+                let placed = job.placed.unwrap_or_default();
+                if let Some(limit) = limit {
+                    self.timers.insert((placed + limit, id));
+                }
+                // An expectation in the past is renewed by the next round that wants to know.
+                self.expect(id, placed);
+            }
+            State::Stopping => {
+                if let Some(stop) = job.gang.as_ref().and_then(|gang| gang.stop).filter(|stop| !stop.killed) {
+                    self.timers.insert((stop.kill_at, id));
+                }
+                let soon = job.gang.as_ref().and_then(|gang| gang.stop).map_or(self.ledger.now, |stop| stop.kill_at);
+                self.expect(id, soon);
+            }
+            State::Held | State::Completed | State::Failed | State::Cancelled => {}
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Nodes and their GPUs: what they have, how it is connected, what of it is in use. No search; that is `cluster` and `placement`.
+
+use std::fmt;
+use std::ops::{BitAnd, BitOr, Not};
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{JobId, NodeId};
+
+/// Most GPUs of a node: a set of them is one machine word.
+pub const MAX_GPUS_PER_NODE: u32 = 64;
+
+/// A set of GPUs of one node, by index.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GpuSet(pub u64);
+
+impl GpuSet {
+    /// No GPU.
+    pub const EMPTY: Self = Self(0);
+
+    /// The first `count` GPUs.
+    pub fn first(count: u32) -> Self {
+        if count >= u64::BITS { Self(u64::MAX) } else { Self((1 << count) - 1) }
+    }
+
+    /// How many.
+    pub fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// None.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Their indices, upwards.
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let next = (rest != 0).then(|| rest.trailing_zeros() as u8);
+            rest &= rest.wrapping_sub(1);
+            next
+        })
+    }
+
+    /// The `count` lowest of them, or all.
+    pub fn lowest(self, count: u32) -> Self {
+        self.iter().take(count as usize).fold(Self::EMPTY, |set, gpu| set | Self(1 << gpu))
+    }
+}
+
+impl BitAnd for GpuSet {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl BitOr for GpuSet {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl Not for GpuSet {
+    type Output = Self;
+    fn not(self) -> Self {
+        Self(!self.0)
+    }
+}
+
+impl fmt::Debug for GpuSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// As `0-3,6`.
+impl fmt::Display for GpuSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut gpus = self.iter().peekable();
+        let mut separator = "";
+        while let Some(from) = gpus.next() {
+            let mut to = from;
+            while let Some(next) = gpus.next_if(|next| *next == to + 1) {
+                to = next;
+            }
+            match from == to {
+                true => write!(f, "{separator}{from}")?,
+                false => write!(f, "{separator}{from}-{to}")?,
+            }
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+/// What a node says of itself when it joins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeSpec {
+    /// Its host name; a node that joins again by the same name is the same node.
+    pub name: String,
+    /// Its rack or switch; nodes of one rack are near each other.
+    pub rack: String,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// GPUs, by index.
+    pub gpus: Vec<Gpu>,
+}
+
+/// One GPU's place in its node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gpu {
+    /// The NUMA node it hangs on.
+    pub numa: u8,
+    /// The group of GPUs that NVLink joins.
+    pub nvlink: u8,
+}
+
+impl NodeSpec {
+    /// A node with so many GPUs, all joined by NVLink, halves of them on two NUMA nodes, and 12 processors and 120 GiB for each.
+    pub fn with_gpus(name: &str, gpus: u32) -> Self {
+        let gpu = |index| Gpu { numa: u8::from(index * 2 >= gpus && gpus > 1), nvlink: 0 };
+        Self {
+            name: name.to_owned(),
+            rack: String::new(),
+            cpus: 12 * gpus.max(1),
+            memory_mib: 120 * 1024 * u64::from(gpus.max(1)),
+            gpus: (0..gpus).map(gpu).collect(),
+        }
+    }
+}
+
+/// Whether a node can be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contact {
+    /// It answers.
+    #[default]
+    Up,
+    /// It has not answered for a while: nothing new is placed on it, and what runs there is left alone.
+    Silent,
+    /// It has not answered for so long that its gangs were ended elsewhere. What it holds is not given away until it
+    /// has come back and said what is left of it.
+    Lost,
+}
+
+/// A part of a gang: what it holds on one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// The node.
+    pub node: NodeId,
+    /// The GPUs.
+    pub gpus: GpuSet,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+}
+
+/// What a job holds on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The job.
+    pub job: JobId,
+    /// Its attempt.
+    pub attempt: u32,
+    /// The part.
+    pub slice: Slice,
+    /// The gang has gone on without this node: nobody waits for these ranks, but they may still be there.
+    pub orphan: bool,
+}
+
+/// A node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name as a number.
+    pub id: NodeId,
+    /// What it has.
+    pub spec: NodeSpec,
+    /// Whether it can be reached.
+    pub contact: Contact,
+    /// A person wants nothing new on it.
+    pub drained: bool,
+    /// GPUs that are ill: nothing new is placed on them; the rest of the node stays in use.
+    pub ill: GpuSet,
+    /// What is in use, and by whom.
+    pub holdings: Vec<Holding>,
+    /// GPUs in use.
+    pub(crate) used: GpuSet,
+    /// Processors in use.
+    pub(crate) used_cpus: u32,
+    /// Memory in use, in MiB.
+    pub(crate) used_memory_mib: u64,
+}
+
+impl Node {
+    pub(crate) fn new(id: NodeId, spec: NodeSpec) -> Self {
+        Self {
+            id,
+            spec,
+            contact: Contact::Up,
+            drained: false,
+            ill: GpuSet::EMPTY,
+            holdings: Vec::new(),
+            used: GpuSet::EMPTY,
+            used_cpus: 0,
+            used_memory_mib: 0,
+        }
+    }
+
+    /// All its GPUs.
+    pub fn gpus(&self) -> GpuSet {
+        GpuSet::first(self.spec.gpus.len() as u32)
+    }
+
+    /// GPUs that may be used at all.
+    pub fn sound(&self) -> GpuSet {
+        self.gpus() & !self.ill
+    }
+
+    /// GPUs in use.
+    pub fn used(&self) -> GpuSet {
+        self.used
+    }
+
+    /// Something may be placed on it.
+    pub fn is_open(&self) -> bool {
+        self.contact == Contact::Up && !self.drained
+    }
+
+    /// GPUs that something may be placed on now.
+    pub fn free(&self) -> GpuSet {
+        if self.is_open() { self.sound() & !self.used } else { GpuSet::EMPTY }
+    }
+
+    /// Processors not in use.
+    pub fn free_cpus(&self) -> u32 {
+        self.spec.cpus.saturating_sub(self.used_cpus)
+    }
+
+    /// Memory not in use, in MiB.
+    pub fn free_memory_mib(&self) -> u64 {
+        self.spec.memory_mib.saturating_sub(self.used_memory_mib)
+    }
+
+    pub(crate) fn take(&mut self, holding: Holding) {
+        let Slice { gpus, cpus, memory_mib, .. } = holding.slice;
+        self.used = self.used | gpus;
+        self.used_cpus += cpus;
+        self.used_memory_mib += memory_mib;
+        self.holdings.push(holding);
+    }
+
+    /// Gives back what an attempt of a job holds; false where it holds nothing.
+    pub(crate) fn give_back(&mut self, job: JobId, attempt: u32) -> bool {
+        let is_it = |holding: &Holding| holding.job == job && holding.attempt == attempt;
+        let Some(at) = self.holdings.iter().position(is_it) else { return false };
+        let Slice { gpus, cpus, memory_mib, .. } = self.holdings.swap_remove(at).slice;
+        self.used = self.used & !gpus;
+        self.used_cpus -= cpus;
+        self.used_memory_mib -= memory_mib;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_shows_itself_as_ranges() {
+        assert_eq!(GpuSet(0b1100_1111).to_string(), "0-3,6-7");
+        assert_eq!(GpuSet(0b101).to_string(), "0,2");
+        assert_eq!(GpuSet::EMPTY.to_string(), "");
+        assert_eq!(GpuSet::first(64).len(), 64);
+        assert_eq!(GpuSet(0b1_1010).lowest(2), GpuSet(0b1010));
+        assert_eq!(GpuSet(0b1010).lowest(9), GpuSet(0b1010));
+    }
+
+    #[test]
+    fn what_is_given_back_is_what_was_taken() {
+        let mut node = Node::new(NodeId(0), NodeSpec::with_gpus("a", 8));
+        let slice = |gpus| Slice { node: NodeId(0), gpus: GpuSet(gpus), cpus: 3, memory_mib: 10 };
+        let holding = |job, gpus| Holding { job: JobId(job), attempt: 1, slice: slice(gpus), orphan: false };
+        node.take(holding(1, 0b11));
+        node.take(holding(2, 0b100));
+        assert_eq!(node.free().to_string(), "3-7");
+        assert!(!node.give_back(JobId(1), 2));
+        assert!(node.give_back(JobId(1), 1));
+        assert!(node.give_back(JobId(2), 1));
+        assert_eq!((node.free(), node.free_cpus(), node.free_memory_mib()), (node.gpus(), 96, 8 * 120 * 1024));
+    }
+
+    #[test]
+    fn one_ill_gpu_leaves_the_others_in_use() {
+        let mut node = Node::new(NodeId(0), NodeSpec::with_gpus("a", 4));
+        node.ill = GpuSet(0b10);
+        assert_eq!(node.free().to_string(), "0,2-3");
+    }
+}

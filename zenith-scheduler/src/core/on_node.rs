@@ -1,0 +1,202 @@
+//! What is known of nodes: joining, silence, loss and return, drained nodes, ill GPUs.
+
+use super::comm::Comm;
+use super::error::Error;
+use super::event::Change;
+use super::id::{JobId, NodeId};
+use super::job::{Cause, Exit, Placement, Rank};
+use super::node::{Contact, GpuSet, Holding, MAX_GPUS_PER_NODE, NodeSpec};
+use super::on_job::{end, gone};
+use super::on_rank::after_death;
+use super::state::State;
+use super::time::Time;
+use super::Core;
+
+/// A node joins; by the name it is known whether it was here before. A node that has been here before says what still
+/// runs on it by [`on_node_returned`].
+///
+/// # Errors
+/// More GPUs than a node may have; other GPUs than before while jobs hold some of them.
+pub fn on_node_joined(core: &mut Core, comm: &mut impl Comm, now: Time, spec: NodeSpec) -> Result<NodeId, Error> {
+    if spec.gpus.len() > MAX_GPUS_PER_NODE as usize {
+        return Err(Error::NodeTooLarge { name: spec.name, gpus: spec.gpus.len(), most: MAX_GPUS_PER_NODE });
+    }
+    let known = core.ledger.cluster.by_name(&spec.name);
+    if let Some(node) = known
+        && !node.holdings.is_empty()
+        && node.spec != spec
+    {
+        return Err(Error::NodeInUse { name: spec.name });
+    }
+    let node = known.map_or(NodeId(core.ledger.cluster.nodes().len() as u32), |node| node.id);
+    core.emit(comm, now, Change::NodeJoined { node, spec })?;
+    Ok(node)
+}
+
+/// A node has not answered for a while: it gets nothing new, and what runs there is left alone.
+///
+/// # Errors
+/// No such node.
+pub fn on_node_silent(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId) -> Result<(), Error> {
+    match core.node(node)?.contact {
+        Contact::Up => core.emit(comm, now, Change::NodeContact { node, contact: Contact::Silent }),
+        Contact::Silent | Contact::Lost => Ok(()),
+    }
+}
+
+/// A node is given up: its gangs are ended and queued again. What it holds stays taken until it has returned.
+///
+/// # Errors
+/// No such node.
+pub fn on_node_lost(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId) -> Result<(), Error> {
+    if core.node(node)?.contact == Contact::Lost {
+        return Ok(());
+    }
+    let holdings = core.node(node)?.holdings.clone();
+    core.emit(comm, now, Change::NodeContact { node, contact: Contact::Lost })?;
+    for holding in holdings.iter().filter(|holding| !holding.orphan) {
+        ranks_lost(core, comm, now, node, holding)?;
+    }
+    Ok(())
+}
+
+/// A node answers again (or for the first time after a restart of either side) and says what runs on it. What should run
+/// there and does not is lost; what runs there and should not is killed.
+///
+/// # Errors
+/// No such node.
+pub fn on_node_returned(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    running: &[(JobId, u32)],
+) -> Result<(), Error> {
+    let holdings = core.node(node)?.holdings.clone();
+    for holding in &holdings {
+        let Holding { job, attempt, slice, orphan } = *holding;
+        match (running.contains(&(job, attempt)), orphan) {
+            (true, true) => comm.kill(job, attempt, &Placement { slices: vec![slice] }),
+            (false, true) => core.emit(comm, now, Change::OrphanGone { node, job, attempt })?,
+            (true, false) => {}
+            (false, false) => ranks_lost(core, comm, now, node, holding)?,
+        }
+    }
+    for (job, attempt) in running {
+        if !holdings.iter().any(|holding| holding.job == *job && holding.attempt == *attempt) {
+            let nothing = super::node::Slice { node, gpus: GpuSet::EMPTY, cpus: 0, memory_mib: 0 };
+            comm.kill(*job, *attempt, &Placement { slices: vec![nothing] });
+        }
+    }
+    match core.node(node)?.contact {
+        Contact::Up => Ok(()),
+        Contact::Silent | Contact::Lost => {
+            core.emit(comm, now, Change::NodeContact { node, contact: Contact::Up })
+        }
+    }
+}
+
+/// The processes that an attempt had left on a node after it was given up are gone. False where none were known.
+///
+/// # Errors
+/// No such node.
+pub fn on_orphan_gone(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    job: JobId,
+    attempt: u32,
+) -> Result<bool, Error> {
+    let is_it = |holding: &Holding| holding.orphan && holding.job == job && holding.attempt == attempt;
+    let known = core.node(node)?.holdings.iter().any(is_it);
+    if known {
+        core.emit(comm, now, Change::OrphanGone { node, job, attempt })?;
+    }
+    Ok(known)
+}
+
+/// A person closes a node for new work, or opens it again.
+///
+/// # Errors
+/// No such node.
+pub fn on_drain(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, drained: bool) -> Result<(), Error> {
+    match core.node(node)?.drained == drained {
+        true => Ok(()),
+        false => core.emit(comm, now, Change::NodeDrained { node, drained }),
+    }
+}
+
+/// A GPU is ill: nothing new is placed on it, and a gang that holds it is queued again. The rest of the node stays in use.
+///
+/// # Errors
+/// No such node or GPU.
+pub fn on_gpu_unhealthy(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, gpu: u8) -> Result<(), Error> {
+    if !set_health(core, comm, now, node, gpu, false)? {
+        return Ok(());
+    }
+    let set = GpuSet(1 << gpu);
+    let holder = core.node(node)?.holdings.iter().find(|holding| !(holding.slice.gpus & set).is_empty());
+    let Some(Holding { job, orphan: false, .. }) = holder.copied() else { return Ok(()) };
+    if core.ledger.jobs.of(job)?.state == State::Stopping {
+        return Ok(());
+    }
+    let then = after_death(core, job)?;
+    end(core, comm, now, job, Cause::GpuUnhealthy { node, gpu }, then)
+}
+
+/// A GPU is well again.
+///
+/// # Errors
+/// No such node or GPU.
+pub fn on_gpu_healthy(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, gpu: u8) -> Result<(), Error> {
+    set_health(core, comm, now, node, gpu, true).map(|_| ())
+}
+
+fn set_health(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    gpu: u8,
+    healthy: bool,
+) -> Result<bool, Error> {
+    let record = core.node(node)?;
+    if usize::from(gpu) >= record.spec.gpus.len() {
+        return Err(Error::NoGpu { node, gpu });
+    }
+    let is_ill = !(record.ill & GpuSet(1 << gpu)).is_empty();
+    if is_ill != healthy {
+        return Ok(false);
+    }
+    core.emit(comm, now, Change::GpuHealth { node, gpu, healthy })?;
+    Ok(true)
+}
+
+/// The ranks that a gang had on a node are gone, and with them the gang.
+fn ranks_lost(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, holding: &Holding) -> Result<(), Error> {
+    let id = holding.job;
+    let job = core.ledger.jobs.of(id)?;
+    if job.attempt != holding.attempt {
+        return Ok(());
+    }
+    let per = core.ledger.batch(job.first)?.shape.ranks;
+    let Some(gang) = &job.gang else { return Ok(()) };
+    let on_node = |rank: &u32| gang.placement.slice_of(*rank, per).is_some_and(|slice| slice.node == node);
+    let lost = (0..gang.ranks.len() as u32).filter(on_node);
+    let lost: Vec<u32> =
+        lost.filter(|rank| !matches!(gang.ranks[*rank as usize], Rank::Gone(_))).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let stopping = gang.stop.is_some();
+    for rank in lost {
+        core.emit(comm, now, Change::RankGone { job: id, rank, exit: Exit::NodeLost })?;
+    }
+    if !stopping {
+        let then = after_death(core, id)?;
+        return end(core, comm, now, id, Cause::NodeLost { node }, then);
+    }
+    let alive = core.ledger.jobs.of(id)?.gang.as_ref().map_or(0, |gang| gang.alive);
+    if alive == 0 { gone(core, comm, now, id) } else { Ok(()) }
+}

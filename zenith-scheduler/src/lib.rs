@@ -1,0 +1,11 @@
+//! Gang scheduling of GPUs.
+//!
+//! [`core`] holds jobs and nodes and decides; it is pure: time is an argument, effects leave through
+//! [`Comm`](core::comm::Comm), and every change is an event from which the state can be rebuilt. [`policy`] says whose turn it
+//! is. [`simulate`] runs both on a virtual clock over recorded work.
+//!
+//! Nothing here knows a network, a disk, a thread or a clock.
+
+pub mod core;
+pub mod policy;
+pub mod simulate;

@@ -1,0 +1,153 @@
+//! Dates and nodes for gangs that have to wait, so that those that come later do not take them away piece by piece.
+
+use crate::core::cluster::Cluster;
+use crate::core::id::{JobId, NodeId};
+use crate::core::ledger::Jobs;
+use crate::core::node::Node;
+use crate::core::node_set::NodeSet;
+use crate::core::placement::{Cut, needs};
+use crate::core::request::{Level, Shape};
+use crate::core::time::Time;
+
+/// Nodes that are kept for a gang from a time on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    pub(crate) job: JobId,
+    /// When all of them are expected to have room.
+    pub(crate) at: Time,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// What is kept on one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) node: NodeId,
+    /// GPUs that others may hold there at that time.
+    pub(crate) spare: u32,
+}
+
+impl Reservation {
+    /// The nodes that work with so many GPUs a node must not be placed on if it is over at `end`.
+    pub(crate) fn close(&self, end: Time, gpus: u32, closed: &mut NodeSet) -> bool {
+        if end <= self.at {
+            return false;
+        }
+        for part in self.parts.iter().filter(|part| part.spare < gpus) {
+            closed.insert(part.node);
+        }
+        true
+    }
+
+    /// Others have taken so many GPUs of a node beyond the date.
+    pub(crate) fn spend(&mut self, node: NodeId, gpus: u32) {
+        for part in self.parts.iter_mut().filter(|part| part.node == node) {
+            part.spare = part.spare.saturating_sub(gpus);
+        }
+    }
+}
+
+/// The earliest date at which a gang is expected to have a place, and the nodes of it; `None` if it never has.
+pub(crate) fn reserve(
+    cluster: &Cluster,
+    jobs: &Jobs,
+    job: JobId,
+    shape: &Shape,
+    taken: &NodeSet,
+    now: Time,
+) -> Option<Reservation> {
+    let cut = Cut::of(shape.form, cluster.node_size())?;
+    let open = cluster.nodes().iter().filter(|node| node.is_open() && !taken.contains(node.id));
+    let mut releases = Vec::new();
+    let mut dates: Vec<(Time, NodeId)> = Vec::new();
+    let mut tails: Vec<(Time, NodeId)> = Vec::new();
+    for node in open {
+        releases.clear();
+        releases.extend(node.holdings.iter().map(|holding| {
+            let gang = jobs.get(holding.job).and_then(|job| job.gang.as_ref());
+            let end = gang.map_or(now, |gang| gang.expected.max(now));
+            (end, holding.slice)
+        }));
+        releases.sort_unstable_by_key(|(end, _)| *end);
+        if let Some(date) = date(node, shape, cut.per_node, &releases, now) {
+            dates.push((date, node.id));
+        }
+        if cut.tail > 0
+            && let Some(date) = date(node, shape, cut.tail, &releases, now)
+        {
+            tails.push((date, node.id));
+        }
+    }
+    let same_rack = shape.topology.level == Level::Rack && shape.topology.required && cluster.racks() > 1;
+    let racks = if same_rack { 0..cluster.racks() as u32 } else { 0..1 };
+    let choices = racks.filter_map(|rack| {
+        let inside = |node: NodeId| !same_rack || cluster.rack(node) == rack;
+        choose(cut, &dates, &tails, inside)
+    });
+    let (at, nodes) = choices.min_by_key(|(at, _)| *at)?;
+    let parts = nodes.into_iter().map(|(node, need)| {
+        let spare = cluster.node(node).map_or(0, |node| free_at(node, jobs, at).saturating_sub(need));
+        Part { node, spare }
+    });
+    Some(Reservation { job, at, parts: parts.collect() })
+}
+
+type Choice = (Time, Vec<(NodeId, u32)>);
+
+fn choose(
+    cut: Cut,
+    dates: &[(Time, NodeId)],
+    tails: &[(Time, NodeId)],
+    inside: impl Fn(NodeId) -> bool,
+) -> Option<Choice> {
+    let mut first: Vec<(Time, NodeId)> = dates.iter().copied().filter(|(_, node)| inside(*node)).collect();
+    let count = cut.min as usize;
+    if count == 0 || first.len() < count {
+        return None;
+    }
+    first.select_nth_unstable(count - 1);
+    first.truncate(count);
+    let mut at = first.iter().map(|(date, _)| *date).max()?;
+    let mut nodes: Vec<(NodeId, u32)> = first.iter().map(|(_, node)| (*node, cut.per_node)).collect();
+    if cut.tail > 0 {
+        let other = |node: NodeId| inside(node) && !nodes.iter().any(|(taken, _)| *taken == node);
+        let (date, node) = tails.iter().copied().filter(|(_, node)| other(*node)).min()?;
+        at = at.max(date);
+        nodes.push((node, cut.tail));
+    }
+    Some((at, nodes))
+}
+
+/// When a node is expected to have room for a part of a gang.
+fn date(
+    node: &Node,
+    shape: &Shape,
+    gpus: u32,
+    releases: &[(Time, crate::core::node::Slice)],
+    now: Time,
+) -> Option<Time> {
+    let (cpus, memory_mib) = needs(shape, gpus);
+    let mut free = (node.free(), node.free_cpus(), node.free_memory_mib());
+    let enough = |(set, c, m): (crate::core::node::GpuSet, u32, u64)| {
+        set.len() >= gpus && c >= cpus && m >= memory_mib
+    };
+    if enough(free) {
+        return Some(now);
+    }
+    for (end, slice) in releases {
+        free = (free.0 | (slice.gpus & node.sound()), free.1 + slice.cpus, free.2 + slice.memory_mib);
+        if enough(free) {
+            return Some(*end);
+        }
+    }
+    None
+}
+
+/// GPUs of a node that are expected to be free at a time, if nothing is added.
+fn free_at(node: &Node, jobs: &Jobs, at: Time) -> u32 {
+    let ended = node.holdings.iter().filter(|holding| {
+        let gang = jobs.get(holding.job).and_then(|job| job.gang.as_ref());
+        gang.is_none_or(|gang| gang.expected <= at)
+    });
+    let released: u32 = ended.map(|holding| (holding.slice.gpus & node.sound()).len()).sum();
+    node.free().len() + released
+}

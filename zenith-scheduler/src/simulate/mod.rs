@@ -1,0 +1,71 @@
+//! The scheduler on a virtual clock: recorded work, a cluster that does not exist, and the very code that schedules real work.
+
+pub mod cluster;
+pub mod measure;
+pub mod outcome;
+pub mod trace;
+mod world;
+
+use crate::policy::Policy;
+
+pub use self::cluster::ClusterShape;
+pub use self::outcome::Outcome;
+pub use self::trace::{Trace, TraceError, TraceJob};
+
+/// A policy that can be simulated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    /// What it is called.
+    pub name: String,
+    /// What it is.
+    pub policy: Policy,
+}
+
+/// Names of policies, in the order of comparison.
+pub const POLICIES: [&str; 4] = ["fifo", "easy", "sjf-oracle", "default"];
+
+/// Why nothing was simulated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimulateError {
+    /// There is no such policy.
+    #[error("no policy {0:?}; there are fifo, easy, sjf-oracle and default")]
+    Policy(String),
+    /// A cluster without GPUs, or with nodes larger than nodes can be.
+    #[error("{nodes} nodes of {gpus_per_node} GPUs; at least one node and 1 to 64 GPUs on it are needed")]
+    Cluster {
+        /// Nodes.
+        nodes: u32,
+        /// GPUs per node.
+        gpus_per_node: u32,
+    },
+    /// The scheduler refused something that the trace asks for.
+    #[error(transparent)]
+    Refused(#[from] crate::core::Error),
+}
+
+impl Named {
+    /// A policy by its name.
+    ///
+    /// # Errors
+    /// [`SimulateError::Policy`] where there is none.
+    pub fn find(name: &str) -> Result<Self, SimulateError> {
+        let policy = match name {
+            "fifo" => Policy::fifo(),
+            "easy" => Policy::easy(),
+            "sjf-oracle" => Policy::shortest(),
+            "default" => Policy::default(),
+            _ => return Err(SimulateError::Policy(name.to_owned())),
+        };
+        Ok(Self { name: name.to_owned(), policy })
+    }
+}
+
+/// Runs all of a trace on a cluster under a policy. No job is taken to be preemptible: a record does not say that it was.
+/// Runs are as long as recorded, wherever they are placed.
+///
+/// # Errors
+/// A cluster that cannot be.
+pub fn run(trace: &Trace, cluster: ClusterShape, policy: &Named) -> Result<Outcome, SimulateError> {
+    world::run(trace, cluster, policy)
+}
