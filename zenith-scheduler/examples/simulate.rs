@@ -1,22 +1,41 @@
-//! `simulate TRACE [--nodes N] [--gpus-per-node G] [--policy P]...`
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    use zenith_scheduler::simulate::{ClusterShape, Named, Trace, run, POLICIES};
-    let mut args = std::env::args().skip(1);
-    let trace = args.next().unwrap();
-    let (mut nodes, mut gpus, mut policies) = (64, 8, vec![]);
-    while let Some(a) = args.next() {
-        let v = args.next().unwrap();
-        match a.as_str() { "--nodes" => nodes = v.parse()?, "--gpus-per-node" => gpus = v.parse()?, _ => policies.push(v) }
+//! Replays recorded work under one policy or several and prints what came of it:
+//! `simulate TRACE [--nodes N] [--gpus-per-node G] [--policy P]... [--json] [--plot FILE.svg]`.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+
+use zenith_scheduler::simulate::{ClusterShape, Named, POLICIES, Trace, plot, run, table};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut trace = None;
+    let mut cluster = ClusterShape { nodes: 64, gpus_per_node: 8 };
+    let (mut names, mut json, mut picture) = (Vec::new(), false, None);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            "--nodes" => cluster.nodes = value()?.parse()?,
+            "--gpus-per-node" => cluster.gpus_per_node = value()?.parse()?,
+            "--policy" => names.push(value()?),
+            "--plot" => picture = Some(PathBuf::from(value()?)),
+            "--json" => json = true,
+            _ if word.starts_with("--") => return Err(format!("no option {word}").into()),
+            _ => trace = Some(PathBuf::from(word)),
+        }
     }
-    if policies.is_empty() { policies = POLICIES.iter().map(|p| p.to_string()).collect(); }
-    let t0 = std::time::Instant::now();
-    let trace = Trace::open(trace.as_ref())?;
-    eprintln!("parse {:?}", t0.elapsed());
-    for p in policies {
-        let t0 = std::time::Instant::now();
-        let o = run(&trace, ClusterShape { nodes, gpus_per_node: gpus }, &Named::find(&p)?)?;
-        let b: Vec<String> = o.wait_by_gpus.iter().map(|b| format!("{}:{:.1}", b.name, b.wait.mean)).collect();
-        println!("{:10} jct {:.1} med {:.2} p95 {:.1} maxwait {:.0} | {} | util {:.3} frag {:.4} {:.4} | jain {:.3} | mk {:.0} rounds {} {:?}", p, o.completion.mean, o.completion.median, o.completion.p95, o.wait.max, b.join(" "), o.utilisation_while_submitting, o.fragmentation, o.fragmentation_while_submitting, o.fairness.jain, o.makespan, o.rounds, t0.elapsed());
+    let trace = Trace::open(&trace.ok_or("which trace?")?)?;
+    if names.is_empty() {
+        names.extend(POLICIES.map(str::to_owned));
+    }
+    let mut outcomes = Vec::new();
+    for name in &names {
+        outcomes.push(run(&trace, cluster, &Named::find(name)?)?);
+    }
+    let text = if json { serde_json::to_string_pretty(&outcomes)? } else { table::table(&outcomes) };
+    writeln!(std::io::stdout(), "{}", text.trim_end())?;
+    if let Some(path) = picture {
+        std::fs::write(path, plot::plot(&outcomes))?;
     }
     Ok(())
 }

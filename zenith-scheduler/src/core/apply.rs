@@ -7,7 +7,7 @@ use super::Core;
 use super::error::Error;
 use super::event::{Change, Event};
 use super::id::{JobId, NodeId};
-use super::job::{Batch, Cause, Exit, Gang, Job, Placement, Rank, Submission, Then, When};
+use super::job::{Batch, Cause, Gang, Job, Placement, Rank, Submission, Then, When};
 use super::node::{Contact, GpuSet, Holding};
 use super::state::{State, Trigger};
 use super::time::Time;
@@ -36,7 +36,8 @@ impl Core {
             Change::GpuHealth { node, gpu, healthy } => {
                 self.node(*node)?;
                 let set = GpuSet(1_u64.checked_shl(u32::from(*gpu)).unwrap_or(0));
-                let (healthy, change) = (*healthy, |ill: GpuSet| if *healthy { ill & !set } else { ill | set });
+                let (healthy, change) =
+                    (*healthy, |ill: GpuSet| if *healthy { ill & !set } else { ill | set });
                 self.ledger.cluster.change(*node, |node| node.ill = change(node.ill));
                 self.dirty |= healthy;
             }
@@ -73,6 +74,9 @@ impl Core {
                 if let Some(gang) = &mut record.gang {
                     gang.stop = Some(*stop);
                 }
+                let first = record.first;
+                let priority = self.ledger.batch(first)?.submission.priority;
+                self.preemptible.remove(&(priority, *job));
                 self.follow(*job);
             }
             Change::StopChanged { job, stop } => {
@@ -225,6 +229,7 @@ impl Core {
         let attempt = job.attempt;
         let batch = self.ledger.batches.get(&job.first).ok_or(Error::NoJob(id))?;
         let (queue, user, group) = (batch.queue, batch.user, batch.group);
+        self.preemptible.remove(&(batch.submission.priority, id));
         for slice in &gang.placement.slices {
             self.ledger.cluster.change(slice.node, |node| {
                 let is_it = |holding: &Holding| holding.job == id && holding.attempt == attempt;
@@ -277,7 +282,8 @@ impl Core {
     fn rank(&mut self, id: JobId, rank: u32, now: Rank) -> Result<(), Error> {
         let gang = self.ledger.jobs.of_mut(id)?.gang.as_mut();
         let gang = gang.ok_or(Error::Journal("a rank of a job that is not placed"))?;
-        let seat = gang.ranks.get_mut(rank as usize).ok_or(Error::Journal("a rank that the gang does not have"))?;
+        let seat =
+            gang.ranks.get_mut(rank as usize).ok_or(Error::Journal("a rank that the gang does not have"))?;
         let before = std::mem::replace(seat, now);
         if before == Rank::Pending && now != Rank::Pending {
             gang.pending -= 1;
@@ -293,13 +299,18 @@ impl Core {
         let batch = self.ledger.batches.get(&job.first)?;
         let submission = &batch.submission;
         let runtime = submission.runtime.filter(|_| self.policy.knows_runtimes());
+        let is_urgency = self.policy.order == Order::Urgency;
+        // Orders that look at a job's own date or run time need no classes by user and experience; limits are asked
+        // of the job.
+        let group = if is_urgency || runtime.is_none() { batch.group } else { 0 };
+        let (queue, user) = if is_urgency { (batch.queue, batch.user) } else { Default::default() };
         let kind = Kind {
-            queue: batch.queue,
-            user: batch.user,
+            queue,
+            user,
             priority: submission.priority,
             shape: batch.shape,
             time_limit: submission.time_limit,
-            group: batch.group,
+            group,
             preemptible: submission.preemptible,
             runtime: runtime.map(Kind::step),
         };
@@ -330,9 +341,4 @@ pub(crate) fn trigger_of(then: Then) -> Trigger {
 /// A submission ended as those that wait for it want.
 pub(crate) fn is_met(when: When, unwell: u32) -> bool {
     when == When::Ended || unwell == 0
-}
-
-/// An end that a process chose itself, and a good one.
-pub(crate) fn is_well(exit: Exit) -> bool {
-    exit == Exit::Code(0)
 }

@@ -315,7 +315,15 @@ impl Gang {
     pub(crate) fn new(placement: Placement, per: RanksPer) -> Self {
         let count = placement.ranks(per);
         let ranks = vec![Rank::Pending; count as usize];
-        Self { placement, ranks, pending: count, alive: count, up: None, stop: None, expected: Time::default() }
+        Self {
+            placement,
+            ranks,
+            pending: count,
+            alive: count,
+            up: None,
+            stop: None,
+            expected: Time::default(),
+        }
     }
 }
 

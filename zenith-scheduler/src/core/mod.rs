@@ -38,6 +38,7 @@ use self::ledger::VERSION;
 use self::state::State;
 use crate::policy::Policy;
 use crate::policy::backlog::Backlog;
+use crate::policy::preempt::Claim;
 use crate::policy::quota::{Queue, User};
 use crate::policy::round::Plan;
 
@@ -52,6 +53,10 @@ pub struct Core {
     pub(crate) timers: BTreeSet<(Time, JobId)>,
     /// When placed jobs are expected to end. Only ever a guess.
     pub(crate) expected: BTreeSet<(Time, JobId)>,
+    /// Placed jobs that may be preempted, the least important first. Follows from the ledger.
+    pub(crate) preemptible: BTreeSet<(i32, JobId)>,
+    /// Room that is being made for jobs.
+    pub(crate) claims: Vec<Claim>,
     /// What the last round found out.
     pub(crate) plan: Plan,
     /// Something has changed since the last round that may let a job start.
@@ -161,6 +166,8 @@ impl Core {
             backlog: Backlog::default(),
             timers: BTreeSet::new(),
             expected: BTreeSet::new(),
+            preemptible: BTreeSet::new(),
+            claims: Vec::new(),
             plan: Plan::default(),
             dirty: true,
         }
@@ -191,6 +198,10 @@ impl Core {
             State::Starting | State::Running => {
                 let limit = self.batch(job).and_then(|batch| batch.submission.time_limit);
                 let placed = job.placed.unwrap_or_default();
+                let preemptible = self.batch(job).map(|batch| &batch.submission);
+                if let Some(submission) = preemptible.filter(|submission| submission.preemptible) {
+                    self.preemptible.insert((submission.priority, id));
+                }
                 if let Some(limit) = limit {
                     self.timers.insert((placed + limit, id));
                 }
@@ -201,7 +212,8 @@ impl Core {
                 if let Some(stop) = job.gang.as_ref().and_then(|gang| gang.stop).filter(|stop| !stop.killed) {
                     self.timers.insert((stop.kill_at, id));
                 }
-                let soon = job.gang.as_ref().and_then(|gang| gang.stop).map_or(self.ledger.now, |stop| stop.kill_at);
+                let soon =
+                    job.gang.as_ref().and_then(|gang| gang.stop).map_or(self.ledger.now, |stop| stop.kill_at);
                 self.expect(id, soon);
             }
             State::Held | State::Completed | State::Failed | State::Cancelled => {}

@@ -295,7 +295,10 @@ mod tests {
         assert!(!node.give_back(JobId(1), 2));
         assert!(node.give_back(JobId(1), 1));
         assert!(node.give_back(JobId(2), 1));
-        assert_eq!((node.free(), node.free_cpus(), node.free_memory_mib()), (node.gpus(), 96, 8 * 120 * 1024));
+        assert_eq!(
+            (node.free(), node.free_cpus(), node.free_memory_mib()),
+            (node.gpus(), 96, 8 * 120 * 1024)
+        );
     }
 
     #[test]

@@ -4,13 +4,13 @@ use super::id::NodeId;
 
 /// A set of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeSet {
+pub(crate) struct NodeSet {
     words: Vec<u64>,
 }
 
 impl NodeSet {
     /// Adds a node.
-    pub fn insert(&mut self, node: NodeId) {
+    pub(crate) fn insert(&mut self, node: NodeId) {
         let (word, bit) = place(node);
         if self.words.len() <= word {
             self.words.resize(word + 1, 0);
@@ -19,7 +19,7 @@ impl NodeSet {
     }
 
     /// Takes a node out.
-    pub fn remove(&mut self, node: NodeId) {
+    pub(crate) fn remove(&mut self, node: NodeId) {
         let (word, bit) = place(node);
         if let Some(word) = self.words.get_mut(word) {
             *word &= !bit;
@@ -27,28 +27,25 @@ impl NodeSet {
     }
 
     /// Whether a node is in it.
-    pub fn contains(&self, node: NodeId) -> bool {
+    pub(crate) fn contains(&self, node: NodeId) -> bool {
         let (word, bit) = place(node);
         self.words.get(word).is_some_and(|word| word & bit != 0)
     }
 
     /// Takes every node out and keeps the memory.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.words.fill(0);
     }
 
-    /// No node is in it.
-    pub fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
-    }
-
-    /// How many nodes.
-    pub fn len(&self) -> usize {
-        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    /// Adds all nodes of another set.
+    pub(crate) fn extend(&mut self, other: Option<&Self>) {
+        let Some(other) = other else { return };
+        self.words.resize(self.words.len().max(other.words.len()), 0);
+        self.words.iter_mut().zip(&other.words).for_each(|(word, more)| *word |= more);
     }
 
     /// The nodes that are in here and not in `without`, upwards.
-    pub fn iter_without<'a>(&'a self, without: &'a Self) -> impl Iterator<Item = NodeId> + 'a {
+    pub(crate) fn iter_without<'a>(&'a self, without: &'a Self) -> impl Iterator<Item = NodeId> + 'a {
         self.words.iter().enumerate().flat_map(move |(at, word)| {
             let mut rest = word & !without.words.get(at).copied().unwrap_or(0);
             std::iter::from_fn(move || {
@@ -79,8 +76,10 @@ mod tests {
         assert_eq!(all.iter_without(&some).map(|node| node.0).collect::<Vec<_>>(), [3, 64, 200]);
         all.remove(NodeId(64));
         all.remove(NodeId(4096));
-        assert!(!all.contains(NodeId(64)) && all.contains(NodeId(200)) && all.len() == 3);
+        assert!(!all.contains(NodeId(64)) && all.contains(NodeId(200)));
+        all.extend(Some(&some));
+        assert!(all.contains(NodeId(300)) && all.contains(NodeId(3)));
         all.clear();
-        assert!(all.is_empty());
+        assert_eq!(all.iter_without(&NodeSet::default()).count(), 0);
     }
 }

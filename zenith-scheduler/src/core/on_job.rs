@@ -1,5 +1,6 @@
 //! What people ask of jobs: submit, hold, release, cancel, requeue, forget.
 
+use super::Core;
 use super::apply::{is_met, trigger_of};
 use super::comm::Comm;
 use super::error::Error;
@@ -8,7 +9,6 @@ use super::id::JobId;
 use super::job::{Cause, Stop, Submission, Then, When};
 use super::state::{Forbidden, State, Trigger};
 use super::time::Time;
-use super::Core;
 
 /// Most jobs of one submission.
 pub const MAX_COUNT: u32 = 1_000_000;
@@ -17,7 +17,12 @@ pub const MAX_COUNT: u32 = 1_000_000;
 ///
 /// # Errors
 /// A request that makes no sense, a queue or a dependency that does not exist, no jobs or too many.
-pub fn on_submit(core: &mut Core, comm: &mut impl Comm, now: Time, submission: Submission) -> Result<JobId, Error> {
+pub fn on_submit(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    submission: Submission,
+) -> Result<JobId, Error> {
     submission.request.check()?;
     if submission.count == 0 || submission.count > MAX_COUNT {
         return Err(Error::Count { count: submission.count, most: MAX_COUNT });
@@ -54,7 +59,9 @@ pub fn on_submit(core: &mut Core, comm: &mut impl Comm, now: Time, submission: S
 /// No such job; a job that has ended, is held, or is being ended for good.
 pub fn on_hold(core: &mut Core, comm: &mut impl Comm, now: Time, job: JobId) -> Result<(), Error> {
     match core.ledger.jobs.of(job)?.state {
-        State::Starting | State::Running | State::Stopping => end(core, comm, now, job, Cause::Asked, Then::Hold),
+        State::Starting | State::Running | State::Stopping => {
+            end(core, comm, now, job, Cause::Asked, Then::Hold)
+        }
         _ => moved(core, comm, now, job, Trigger::Hold, Some(Cause::Asked)),
     }
 }
@@ -126,11 +133,15 @@ pub(crate) fn end(
 ) -> Result<(), Error> {
     let is_dead = matches!(
         cause,
-        Cause::RankFailed { .. } | Cause::RankDied { .. } | Cause::NodeLost { .. } | Cause::GpuUnhealthy { .. }
+        Cause::RankFailed { .. }
+            | Cause::RankDied { .. }
+            | Cause::NodeLost { .. }
+            | Cause::GpuUnhealthy { .. }
     );
     let kill_at = now + if is_dead { core.policy.death_grace } else { core.policy.grace };
     let job = core.ledger.jobs.of(id)?;
-    let forbidden = || Error::Forbidden { job: id, source: Forbidden { from: job.state, trigger: Trigger::Stop } };
+    let forbidden =
+        || Error::Forbidden { job: id, source: Forbidden { from: job.state, trigger: Trigger::Stop } };
     let gang = job.gang.as_ref().ok_or_else(forbidden)?;
     let stop = match gang.stop {
         None => Stop { cause, then, kill_at, killed: false },
@@ -211,12 +222,24 @@ fn ready(core: &mut Core, comm: &mut impl Comm, now: Time, first: JobId) -> Resu
     Ok(())
 }
 
-fn cancel_batch(core: &mut Core, comm: &mut impl Comm, now: Time, first: JobId, on: JobId) -> Result<(), Error> {
+fn cancel_batch(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    first: JobId,
+    on: JobId,
+) -> Result<(), Error> {
     cancel_waiting(core, comm, now, first, on)?;
     ended(core, comm, now, first)
 }
 
-fn cancel_waiting(core: &mut Core, comm: &mut impl Comm, now: Time, first: JobId, on: JobId) -> Result<(), Error> {
+fn cancel_waiting(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    first: JobId,
+    on: JobId,
+) -> Result<(), Error> {
     for id in ids(core, first)? {
         if matches!(core.ledger.jobs.of(id)?.state, State::Waiting | State::Held) {
             moved(core, comm, now, id, Trigger::Cancel, Some(Cause::Dependency { on }))?;

@@ -1,5 +1,6 @@
 //! What is known of nodes: joining, silence, loss and return, drained nodes, ill GPUs.
 
+use super::Core;
 use super::comm::Comm;
 use super::error::Error;
 use super::event::Change;
@@ -10,14 +11,18 @@ use super::on_job::{end, gone};
 use super::on_rank::after_death;
 use super::state::State;
 use super::time::Time;
-use super::Core;
 
 /// A node joins; by the name it is known whether it was here before. A node that has been here before says what still
 /// runs on it by [`on_node_returned`].
 ///
 /// # Errors
 /// More GPUs than a node may have; other GPUs than before while jobs hold some of them.
-pub fn on_node_joined(core: &mut Core, comm: &mut impl Comm, now: Time, spec: NodeSpec) -> Result<NodeId, Error> {
+pub fn on_node_joined(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    spec: NodeSpec,
+) -> Result<NodeId, Error> {
     if spec.gpus.len() > MAX_GPUS_PER_NODE as usize {
         return Err(Error::NodeTooLarge { name: spec.name, gpus: spec.gpus.len(), most: MAX_GPUS_PER_NODE });
     }
@@ -120,7 +125,13 @@ pub fn on_orphan_gone(
 ///
 /// # Errors
 /// No such node.
-pub fn on_drain(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, drained: bool) -> Result<(), Error> {
+pub fn on_drain(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    drained: bool,
+) -> Result<(), Error> {
     match core.node(node)?.drained == drained {
         true => Ok(()),
         false => core.emit(comm, now, Change::NodeDrained { node, drained }),
@@ -131,7 +142,13 @@ pub fn on_drain(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, 
 ///
 /// # Errors
 /// No such node or GPU.
-pub fn on_gpu_unhealthy(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, gpu: u8) -> Result<(), Error> {
+pub fn on_gpu_unhealthy(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    gpu: u8,
+) -> Result<(), Error> {
     if !set_health(core, comm, now, node, gpu, false)? {
         return Ok(());
     }
@@ -149,7 +166,13 @@ pub fn on_gpu_unhealthy(core: &mut Core, comm: &mut impl Comm, now: Time, node: 
 ///
 /// # Errors
 /// No such node or GPU.
-pub fn on_gpu_healthy(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, gpu: u8) -> Result<(), Error> {
+pub fn on_gpu_healthy(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    gpu: u8,
+) -> Result<(), Error> {
     set_health(core, comm, now, node, gpu, true).map(|_| ())
 }
 
@@ -174,7 +197,13 @@ fn set_health(
 }
 
 /// The ranks that a gang had on a node are gone, and with them the gang.
-fn ranks_lost(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, holding: &Holding) -> Result<(), Error> {
+fn ranks_lost(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    holding: &Holding,
+) -> Result<(), Error> {
     let id = holding.job;
     let job = core.ledger.jobs.of(id)?;
     if job.attempt != holding.attempt {
@@ -184,8 +213,7 @@ fn ranks_lost(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId, ho
     let Some(gang) = &job.gang else { return Ok(()) };
     let on_node = |rank: &u32| gang.placement.slice_of(*rank, per).is_some_and(|slice| slice.node == node);
     let lost = (0..gang.ranks.len() as u32).filter(on_node);
-    let lost: Vec<u32> =
-        lost.filter(|rank| !matches!(gang.ranks[*rank as usize], Rank::Gone(_))).collect();
+    let lost: Vec<u32> = lost.filter(|rank| !matches!(gang.ranks[*rank as usize], Rank::Gone(_))).collect();
     if lost.is_empty() {
         return Ok(());
     }

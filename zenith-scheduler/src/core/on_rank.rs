@@ -1,5 +1,6 @@
 //! What agents report of processes. The death of one member ends its whole gang.
 
+use super::Core;
 use super::comm::Comm;
 use super::error::Error;
 use super::event::Change;
@@ -8,7 +9,6 @@ use super::job::{Cause, Exit, Rank, Then};
 use super::on_job::{end, ended, gone, moved};
 use super::state::{State, Trigger};
 use super::time::{Span, Time};
-use super::Core;
 
 /// A report about one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,12 @@ pub enum Heard {
 ///
 /// # Errors
 /// None for reports about the past; those are [`Heard::Stale`].
-pub fn on_rank_started(core: &mut Core, comm: &mut impl Comm, now: Time, process: Process) -> Result<Heard, Error> {
+pub fn on_rank_started(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    process: Process,
+) -> Result<Heard, Error> {
     let Process { job, rank, .. } = process;
     if seat(core, process) != Some(Rank::Pending) {
         return Ok(Heard::Stale);

@@ -10,11 +10,11 @@ use super::request::{Form, Level, Shape, Topology};
 
 /// What is kept of processors and memory for each GPU that is free, so that work without GPUs does not make GPUs useless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reserve {
+pub(crate) struct Reserve {
     /// Processors per free GPU; never more than half of the GPU's share.
-    pub cpus: u32,
+    pub(crate) cpus: u32,
     /// MiB per free GPU; never more than half of the GPU's share.
-    pub memory_mib: u64,
+    pub(crate) memory_mib: u64,
 }
 
 /// A gang cut into parts of a node's size.

@@ -1,10 +1,10 @@
 //! Queued jobs in classes of those that are alike: a round looks at the first of each class and never at the rest, so it
 //! costs as much as there are kinds of work, not as much as there is work. Which class is first is `order`'s.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::core::id::{JobId, QueueId, UserId};
-use crate::core::request::Shape;
+use crate::core::request::{Form, Shape};
 use crate::core::time::{Span, Time};
 
 /// What jobs have in common that no policy can tell apart but by their age.
@@ -71,14 +71,35 @@ pub(crate) struct Backlog {
     /// Places of `classes` that are free.
     spare: Vec<u32>,
     len: usize,
+    /// Classes by the GPUs that they want on a node.
+    sizes: BTreeMap<u32, u32>,
 }
 
 impl Backlog {
+    /// The numbers of GPUs that queued work wants on a node, upwards; larger than a node where a gang fills nodes.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = u32> {
+        self.sizes.keys().copied()
+    }
+
+    fn count(&mut self, kind: &Kind, by: i32) {
+        let size = match kind.shape.form {
+            Form::Total(gpus) => gpus,
+            Form::PerNode { gpus, .. } => gpus,
+        };
+        let count = self.sizes.entry(size).or_default();
+        *count = count.saturating_add_signed(by);
+        if *count == 0 {
+            self.sizes.remove(&size);
+        }
+    }
+
     pub(crate) fn insert(&mut self, kind: Kind, entry: Entry) {
-        let Self { classes, by_kind, active, spare, len } = self;
+        if !self.by_kind.contains_key(&kind) {
+            self.count(&kind, 1);
+        }
+        let Self { classes, by_kind, active, spare, len, .. } = self;
         let at = *by_kind.entry(kind).or_insert_with(|| {
-            let class =
-                Class { kind, entries: VecDeque::new(), forecast: None, active: active.len() };
+            let class = Class { kind, entries: VecDeque::new(), forecast: None, active: active.len() };
             let at = match spare.pop() {
                 Some(at) => {
                     classes[at as usize] = class;
@@ -115,6 +136,7 @@ impl Backlog {
         self.len -= 1;
         if class.entries.is_empty() {
             let hole = class.active;
+            self.count(kind, -1);
             self.by_kind.remove(kind);
             self.spare.push(at);
             self.active.swap_remove(hole);

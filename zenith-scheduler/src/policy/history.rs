@@ -147,18 +147,20 @@ impl Estimate {
         if mass < 1e-6 { elapsed_seconds.min((limit - elapsed_seconds).max(0.0)) } else { sum / mass }
     }
 
-    /// What is left with a probability of `quantile`, in seconds, after `elapsed` has passed.
+    /// What is left with a probability of `quantile`, in seconds, after `elapsed` has passed. What is certain is only the
+    /// limit: for a quantile of 1 nothing else counts.
     pub(crate) fn quantile_left(&self, quantile: f64, elapsed: Span, limit: Option<Span>) -> f64 {
         let elapsed_seconds = elapsed.as_secs_f64();
         let limit = limit.map_or(f64::INFINITY, Span::as_secs_f64);
         let from = bucket(elapsed);
         let mass: f64 = self.share[from..].iter().map(|share| f64::from(*share)).sum();
-        let mut total = elapsed_seconds * 2.0;
-        if mass >= 1e-6 {
+        let is_beyond = mass < 1e-6;
+        let mut total = if is_beyond { elapsed_seconds * 2.0 } else { f64::INFINITY };
+        if !is_beyond {
             let mut seen = 0.0;
             for (at, share) in self.share.iter().enumerate().skip(from) {
                 seen += f64::from(*share) / mass;
-                if seen >= quantile {
+                if quantile < 1.0 && seen >= quantile {
                     total = upper(at).max(elapsed_seconds * 1.1);
                     break;
                 }

@@ -2,6 +2,7 @@
 //! What a job is and what states it has is `core`'s.
 
 pub(crate) mod backlog;
+pub(crate) mod expectation;
 pub mod history;
 pub(crate) mod order;
 pub(crate) mod outlook;
@@ -9,6 +10,7 @@ pub(crate) mod preempt;
 pub mod quota;
 pub(crate) mod reservation;
 pub(crate) mod round;
+pub(crate) mod slots;
 pub mod usage;
 pub mod why;
 
@@ -84,9 +86,18 @@ pub struct Weights {
     pub runtime: f64,
     /// Power of the number of GPUs that urgency falls with.
     pub gpus: f64,
+    /// Power of the part of a node that a job needs which its urgency falls with where it would take a whole node that
+    /// gangs wait for.
+    pub keep_nodes: f64,
+    /// The same for parts of nodes that waiting work needs.
+    pub keep_slots: f64,
+    /// For how long, per GPU on a node, a job stands back for larger work; then less and less, and not at all after twice
+    /// that.
+    pub keep_for: Span,
     /// How strongly use beyond the fair share lowers urgency; 0 for not at all.
     pub share: f64,
-    /// Quantile of the expected run time that a backfilled job has to be over by.
+    /// Quantile of the expected run time that a job has to be over by to be placed on nodes that are kept for a gang. At 1
+    /// only its time limit counts: what was learned is no promise, and a node waits for the last of its jobs.
     pub caution: f64,
     /// Quantile of the remaining run time by which running work is expected to be over.
     pub release: f64,
@@ -98,9 +109,12 @@ impl Default for Weights {
             priority_step: 10.0,
             patience: Span::from_secs(3600),
             runtime: 1.0,
-            gpus: 1.0,
+            gpus: 0.5,
+            keep_nodes: 8.0,
+            keep_slots: 2.0,
+            keep_for: Span::from_secs(200 * 3600),
             share: 0.0,
-            caution: 0.75,
+            caution: 1.0,
             release: 0.5,
         }
     }
@@ -110,7 +124,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             order: Order::Urgency,
-            reservations: 4,
+            reservations: 1,
             runtimes: Runtimes::Learned,
             preemption: true,
             weights: Weights::default(),

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use super::backlog::{Class, Entry, Forecast, Kind};
 use super::history::History;
 use super::quota::{Queue, User};
+use super::usage::Usage;
 use super::{Order, Policy, Runtimes};
 use crate::core::id::JobId;
 use crate::core::time::{Span, Time};
@@ -14,6 +15,8 @@ use crate::core::time::{Span, Time};
 const CHEAPEST: f64 = 30.0;
 /// GPUs held now count as if they had been held for so long, so that one round does not give everything to one user.
 const PRESENT: f64 = 3600.0;
+/// GPU-seconds below which somebody counts as not using anything.
+const NOTHING: f64 = 1.0;
 /// The share can raise or lower urgency by at most this power of two.
 const SHARE_BOUND: f64 = 4.0;
 
@@ -26,6 +29,8 @@ pub(crate) struct Turn {
     pub(crate) order: u64,
     pub(crate) job: JobId,
     pub(crate) class: u32,
+    /// It may be placed where it takes the room of waiting work with up to so many GPUs a node.
+    pub(crate) breaks: u32,
 }
 
 impl Ord for Turn {
@@ -55,8 +60,53 @@ impl Eq for Turn {}
 /// What each queue and each user has had, against what is theirs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shares {
-    queues: Vec<f64>,
-    users: Vec<f64>,
+    queues: Accounts,
+    users: Accounts,
+}
+
+/// Use and weight of each, and the sums over those that use anything.
+#[derive(Clone, Debug, Default)]
+struct Accounts {
+    each: Vec<(f64, f64)>,
+    used: f64,
+    weight: f64,
+    users: usize,
+}
+
+impl Accounts {
+    fn of<'a>(each: impl Iterator<Item = (&'a Usage, f64)>, now: Time) -> Self {
+        let used = |usage: &Usage| usage.at(now) + f64::from(usage.gpus()) * PRESENT;
+        let each: Vec<(f64, f64)> = each.map(|(usage, weight)| (used(usage), weight)).collect();
+        let mut accounts = Self { each: Vec::new(), used: 0.0, weight: 0.0, users: 0 };
+        for (used, weight) in each.iter().filter(|(used, _)| *used > NOTHING) {
+            accounts.used += used;
+            accounts.weight += weight;
+            accounts.users += 1;
+        }
+        Self { each, ..accounts }
+    }
+
+    /// Use as a multiple of the fair share among those that use anything, less one.
+    fn excess(&self, at: usize) -> f64 {
+        match self.each.get(at) {
+            Some((used, weight)) if *used > NOTHING && self.users > 1 => {
+                used / self.used * self.weight / weight - 1.0
+            }
+            Some(_) if self.users > 0 => -1.0,
+            _ => 0.0,
+        }
+    }
+
+    fn took(&mut self, at: usize, gpus: u32) {
+        let Some((used, weight)) = self.each.get_mut(at) else { return };
+        if *used <= NOTHING {
+            self.used += *used;
+            self.weight += *weight;
+            self.users += 1;
+        }
+        *used += f64::from(gpus) * PRESENT;
+        self.used += f64::from(gpus) * PRESENT;
+    }
 }
 
 impl Shares {
@@ -64,33 +114,20 @@ impl Shares {
         if policy.order != Order::Urgency || policy.weights.share <= 0.0 {
             return Self::default();
         }
-        let queues: Vec<(f64, f64)> =
-            queues.iter().map(|queue| (used(&queue.usage, now), queue.settings.weight)).collect();
-        let users: Vec<(f64, f64)> =
-            users.iter().map(|user| (used(&user.usage, now), user.settings.weight)).collect();
-        Self { queues: excess(&queues), users: excess(&users) }
+        let queues = queues.iter().map(|queue| (&queue.usage, queue.settings.weight));
+        let users = users.iter().map(|user| (&user.usage, user.settings.weight));
+        Self { queues: Accounts::of(queues, now), users: Accounts::of(users, now) }
     }
 
-    /// The power of two by which urgency falls.
+    /// Somebody was given GPUs in this round.
+    pub(crate) fn took(&mut self, kind: &Kind, gpus: u32) {
+        self.queues.took(kind.queue.index(), gpus);
+        self.users.took(kind.user.index(), gpus);
+    }
+
     fn excess(&self, kind: &Kind) -> f64 {
-        let of = |list: &[f64], at: usize| list.get(at).copied().unwrap_or(0.0);
-        of(&self.queues, kind.queue.index()) + of(&self.users, kind.user.index())
+        self.queues.excess(kind.queue.index()) + self.users.excess(kind.user.index())
     }
-}
-
-fn used(usage: &super::usage::Usage, now: Time) -> f64 {
-    usage.at(now) + f64::from(usage.gpus()) * PRESENT
-}
-
-/// Use as a multiple of the fair share among those that use anything, less one.
-fn excess(accounts: &[(f64, f64)]) -> Vec<f64> {
-    let present = || accounts.iter().filter(|(used, _)| *used > 1.0);
-    let (used, weight) = present().fold((0.0, 0.0), |(u, w), (used, weight)| (u + used, w + weight));
-    let count = present().count();
-    let one = |(mine, my_weight): &(f64, f64)| {
-        if count < 2 || *mine <= 1.0 { if count < 2 { 0.0 } else { -1.0 } } else { mine / used * weight / my_weight - 1.0 }
-    };
-    accounts.iter().map(one).collect()
 }
 
 /// The turn of a class's first job. Pure: the same arguments give the same turn.
@@ -111,35 +148,35 @@ pub(crate) fn turn(
             urgency(policy, &class.kind, cost, entry.submitted, shares, now)
         }
     };
-    Turn { promised, urgency, order: entry.order, job: entry.job, class: at }
+    Turn { promised, urgency, order: entry.order, job: entry.job, class: at, breaks: 0 }
 }
 
 /// Waiting over cost, weighed. It grows without bound while a job waits, and it does not for those that come later: so
 /// everyone's turn comes.
-pub(crate) fn urgency(
-    policy: &Policy,
-    kind: &Kind,
-    cost: f64,
-    submitted: Time,
-    shares: &Shares,
-    now: Time,
-) -> f64 {
+fn urgency(policy: &Policy, kind: &Kind, cost: f64, submitted: Time, shares: &Shares, now: Time) -> f64 {
+    let waited = (now.since(submitted) + policy.weights.patience).as_secs_f64().max(1.0);
+    waited / cost * lift(policy, kind, shares)
+}
+
+/// What priority and share make of a class's urgency.
+pub(crate) fn lift(policy: &Policy, kind: &Kind, shares: &Shares) -> f64 {
+    if policy.order != Order::Urgency {
+        return 1.0;
+    }
     let weights = &policy.weights;
-    let waited = (now.since(submitted) + weights.patience).as_secs_f64().max(1.0);
-    let lift = f64::from(kind.priority) / weights.priority_step
-        - (weights.share * shares.excess(kind)).clamp(-SHARE_BOUND, SHARE_BOUND);
-    waited / cost * lift.exp2()
+    let share = (weights.share * shares.excess(kind)).clamp(-SHARE_BOUND, SHARE_BOUND);
+    (f64::from(kind.priority) / weights.priority_step - share).exp2()
 }
 
 /// What a class is expected to take, by the experience there is.
 pub(crate) fn forecast(policy: &Policy, history: &History, kind: &Kind, runtime: Option<Span>) -> Forecast {
-    let version = history.version(kind.group);
-    let (mean, cautious) = match (policy.runtimes, runtime) {
-        (Runtimes::Known, Some(runtime)) => (runtime.as_secs_f64(), runtime.as_secs_f64()),
+    let (version, mean, cautious) = match (policy.runtimes, runtime) {
+        (Runtimes::Known, Some(runtime)) => (0, runtime.as_secs_f64(), runtime.as_secs_f64()),
         _ => {
+            let version = history.version(kind.group);
             let estimate = history.estimate(kind.group);
             let mean = estimate.mean_left(Span::ZERO, kind.time_limit);
-            (mean, estimate.quantile_left(policy.weights.caution, Span::ZERO, kind.time_limit))
+            (version, mean, estimate.quantile_left(policy.weights.caution, Span::ZERO, kind.time_limit))
         }
     };
     let weights = &policy.weights;

@@ -1,1 +1,108 @@
-//! TODO
+//! When a waiting job will probably start: the work that has its turn before it, poured into the GPUs as they are expected to
+//! become free. A prediction, not a promise; `simulate` reports its error.
+
+use super::backlog::Class;
+use super::order::{self, Shares};
+use super::reservation::reserve;
+use crate::core::Core;
+use crate::core::id::JobId;
+use crate::core::job::Job;
+use crate::core::node_set::NodeSet;
+use crate::core::state::State;
+use crate::core::time::{Span, Time};
+
+/// What has its turn before a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Ahead {
+    pub(crate) jobs: usize,
+    /// Expected GPU-seconds.
+    pub(crate) work: f64,
+}
+
+impl Core {
+    /// When a queued job is expected to start; `None` for jobs that are not queued or can never be placed as things are.
+    pub fn predicted_start(&self, id: JobId, now: Time) -> Option<Time> {
+        let job = self.ledger.jobs.get(id).filter(|job| job.state == State::Queued)?;
+        let batch = self.batch(job)?;
+        let shape = &batch.shape;
+        if let Some(reservation) = self.plan.reservations.iter().find(|reservation| reservation.job == id) {
+            return Some(reservation.at.max(now));
+        }
+        let whole = reserve(self.cluster(), &self.ledger.jobs, id, shape, &NodeSet::default(), now)?;
+        let ahead = self.ahead(job, now)?;
+        Some(self.poured(ahead.work, shape.gpus(), now).max(whole.at))
+    }
+
+    /// What has its turn before a queued job.
+    pub(crate) fn ahead(&self, job: &Job, now: Time) -> Option<Ahead> {
+        let shares = self.shares(now);
+        let (kind, entry) = self.queue_entry(job)?;
+        let own = self.forecast_of(&kind, entry.runtime);
+        let own_cost = own.cost / order::lift(&self.policy, &kind, &shares);
+        let mut ahead = Ahead::default();
+        for at in self.backlog.active() {
+            let class = self.backlog.class(*at);
+            let forecast = class.forecast.unwrap_or_else(|| self.forecast_of(&class.kind, None));
+            let count = match self.policy.order {
+                super::Order::Submitted => older(class, entry.order, job.id),
+                super::Order::Shortest => older(class, entry.order, job.id),
+                super::Order::Urgency => {
+                    // Who has waited as long for its cost as this job has for its own is level with it.
+                    let cost = forecast.cost / order::lift(&self.policy, &class.kind, &shares);
+                    let patience = self.policy.weights.patience;
+                    let waited = (now.since(job.submitted) + patience).as_secs_f64() * cost / own_cost;
+                    let since = now - Span::from_secs_f64((waited - patience.as_secs_f64()).max(0.0));
+                    if waited < patience.as_secs_f64() {
+                        class.entries.len()
+                    } else {
+                        older(class, since.0, job.id)
+                    }
+                }
+            };
+            let gpus = f64::from(class.kind.shape.gpus().max(1));
+            ahead.jobs += count;
+            ahead.work += count as f64 * forecast.mean * gpus;
+        }
+        let own_work = own.mean * f64::from(kind.shape.gpus().max(1));
+        let is_counted = self.policy.order == super::Order::Urgency && ahead.jobs > 0;
+        if is_counted {
+            ahead.jobs -= 1;
+            ahead.work = (ahead.work - own_work).max(0.0);
+        }
+        Some(ahead)
+    }
+
+    /// When so much work has been done by GPUs that are not busy otherwise, and so many of them are free.
+    fn poured(&self, work: f64, gpus: u32, now: Time) -> Time {
+        let mut free = f64::from(self.cluster().free_gpus());
+        let mut done = 0.0;
+        let mut at = now;
+        for (end, id) in &self.expected {
+            let end = (*end).max(now);
+            let missing = work - done;
+            let step = end.since(at).as_secs_f64();
+            if free >= f64::from(gpus) && (missing <= 0.0 || free * step >= missing) {
+                break;
+            }
+            done += free * step;
+            at = end;
+            free += self.ledger.jobs.get(*id).map_or(0.0, |job| f64::from(job.gpus()));
+        }
+        let missing = (work - done).max(0.0);
+        if missing > 0.0 && free > 0.0 { at + Span::from_secs_f64(missing / free) } else { at }
+    }
+
+    fn forecast_of(&self, kind: &super::backlog::Kind, runtime: Option<Span>) -> super::backlog::Forecast {
+        order::forecast(&self.policy, &self.ledger.history, kind, runtime)
+    }
+
+    /// The shares at a time.
+    pub(crate) fn shares(&self, now: Time) -> Shares {
+        Shares::of(&self.ledger.queues, &self.ledger.users, &self.policy, now)
+    }
+}
+
+/// How many of a class come before a place in its order.
+fn older(class: &Class, order: u64, job: JobId) -> usize {
+    class.entries.partition_point(|entry| (entry.order, entry.job) < (order, job))
+}

@@ -77,7 +77,8 @@ impl QueueSettings {
 impl UserSettings {
     /// What is wrong with the settings, if anything is.
     pub(crate) fn fault(&self) -> Option<&'static str> {
-        (!(self.weight.is_finite() && self.weight > 0.0)).then_some("the weight has to be a number above zero")
+        (!(self.weight.is_finite() && self.weight > 0.0))
+            .then_some("the weight has to be a number above zero")
     }
 }
 

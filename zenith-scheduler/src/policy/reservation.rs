@@ -27,9 +27,10 @@ pub(crate) struct Part {
 }
 
 impl Reservation {
-    /// The nodes that work with so many GPUs a node must not be placed on if it is over at `end`.
-    pub(crate) fn close(&self, end: Time, gpus: u32, closed: &mut NodeSet) -> bool {
-        if end <= self.at {
+    /// Closes the nodes that a job with so many GPUs a node must not be placed on if it is over at `end`. Returns whether
+    /// the reservation concerns it.
+    pub(crate) fn close(&self, job: JobId, end: Time, gpus: u32, closed: &mut NodeSet) -> bool {
+        if job == self.job || end <= self.at {
             return false;
         }
         for part in self.parts.iter().filter(|part| part.spare < gpus) {

@@ -3,9 +3,12 @@
 
 use std::collections::{BinaryHeap, HashSet};
 
-use super::backlog::Entry;
+use super::Order;
+use super::backlog::{Entry, Kind};
 use super::order::{self, Shares, Turn};
+use super::preempt::MAX_CLAIMS_PER_ROUND;
 use super::reservation::{Reservation, reserve};
+use super::slots::takes_room;
 use crate::core::Core;
 use crate::core::comm::{Comm, Start};
 use crate::core::error::Error;
@@ -39,73 +42,146 @@ pub(crate) struct Plan {
 }
 
 pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Round, Error> {
-    let mut round = Round::default();
-    core.plan.reservations.clear();
+    core.plan.reservations = core.current_claims(now);
     core.plan.head = None;
-    if core.backlog.len() == 0 {
-        return Ok(round);
+    let mut scratch = Scratch::new(core);
+    if !scratch.is_of_use(core) {
+        return Ok(Round::default());
     }
     core.refresh_forecasts();
+    core.refresh_expectations(now);
     let mut shares = core.shares(now);
     let mut turns = core.turns(&shares, now);
-    let has_cpu_only = turns.iter().any(|turn| core.backlog.class(turn.class).kind.shape.is_cpu_only());
-    let mut hopeless: HashSet<(Shape, u64)> = HashSet::new();
-    let mut closed = NodeSet::default();
-    let mut taken = NodeSet::default();
-    let mut tries: Vec<(u32, u32)> = Vec::new();
-    core.refresh_expectations(now);
-
+    let mut round = Round::default();
     while let Some(turn) = turns.pop() {
-        if core.cluster().free_gpus() == 0 && !has_cpu_only {
+        if !scratch.is_of_use(core) {
             round.head = round.head.or(Some(turn.job));
             break;
         }
-        let class = core.backlog.class(turn.class);
-        let Some(entry) = class.entries.iter().find(|entry| entry.job == turn.job).copied() else { continue };
-        let (kind, forecast) = (class.kind, class.forecast);
+        let Some((kind, entry, run)) = core.subject(&turn) else { continue };
         if !core.may_have(&kind) {
+            turns.extend(core.another_turn(turn, &mut scratch.tries, &shares, now));
             continue;
         }
-        let cautious = match entry.runtime {
-            Some(runtime) => runtime,
-            None => Span::from_secs_f64(forecast.map_or(0.0, |forecast| forecast.cautious)),
-        };
-        let mask = core.close(&mut closed, &kind.shape, now + cautious);
-        let known_hopeless = hopeless.contains(&(kind.shape, mask));
-        let search = Search { cluster: &core.ledger.cluster, reserve: core.policy.reserve() };
-        let found = if known_hopeless { None } else { search.place(&kind.shape, &closed) };
-        if let Some(placement) = found {
-            start(core, comm, now, turn.job, placement, now + cautious)?;
+        let end = now + run;
+        let larger = core.larger(&turn, &kind, &entry, now);
+        if let Some(placement) = scratch.find(core, &turn, &kind, end, &larger) {
+            let gpus = placement.gpus();
+            start(core, comm, now, turn.job, placement, end)?;
             round.started += 1;
-            if core.policy.weights.share > 0.0 {
-                shares = core.shares(now);
-            }
-            if let Some(next) = core.next_turn(turn.class, &shares, now) {
-                turns.push(next);
-            }
+            shares.took(&kind, gpus);
+            turns.extend(core.next_turn(turn.class, &shares, now));
             continue;
         }
-        hopeless.insert((kind.shape, mask));
+        if let Some(again) = core.discounted(turn, &kind, &entry, &larger, now) {
+            turns.push(again);
+            continue;
+        }
         round.head = round.head.or(Some(turn.job));
         if core.policy.reservations == 0 {
             break;
         }
-        if core.plan.reservations.len() < core.policy.reservations {
-            let cluster = &core.ledger.cluster;
-            let made = reserve(cluster, &core.ledger.jobs, turn.job, &kind.shape, &taken, now);
-            if let Some(made) = made {
-                made.parts.iter().for_each(|part| taken.insert(part.node));
-                core.plan.reservations.push(made);
+        if core.policy.preemption && scratch.claims < MAX_CLAIMS_PER_ROUND {
+            let ended = core.make_room(comm, now, turn.job, &kind, turn.promised)?;
+            if ended > 0 {
+                round.preempted += ended;
+                scratch.claims += 1;
+                core.plan.reservations.extend(core.claims.last().map(|claim| claim.reservation.clone()));
+                continue;
             }
         }
-        if entry.runtime.is_some()
-            && let Some(next) = core.another_turn(turn, &mut tries, &shares, now)
-        {
-            turns.push(next);
-        }
+        scratch.reserve(core, &turn, &kind, now);
+        turns.extend(core.another_turn(turn, &mut scratch.tries, &shares, now));
     }
     core.plan.head = round.head;
     Ok(round)
+}
+
+/// What a round remembers from turn to turn.
+struct Scratch {
+    has_cpu_only: bool,
+    /// Shapes that had no place, with the reservations that were in their way.
+    hopeless: HashSet<(Shape, u64)>,
+    closed: NodeSet,
+    reserved: NodeSet,
+    made: usize,
+    claims: usize,
+    tries: Vec<(u32, u32)>,
+}
+
+impl Scratch {
+    fn new(core: &Core) -> Self {
+        let mut active = core.backlog.active().iter();
+        let mut reserved = NodeSet::default();
+        let parts = core.plan.reservations.iter().flat_map(|reservation| &reservation.parts);
+        parts.for_each(|part| reserved.insert(part.node));
+        Self {
+            has_cpu_only: active.any(|class| core.backlog.class(*class).kind.shape.is_cpu_only()),
+            hopeless: HashSet::new(),
+            closed: NodeSet::default(),
+            reserved,
+            made: 0,
+            claims: 0,
+            tries: Vec::new(),
+        }
+    }
+
+    /// Something may start, or be made to.
+    fn is_of_use(&self, core: &Core) -> bool {
+        let may_preempt = core.policy.preemption && !core.preemptible.is_empty();
+        core.backlog.len() > 0 && (core.cluster().free_gpus() > 0 || self.has_cpu_only || may_preempt)
+    }
+
+    /// A place for the first job of a class, out of the way of reservations and of the larger work that is named.
+    fn find(
+        &mut self,
+        core: &Core,
+        turn: &Turn,
+        kind: &Kind,
+        end: Time,
+        larger: &[u32],
+    ) -> Option<Placement> {
+        let shape = &kind.shape;
+        if shape.gpus() > core.cluster().free_gpus() {
+            return None;
+        }
+        let node_size = core.cluster().node_size();
+        let per_node = Cut::of(shape.form, node_size)?.per_node;
+        self.closed.clear();
+        let mut mask = 0_u64;
+        for (at, reservation) in core.plan.reservations.iter().enumerate() {
+            if reservation.close(turn.job, end, per_node, &mut self.closed) {
+                mask |= 1 << at.min(63);
+            }
+        }
+        let is_known = core.plan.reservations.len() < 64;
+        if is_known && self.hopeless.contains(&(*shape, mask)) {
+            return None;
+        }
+        for free in (per_node..=node_size).filter(|free| takes_room(per_node, *free, larger)) {
+            self.closed.extend(core.cluster().with_free(free));
+        }
+        let search = Search { cluster: core.cluster(), reserve: core.policy.reserve() };
+        let found = search.place(shape, &self.closed);
+        if found.is_none() && larger.is_empty() {
+            self.hopeless.insert((*shape, mask));
+        }
+        found
+    }
+
+    /// Gives a job that has no place a date, if there are dates left.
+    fn reserve(&mut self, core: &mut Core, turn: &Turn, kind: &Kind, now: Time) {
+        let has_one = core.plan.reservations.iter().any(|reservation| reservation.job == turn.job);
+        if has_one || self.made >= core.policy.reservations || kind.shape.is_cpu_only() {
+            return;
+        }
+        let cluster = core.cluster();
+        if let Some(made) = reserve(cluster, &core.ledger.jobs, turn.job, &kind.shape, &self.reserved, now) {
+            made.parts.iter().for_each(|part| self.reserved.insert(part.node));
+            core.plan.reservations.push(made);
+            self.made += 1;
+        }
+    }
 }
 
 /// Gives a gang its place.
@@ -134,6 +210,23 @@ fn start(
 }
 
 impl Core {
+    /// The class and the job of a turn, and how long it is sure to take at most.
+    fn subject(&self, turn: &Turn) -> Option<(Kind, Entry, Span)> {
+        let class = self.backlog.class(turn.class);
+        let entry =
+            class.entries.iter().take(TRIES_PER_CLASS as usize).find(|entry| entry.job == turn.job)?;
+        let cautious = class.forecast.map_or(f64::INFINITY, |forecast| forecast.cautious);
+        let run = entry.runtime.unwrap_or_else(|| Span::from_secs_f64(cautious));
+        let (queue, user) = match self.policy.order {
+            Order::Urgency => (class.kind.queue, class.kind.user),
+            Order::Submitted | Order::Shortest => {
+                let first = self.ledger.jobs.get(turn.job)?.first;
+                self.ledger.batches.get(&first).map(|batch| (batch.queue, batch.user))?
+            }
+        };
+        Some((Kind { queue, user, ..class.kind }, *entry, run))
+    }
+
     /// Every class's first job, the most urgent on top.
     fn turns(&self, shares: &Shares, now: Time) -> BinaryHeap<Turn> {
         let classes = self.backlog.active().iter();
@@ -146,7 +239,16 @@ impl Core {
     }
 
     /// The job after one that had no place: it may be shorter and fit.
-    fn another_turn(&self, turn: Turn, tries: &mut Vec<(u32, u32)>, shares: &Shares, now: Time) -> Option<Turn> {
+    fn another_turn(
+        &self,
+        turn: Turn,
+        tries: &mut Vec<(u32, u32)>,
+        shares: &Shares,
+        now: Time,
+    ) -> Option<Turn> {
+        if self.policy.order == Order::Urgency {
+            return None;
+        }
         let known = tries.iter_mut().find(|(class, _)| *class == turn.class);
         let tried = match known {
             Some((_, tried)) => tried,
@@ -163,12 +265,9 @@ impl Core {
 
     fn turn(&self, at: u32, entry: &Entry, shares: &Shares, now: Time) -> Turn {
         let class = self.backlog.class(at);
-        let promised = self.ledger.queue(class.kind.queue).is_promised(class.kind.shape.gpus());
+        let is_urgency = self.policy.order == Order::Urgency;
+        let promised = is_urgency && self.ledger.queue(class.kind.queue).is_promised(class.kind.shape.gpus());
         order::turn(&self.policy, class, at, entry, shares, promised, now)
-    }
-
-    pub(crate) fn shares(&self, now: Time) -> Shares {
-        Shares::of(&self.ledger.queues, &self.ledger.users, &self.policy, now)
     }
 
     /// Brings the forecasts of all classes up to what has been learned.
@@ -176,75 +275,20 @@ impl Core {
         for at in 0..self.backlog.active().len() {
             let at = self.backlog.active()[at];
             let class = self.backlog.class_mut(at);
-            let version = self.ledger.history.version(class.kind.group);
+            let version = match class.kind.runtime {
+                Some(_) => 0,
+                None => self.ledger.history.version(class.kind.group),
+            };
             if class.forecast.is_none_or(|forecast| forecast.version != version) {
                 let runtime = class.entries.front().and_then(|entry| entry.runtime);
-                class.forecast = Some(order::forecast(&self.policy, &self.ledger.history, &class.kind, runtime));
+                class.forecast =
+                    Some(order::forecast(&self.policy, &self.ledger.history, &class.kind, runtime));
             }
         }
     }
 
-    fn may_have(&self, kind: &super::backlog::Kind) -> bool {
+    fn may_have(&self, kind: &Kind) -> bool {
         let gpus = kind.shape.gpus();
         self.ledger.queue(kind.queue).may_have(gpus) && self.ledger.user(kind.user).may_have(gpus)
-    }
-
-    /// The nodes that are closed to work of a shape that is over at `end`. Returns which reservations close some.
-    fn close(&self, closed: &mut NodeSet, shape: &Shape, end: Time) -> u64 {
-        closed.clear();
-        let per_node = Cut::of(shape.form, self.cluster().node_size()).map_or(0, |cut| cut.per_node);
-        let mut mask = 0;
-        for (at, reservation) in self.plan.reservations.iter().enumerate() {
-            mask |= u64::from(reservation.close(end, per_node, closed)) << at.min(63);
-        }
-        mask
-    }
-
-    /// Expects a placed job to end at a time.
-    pub(crate) fn expect(&mut self, id: JobId, at: Time) {
-        let gang = self.ledger.jobs.get_mut(id).and_then(|job| job.gang.as_mut());
-        if let Some(gang) = gang {
-            self.expected.remove(&(gang.expected, id));
-            gang.expected = at;
-            self.expected.insert((at, id));
-        }
-    }
-
-    /// Expects nothing of a job any more.
-    pub(crate) fn unexpect(&mut self, id: JobId) {
-        let gang = self.ledger.jobs.get(id).and_then(|job| job.gang.as_ref());
-        if let Some(gang) = gang {
-            self.expected.remove(&(gang.expected, id));
-        }
-    }
-
-    /// Makes expectations anew where they have not come true.
-    pub(crate) fn refresh_expectations(&mut self, now: Time) {
-        while let Some((at, id)) = self.expected.first().copied().filter(|(at, _)| *at <= now) {
-            match self.expectation(id, now) {
-                Some(end) => self.expect(id, end.max(now + Span(1))),
-                None => {
-                    self.expected.remove(&(at, id));
-                }
-            }
-        }
-    }
-
-    fn expectation(&self, id: JobId, now: Time) -> Option<Time> {
-        let job = self.ledger.jobs.get(id)?;
-        let placed = job.placed?;
-        let gang = job.gang.as_ref()?;
-        if let Some(stop) = gang.stop {
-            return Some(stop.kill_at.max(now + Span::from_secs(1)));
-        }
-        let batch = self.batch(job)?;
-        let elapsed = now.since(placed);
-        if let Some(runtime) = batch.submission.runtime.filter(|_| self.policy.knows_runtimes()) {
-            return Some((placed + runtime).max(now + Span(1)));
-        }
-        let estimate = self.ledger.history.estimate(batch.group);
-        let limit = batch.submission.time_limit;
-        let left = estimate.quantile_left(self.policy.weights.release, elapsed, limit);
-        Some(now + Span::from_secs_f64(left.max(1.0)))
     }
 }

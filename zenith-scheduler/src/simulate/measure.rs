@@ -109,13 +109,20 @@ impl Meter {
             let both = trace.jobs.iter().zip(lives);
             both.filter_map(|(job, life)| Some((job, life, life.started?, life.ended?)))
         };
-        let wait_of = |(job, _, started, _): (&super::TraceJob, &Life, Time, Time)| {
-            hours(started.since(job.submitted))
-        };
-        let completion: Vec<f64> = ran().map(|(job, _, _, ended)| hours(ended.since(job.submitted))).collect();
+        let wait_of =
+            |(job, _, started, _): (&super::TraceJob, &Life, Time, Time)| hours(started.since(job.submitted));
+        let completion: Vec<f64> =
+            ran().map(|(job, _, _, ended)| hours(ended.since(job.submitted))).collect();
         let band = |(name, from, to): &(&str, u32, u32)| {
-            let waits: Vec<f64> = ran().filter(|(job, ..)| (*from..=*to).contains(&job.gpus)).map(wait_of).collect();
-            Band { name: (*name).to_owned(), from: *from, to: *to, jobs: waits.len(), wait: Summary::of(waits) }
+            let waits: Vec<f64> =
+                ran().filter(|(job, ..)| (*from..=*to).contains(&job.gpus)).map(wait_of).collect();
+            Band {
+                name: (*name).to_owned(),
+                from: *from,
+                to: *to,
+                jobs: waits.len(),
+                wait: Summary::of(waits),
+            }
         };
         let share = |sum: f64, span: Span| sum / (self.gpus as f64 * span.as_secs_f64()).max(1.0);
         let (makespan, window) = (self.last.since(Time(0)), self.window_end.since(Time(0)));

@@ -3,6 +3,8 @@
 pub mod cluster;
 pub mod measure;
 pub mod outcome;
+pub mod plot;
+pub mod table;
 pub mod trace;
 mod world;
 

@@ -118,7 +118,8 @@ impl Summary {
             return Self::default();
         }
         values.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| values[((values.len() as f64 * share).ceil() as usize).clamp(1, values.len()) - 1];
+        let at =
+            |share: f64| values[((values.len() as f64 * share).ceil() as usize).clamp(1, values.len()) - 1];
         Self {
             mean: values.iter().sum::<f64>() / values.len() as f64,
             median: at(0.5),

@@ -121,7 +121,11 @@ impl Trace {
             row.clear();
             row.extend(cells(line));
             if row.len() < columns.len() {
-                return Err(TraceError::Cells { line: number + 1, found: row.len(), expected: columns.len() });
+                return Err(TraceError::Cells {
+                    line: number + 1,
+                    found: row.len(),
+                    expected: columns.len(),
+                });
             }
             let wrong = |column: usize, wanted| TraceError::Cell {
                 line: number + 1,
@@ -239,7 +243,9 @@ mod tests {
         assert_eq!(moment("1970-01-01 00:00:00"), Some(0.0));
         assert_eq!(moment("2017-10-09T07:01:55Z"), Some(1_507_532_515.0));
         assert_eq!(moment("2024-02-29 12:00"), Some(1_709_208_000.0));
-        for wrong in ["2023-02-29 00:00:00", "2017-13-01 00:00:00", "2017-10-09", "x", "2017-10-09 25:00:00", "-5"] {
+        for wrong in
+            ["2023-02-29 00:00:00", "2017-13-01 00:00:00", "2017-10-09", "x", "2017-10-09 25:00:00", "-5"]
+        {
             assert_eq!(moment(wrong), None, "{wrong}");
         }
     }
@@ -251,9 +257,18 @@ mod tests {
         assert!(error("timestamp,duration\n").starts_with("no column for the number of GPUs"));
         let head = "timestamp,duration,num_gpus\n";
         assert_eq!(error(&format!("{head}1,2\n")), "line 2: 2 cells, 3 columns");
-        assert_eq!(error(&format!("{head}1,2,1\n1,-2,1\n")), "line 3, column duration: \"-2\" is no number of seconds");
-        assert_eq!(error(&format!("{head}1,2,1.5\n")), "line 2, column num_gpus: \"1.5\" is no number of GPUs");
+        assert_eq!(
+            error(&format!("{head}1,2,1\n1,-2,1\n")),
+            "line 3, column duration: \"-2\" is no number of seconds"
+        );
+        assert_eq!(
+            error(&format!("{head}1,2,1.5\n")),
+            "line 2, column num_gpus: \"1.5\" is no number of GPUs"
+        );
         assert_eq!(error(&format!("{head}soon,2,1\n")), "line 2, column timestamp: \"soon\" is no time");
-        assert_eq!(error(&format!("{head}1,inf,1\n")), "line 2, column duration: \"inf\" is no number of seconds");
+        assert_eq!(
+            error(&format!("{head}1,inf,1\n")),
+            "line 2, column duration: \"inf\" is no number of seconds"
+        );
     }
 }

@@ -19,6 +19,7 @@ use crate::core::on_rank::{Process, on_rank_exited, on_rank_started};
 use crate::core::on_round::{on_round, on_tick};
 use crate::core::on_settings::on_queue_set;
 use crate::core::request::{RanksPer, Request};
+use crate::core::state::State;
 use crate::core::time::Time;
 use crate::core::{Core, Error};
 use crate::policy::quota::QueueSettings;
@@ -67,7 +68,9 @@ pub(super) fn run(trace: &Trace, cluster: ClusterShape, policy: &Named) -> Resul
         let times = [submitted, ended, core.next_timer()];
         let Some(now) = times.into_iter().flatten().min() else { break };
 
-        while let Some(Reverse((_, job, attempt))) = ends.peek().copied().filter(|Reverse((at, ..))| *at <= now) {
+        while let Some(Reverse((_, job, attempt))) =
+            ends.peek().copied().filter(|Reverse((at, ..))| *at <= now)
+        {
             ends.pop();
             exit(&mut core, &mut orders, now, job, attempt)?;
             lives[numbers[job.0 as usize - 1]].ended = Some(now);
@@ -89,6 +92,12 @@ pub(super) fn run(trace: &Trace, cluster: ClusterShape, policy: &Named) -> Resul
                 let record = &trace.jobs[numbers[job.0 as usize - 1]];
                 lives[numbers[job.0 as usize - 1]].started = Some(now);
                 ends.push(Reverse((now + record.runtime, job, attempt)));
+            }
+        }
+
+        for id in &fresh {
+            if core.job(*id).is_some_and(|job| job.state == State::Queued) {
+                lives[numbers[id.0 as usize - 1]].predicted = core.predicted_start(*id, now);
             }
         }
 
