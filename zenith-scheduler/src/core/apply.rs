@@ -20,9 +20,13 @@ impl Core {
     /// # Errors
     /// What cannot have happened in this state; then nothing of it was done.
     pub(crate) fn apply(&mut self, event: &Event) -> Result<(), Error> {
-        let at = event.at;
-        self.ledger.now = self.ledger.now.max(at);
-        match &event.change {
+        self.change(&event.change, event.at)?;
+        self.ledger.now = self.ledger.now.max(event.at);
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change, at: Time) -> Result<(), Error> {
+        match change {
             Change::NodeJoined { node, spec } => {
                 self.ledger.cluster.join(*node, spec);
                 self.dirty = true;

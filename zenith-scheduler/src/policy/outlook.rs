@@ -39,11 +39,19 @@ impl Core {
         let (kind, entry) = self.queue_entry(job)?;
         let own = self.forecast_of(&kind, entry.runtime);
         let own_cost = own.cost / order::lift(&self.policy, &kind, &shares);
+        let own_size = kind.shape.gpus();
+        let is_part = self.passes(own_size);
         let mut ahead = Ahead::default();
         for at in self.backlog.active() {
             let class = self.backlog.class(*at);
             let forecast = class.forecast.unwrap_or_else(|| self.forecast_of(&class.kind, None));
+            let size = class.kind.shape.gpus();
+            // Larger work that waits is passed by; what it keeps is not counted as room either.
+            if is_part && size > own_size {
+                continue;
+            }
             let count = match self.policy.order {
+                _ if class.kind == kind => older(class, entry.order, job.id),
                 super::Order::Submitted => older(class, entry.order, job.id),
                 super::Order::Shortest => older(class, entry.order, job.id),
                 super::Order::Urgency => {
@@ -63,18 +71,13 @@ impl Core {
             ahead.jobs += count;
             ahead.work += count as f64 * forecast.mean * gpus;
         }
-        let own_work = own.mean * f64::from(kind.shape.gpus().max(1));
-        let is_counted = self.policy.order == super::Order::Urgency && ahead.jobs > 0;
-        if is_counted {
-            ahead.jobs -= 1;
-            ahead.work = (ahead.work - own_work).max(0.0);
-        }
         Some(ahead)
     }
 
     /// When so much work has been done by GPUs that are not busy otherwise, and so many of them are free.
     fn poured(&self, work: f64, gpus: u32, now: Time) -> Time {
         let mut free = f64::from(self.cluster().free_gpus());
+        let is_part = self.passes(gpus);
         let mut done = 0.0;
         let mut at = now;
         for (end, id) in &self.expected {
@@ -86,10 +89,16 @@ impl Core {
             }
             done += free * step;
             at = end;
-            free += self.ledger.jobs.get(*id).map_or(0.0, |job| f64::from(job.gpus()));
+            let released = self.ledger.jobs.get(*id).map_or(0, |job| job.gpus());
+            free += if is_part && released > gpus { 0.0 } else { f64::from(released) };
         }
         let missing = (work - done).max(0.0);
         if missing > 0.0 && free > 0.0 { at + Span::from_secs_f64(missing / free) } else { at }
+    }
+
+    /// Work of this size passes larger work that waits, and lives where that does not.
+    fn passes(&self, gpus: u32) -> bool {
+        self.policy.order == super::Order::Urgency && gpus < self.cluster().node_size()
     }
 
     fn forecast_of(&self, kind: &super::backlog::Kind, runtime: Option<Span>) -> super::backlog::Forecast {

@@ -44,12 +44,12 @@ pub(crate) struct Plan {
 pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Round, Error> {
     core.plan.reservations = core.current_claims(now);
     core.plan.head = None;
+    core.refresh_expectations(now);
     let mut scratch = Scratch::new(core);
     if !scratch.is_of_use(core) {
         return Ok(Round::default());
     }
     core.refresh_forecasts();
-    core.refresh_expectations(now);
     let mut shares = core.shares(now);
     let mut turns = core.turns(&shares, now);
     let mut round = Round::default();
@@ -94,6 +94,7 @@ pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Ro
         turns.extend(core.another_turn(turn, &mut scratch.tries, &shares, now));
     }
     core.plan.head = round.head;
+    core.refresh_expectations(now);
     Ok(round)
 }
 

@@ -1,0 +1,284 @@
+//! Lives of jobs, told step by step: gangs, deaths, nodes that go and come back, preemption, quotas, reasons for waiting.
+
+mod world;
+
+use world::World;
+use zenith_scheduler::core::job::{Dependency, Exit, When};
+use zenith_scheduler::core::on_job::{on_cancel, on_hold, on_release, on_requeue, on_submit};
+use zenith_scheduler::core::on_node::{
+    on_drain, on_gpu_unhealthy, on_node_lost, on_node_returned, on_node_silent, on_orphan_gone,
+};
+use zenith_scheduler::core::on_settings::on_queue_set;
+use zenith_scheduler::core::request::Request;
+use zenith_scheduler::core::state::State;
+use zenith_scheduler::core::{Error, JobId, NodeId, Span, Submission};
+use zenith_scheduler::policy::Policy;
+use zenith_scheduler::policy::quota::QueueSettings;
+use zenith_scheduler::policy::why::{Reason, why};
+
+fn world(nodes: u32) -> World {
+    World::new(nodes, 8, Policy::default())
+}
+
+fn submission(gpus: u32) -> Submission {
+    Submission { request: Request::gpus(gpus), ..Submission::default() }
+}
+
+fn reason(world: &World, job: JobId) -> Reason {
+    why(&world.core, job, world.now).unwrap().reason
+}
+
+#[test]
+fn a_gang_runs_when_its_last_rank_does_and_completes_with_its_last() {
+    let mut w = world(2);
+    let job = w.gpus(16);
+    assert_eq!(w.round().started, 1);
+    assert_eq!(w.journal.started, [(job, 1)]);
+    assert_eq!(w.state(job), State::Starting);
+    w.up(job);
+    assert_eq!(w.state(job), State::Running);
+    w.exit_rank(job, 3, Exit::Code(0));
+    assert_eq!(w.state(job), State::Running);
+    w.exit(job, Exit::Code(0));
+    assert_eq!((w.state(job), w.core.cluster().free_gpus()), (State::Completed, 16));
+}
+
+#[test]
+fn the_death_of_one_rank_ends_the_gang_and_queues_it_again() {
+    let mut w = world(2);
+    let job = w.gpus(16);
+    w.settle();
+    w.exit_rank(job, 5, Exit::Signal(9));
+    assert_eq!((w.state(job), &w.journal.signalled[..]), (State::Stopping, &[job][..]));
+    w.later(Span::from_secs(3));
+    assert_eq!(w.journal.killed, [(job, 1)]);
+    w.exit(job, Exit::Signal(9));
+    assert_eq!((w.state(job), w.core.job(job).unwrap().deaths), (State::Queued, 1));
+    w.settle();
+    assert_eq!((w.state(job), w.core.job(job).unwrap().attempt), (State::Running, 2));
+}
+
+#[test]
+fn deaths_are_bounded() {
+    let mut w = World::new(1, 8, Policy { max_deaths: 2, ..Policy::default() });
+    let job = w.gpus(1);
+    for expected in [State::Queued, State::Queued, State::Failed] {
+        w.settle();
+        w.exit(job, Exit::Signal(11));
+        assert_eq!(w.state(job), expected);
+    }
+}
+
+#[test]
+fn what_fails_by_itself_is_tried_again_as_often_as_was_asked() {
+    let mut w = world(1);
+    let job = w.submit(Submission { retries: 1, ..submission(1) });
+    w.settle();
+    w.exit(job, Exit::Code(1));
+    assert_eq!(w.state(job), State::Waiting);
+    w.later(Span::from_secs(1));
+    w.settle();
+    w.exit(job, Exit::Code(1));
+    assert_eq!(w.state(job), State::Failed);
+}
+
+#[test]
+fn a_lost_node_keeps_what_it_held_until_it_says_that_it_is_gone() {
+    let mut w = world(3);
+    let job = w.gpus(16);
+    w.settle();
+    let lost = w.core.job(job).unwrap().gang.as_ref().unwrap().placement.slices[0].node;
+    on_node_silent(&mut w.core, &mut w.journal, w.now, lost).unwrap();
+    assert_eq!(w.state(job), State::Running);
+    on_node_lost(&mut w.core, &mut w.journal, w.now, lost).unwrap();
+    assert_eq!(w.state(job), State::Stopping);
+    w.exit(job, Exit::Signal(15));
+    w.settle();
+    assert_eq!((w.state(job), w.core.job(job).unwrap().attempt), (State::Running, 2));
+    assert!(w.core.job(job).unwrap().gpus_on(lost).is_empty());
+
+    on_node_returned(&mut w.core, &mut w.journal, w.now, lost, &[(job, 1)]).unwrap();
+    assert_eq!(w.journal.killed, [(job, 1)]);
+    assert_eq!(w.core.cluster().free_gpus(), 0);
+    assert!(on_orphan_gone(&mut w.core, &mut w.journal, w.now, lost, job, 1).unwrap());
+    assert_eq!(w.core.cluster().free_gpus(), 8);
+    assert!(!on_orphan_gone(&mut w.core, &mut w.journal, w.now, lost, job, 1).unwrap());
+    assert_eq!(w.state(job), State::Running);
+}
+
+#[test]
+fn a_short_silence_harms_nothing() {
+    let mut w = world(1);
+    let job = w.gpus(8);
+    w.settle();
+    on_node_silent(&mut w.core, &mut w.journal, w.now, NodeId(0)).unwrap();
+    on_node_returned(&mut w.core, &mut w.journal, w.now, NodeId(0), &[(job, 1)]).unwrap();
+    assert_eq!((w.state(job), w.journal.killed.len()), (State::Running, 0));
+}
+
+#[test]
+fn an_ill_gpu_is_drained_and_its_node_is_not() {
+    let mut w = world(1);
+    let job = w.gpus(1);
+    w.settle();
+    let gpu = w.core.job(job).unwrap().gpus_on(NodeId(0)).iter().next().unwrap();
+    on_gpu_unhealthy(&mut w.core, &mut w.journal, w.now, NodeId(0), gpu).unwrap();
+    w.exit(job, Exit::Signal(15));
+    assert_eq!(w.core.cluster().free_gpus(), 7);
+    w.settle();
+    assert_eq!(w.state(job), State::Running);
+    let whole = w.gpus(8);
+    assert!(matches!(reason(&w, whole), Reason::TooLarge { gpus: 8, .. }));
+    let error = on_gpu_unhealthy(&mut w.core, &mut w.journal, w.now, NodeId(0), 8).unwrap_err();
+    assert_eq!(error, Error::NoGpu { node: NodeId(0), gpu: 8 });
+}
+
+#[test]
+fn holds_cancels_and_requeues_go_where_they_should() {
+    let mut w = world(1);
+    let (a, b) = (w.gpus(8), w.gpus(8));
+    on_hold(&mut w.core, &mut w.journal, w.now, a).unwrap();
+    w.settle();
+    assert_eq!((w.state(a), w.state(b)), (State::Held, State::Running));
+    on_release(&mut w.core, &mut w.journal, w.now, a).unwrap();
+    on_requeue(&mut w.core, &mut w.journal, w.now, b).unwrap();
+    on_cancel(&mut w.core, &mut w.journal, w.now, b).unwrap();
+    assert!(on_requeue(&mut w.core, &mut w.journal, w.now, b).is_err());
+    w.exit(b, Exit::Signal(15));
+    assert_eq!(w.state(b), State::Cancelled);
+    w.settle();
+    assert_eq!(w.state(a), State::Running);
+    let before = w.core.job(b).cloned().map(|job| job.state);
+    assert!(matches!(on_cancel(&mut w.core, &mut w.journal, w.now, b), Err(Error::Forbidden { .. })));
+    assert!(matches!(on_release(&mut w.core, &mut w.journal, w.now, b), Err(Error::Forbidden { .. })));
+    assert_eq!(w.core.job(b).map(|job| job.state), before);
+}
+
+#[test]
+fn dependents_start_after_and_are_cancelled_where_they_cannot() {
+    let mut w = world(1);
+    let first = w.submit(Submission { count: 2, ..submission(1) });
+    let after = |on, when| Submission { after: vec![Dependency { on, when }], ..submission(1) };
+    let good = w.submit(after(first, When::Completed));
+    let any = w.submit(after(first, When::Ended));
+    let chained = w.submit(after(good, When::Completed));
+    w.settle();
+    assert_eq!(reason(&w, good), Reason::Dependencies { on: vec![first] });
+    w.exit(first, Exit::Code(0));
+    assert_eq!((w.state(good), w.state(any)), (State::Waiting, State::Waiting));
+    w.exit(JobId(first.0 + 1), Exit::Code(2));
+    assert_eq!((w.state(good), w.state(any)), (State::Cancelled, State::Queued));
+    assert_eq!(w.state(chained), State::Cancelled);
+    let late = w.submit(after(first, When::Completed));
+    assert_eq!(w.state(late), State::Cancelled);
+}
+
+#[test]
+fn a_time_limit_ends_a_run() {
+    let mut w = world(1);
+    let job = w.submit(Submission { time_limit: Some(Span::from_secs(60)), ..submission(1) });
+    w.settle();
+    w.later(Span::from_secs(59));
+    assert_eq!(w.state(job), State::Running);
+    w.later(Span::from_secs(1));
+    assert_eq!(w.state(job), State::Stopping);
+    w.later(Span::from_secs(30));
+    assert_eq!(w.journal.killed, [(job, 1)]);
+    w.exit(job, Exit::Signal(9));
+    assert_eq!(w.state(job), State::Failed);
+}
+
+#[test]
+fn an_urgent_job_takes_the_place_of_a_preemptible_one() {
+    let mut w = world(2);
+    let keeps = w.gpus(8);
+    let goes = w.submit(Submission { preemptible: true, ..submission(8) });
+    w.settle();
+    let equal = w.gpus(8);
+    assert_eq!(w.round().preempted, 0);
+    let urgent = w.submit(Submission { priority: 10, ..submission(8) });
+    assert_eq!(w.round().preempted, 1);
+    assert_eq!((w.state(goes), w.state(keeps)), (State::Stopping, State::Running));
+    assert!(matches!(reason(&w, urgent), Reason::MakingRoom { .. }));
+    assert_eq!(w.round().preempted, 0, "room is made once");
+    w.later(Span::from_secs(30));
+    assert_eq!(w.journal.killed, [(goes, 1)]);
+    w.exit(goes, Exit::Signal(9));
+    assert_eq!((w.state(goes), w.core.job(goes).unwrap().preemptions), (State::Queued, 1));
+    w.settle();
+    assert_eq!((w.state(urgent), w.state(equal)), (State::Running, State::Queued));
+}
+
+#[test]
+fn a_job_that_was_preempted_often_is_left_alone() {
+    let mut w = World::new(1, 8, Policy { max_preemptions: 1, ..Policy::default() });
+    let goes = w.submit(Submission { preemptible: true, ..submission(8) });
+    w.settle();
+    let urgent = w.submit(Submission { priority: 1, ..submission(8) });
+    w.round();
+    w.exit(goes, Exit::Signal(15));
+    w.settle();
+    w.exit(urgent, Exit::Code(0));
+    w.settle();
+    assert_eq!(w.state(goes), State::Running);
+    w.submit(Submission { priority: 1, ..submission(8) });
+    assert_eq!(w.round().preempted, 0);
+}
+
+#[test]
+fn a_queue_takes_back_what_it_lent() {
+    let mut w = world(2);
+    for (name, guarantee) in [("a", 8), ("b", 8)] {
+        let settings = QueueSettings { guarantee, ..QueueSettings::default() };
+        on_queue_set(&mut w.core, &mut w.journal, w.now, name, settings).unwrap();
+    }
+    let of = |queue: &str| Submission { queue: queue.into(), preemptible: true, ..submission(8) };
+    let (own, lent) = (w.submit(of("a")), w.submit(of("a")));
+    w.settle();
+    assert_eq!((w.state(own), w.state(lent)), (State::Running, State::Running));
+    let back = w.submit(of("b"));
+    assert_eq!(w.round().preempted, 1);
+    let gone = if w.state(own) == State::Stopping { own } else { lent };
+    w.exit(gone, Exit::Signal(15));
+    w.settle();
+    assert_eq!(w.state(back), State::Running);
+    assert_eq!(w.round().preempted, 0, "what a queue is promised is not taken from it");
+}
+
+#[test]
+fn limits_of_queues_hold_and_are_named() {
+    let mut w = world(1);
+    let settings = QueueSettings { limit: Some(2), ..QueueSettings::default() };
+    on_queue_set(&mut w.core, &mut w.journal, w.now, "default", settings).unwrap();
+    let jobs = [w.gpus(1), w.gpus(1), w.gpus(1)];
+    w.settle();
+    assert_eq!(jobs.map(|job| w.state(job)), [State::Running, State::Running, State::Queued]);
+    assert_eq!(reason(&w, jobs[2]), Reason::QueueLimit { queue: "default".into(), used: 2, limit: 2 });
+    let contradiction = QueueSettings { limit: Some(2), guarantee: 3, weight: 1.0 };
+    assert!(on_queue_set(&mut w.core, &mut w.journal, w.now, "default", contradiction).is_err());
+    let nowhere = Submission { queue: "nowhere".into(), ..submission(1) };
+    let error = on_submit(&mut w.core, &mut w.journal, w.now, nowhere).unwrap_err();
+    assert_eq!(error.to_string(), "there is no queue \"nowhere\"; there are default");
+}
+
+#[test]
+fn the_reason_for_waiting_is_the_one_that_matters() {
+    let mut w = world(2);
+    let huge = w.gpus(24);
+    assert!(matches!(reason(&w, huge), Reason::TooLarge { gpus: 24, usable: 16, node_size: 8 }));
+    on_cancel(&mut w.core, &mut w.journal, w.now, huge).unwrap();
+    on_drain(&mut w.core, &mut w.journal, w.now, NodeId(1), true).unwrap();
+    let both = w.gpus(16);
+    assert_eq!(reason(&w, both), Reason::NodesAway { nodes: vec![NodeId(1)] });
+    on_drain(&mut w.core, &mut w.journal, w.now, NodeId(1), false).unwrap();
+    assert_eq!(reason(&w, both), Reason::NextRound);
+    w.settle();
+    assert_eq!(reason(&w, both), Reason::Running);
+    let next = w.gpus(8);
+    let behind = w.gpus(8);
+    w.later(Span::from_secs(1));
+    w.round();
+    assert_eq!(reason(&w, next), Reason::Next { gpus: 8, free: 0 });
+    assert_eq!(reason(&w, behind), Reason::Behind { jobs: 1 });
+    assert!(why(&w.core, next, w.now).unwrap().predicted_start.unwrap() > w.now);
+}
