@@ -53,7 +53,6 @@ fn main() -> Result<(), Error> {
 
     let mut running = up(&mut core, &mut comm, now)?;
     let (mut few, mut more) = (Vec::new(), Vec::new());
-    let mut next = JOBS;
     for round in 0..ROUNDS {
         now = Time(now.0 + 60_000);
         // Spread over the cluster, so that the holes are where a gang cannot use them.
@@ -64,8 +63,7 @@ fn main() -> Result<(), Error> {
         few.push(timed(&mut core, &mut comm, now)?);
         running.extend(up(&mut core, &mut comm, now)?);
 
-        on_submit(&mut core, &mut comm, now, submission(next))?;
-        next += 1;
+        on_submit(&mut core, &mut comm, now, submission(JOBS + round as u64))?;
         more.push(timed(&mut core, &mut comm, now)?);
         running.extend(up(&mut core, &mut comm, now)?);
     }

@@ -1,5 +1,7 @@
 //! Laws that hold whatever happens: random calls against a small cluster, all of them checked after each.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod world;
 
 use std::collections::BTreeMap;
@@ -109,14 +111,16 @@ fn carry_out(w: &mut World, call: &Call) {
             }
         }
         Call::Cancel(job) => {
-            drop(pick(w, *job).map(|job| on_cancel(&mut w.core, &mut w.journal, w.now, job)))
+            drop(pick(w, *job).map(|job| on_cancel(&mut w.core, &mut w.journal, w.now, job)));
         }
-        Call::Hold(job) => drop(pick(w, *job).map(|job| on_hold(&mut w.core, &mut w.journal, w.now, job))),
+        Call::Hold(job) => {
+            drop(pick(w, *job).map(|job| on_hold(&mut w.core, &mut w.journal, w.now, job)));
+        }
         Call::Release(job) => {
-            drop(pick(w, *job).map(|job| on_release(&mut w.core, &mut w.journal, w.now, job)))
+            drop(pick(w, *job).map(|job| on_release(&mut w.core, &mut w.journal, w.now, job)));
         }
         Call::Requeue(job) => {
-            drop(pick(w, *job).map(|job| on_requeue(&mut w.core, &mut w.journal, w.now, job)))
+            drop(pick(w, *job).map(|job| on_requeue(&mut w.core, &mut w.journal, w.now, job)));
         }
         Call::Silent(node) => on_node_silent(core, journal, *now, NodeId(*node)).unwrap(),
         Call::Lost(node) => on_node_lost(core, journal, *now, NodeId(*node)).unwrap(),

@@ -1,5 +1,7 @@
 //! Lives of jobs, told step by step: gangs, deaths, nodes that go and come back, preemption, quotas, reasons for waiting.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod world;
 
 use world::World;

@@ -36,6 +36,16 @@ impl Core {
         }
     }
 
+    /// When a placed job is expected to end; `now` for what is gone.
+    pub(crate) fn expected_end(&self, id: JobId, now: Time) -> Time {
+        let gang = self.ledger.jobs.get(id).and_then(|job| job.gang.as_ref());
+        match gang {
+            Some(gang) if gang.expected > now => gang.expected,
+            Some(_) => self.expectation(id, now).unwrap_or(now),
+            None => now,
+        }
+    }
+
     fn expectation(&self, id: JobId, now: Time) -> Option<Time> {
         let job = self.ledger.jobs.get(id)?;
         let placed = job.placed?;

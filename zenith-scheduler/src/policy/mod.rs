@@ -110,7 +110,7 @@ impl Default for Weights {
             patience: Span::from_secs(3600),
             runtime: 1.0,
             gpus: 0.5,
-            keep_nodes: 8.0,
+            keep_nodes: 8.5,
             keep_slots: 2.0,
             keep_for: Span::from_secs(200 * 3600),
             share: 0.0,

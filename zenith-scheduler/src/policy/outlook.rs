@@ -28,7 +28,7 @@ impl Core {
         if let Some(reservation) = self.plan.reservations.iter().find(|reservation| reservation.job == id) {
             return Some(reservation.at.max(now));
         }
-        let whole = reserve(self.cluster(), &self.ledger.jobs, id, shape, &NodeSet::default(), now)?;
+        let whole = reserve(self, id, shape, &NodeSet::default(), now)?;
         let ahead = self.ahead(job, now)?;
         Some(self.poured(ahead.work, shape.gpus(), now).max(whole.at))
     }
@@ -80,8 +80,9 @@ impl Core {
         let is_part = self.passes(gpus);
         let mut done = 0.0;
         let mut at = now;
-        for (end, id) in &self.expected {
-            let end = (*end).max(now);
+        for (_, id) in &self.expected {
+            // One that should have ended by now is taken to end when it is expected to after all.
+            let end = self.expected_end(*id, now).max(at);
             let missing = work - done;
             let step = end.since(at).as_secs_f64();
             if free >= f64::from(gpus) && (missing <= 0.0 || free * step >= missing) {

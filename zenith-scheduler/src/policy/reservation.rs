@@ -1,9 +1,8 @@
 //! Dates and nodes for gangs that have to wait, so that those that come later do not take them away piece by piece.
 
-use crate::core::cluster::Cluster;
+use crate::core::Core;
 use crate::core::id::{JobId, NodeId};
-use crate::core::ledger::Jobs;
-use crate::core::node::Node;
+use crate::core::node::{GpuSet, Holding, Node, Slice};
 use crate::core::node_set::NodeSet;
 use crate::core::placement::{Cut, needs};
 use crate::core::request::{Level, Shape};
@@ -49,13 +48,13 @@ impl Reservation {
 
 /// The earliest date at which a gang is expected to have a place, and the nodes of it; `None` if it never has.
 pub(crate) fn reserve(
-    cluster: &Cluster,
-    jobs: &Jobs,
+    core: &Core,
     job: JobId,
     shape: &Shape,
     taken: &NodeSet,
     now: Time,
 ) -> Option<Reservation> {
+    let cluster = core.cluster();
     let cut = Cut::of(shape.form, cluster.node_size())?;
     let open = cluster.nodes().iter().filter(|node| node.is_open() && !taken.contains(node.id));
     let mut releases = Vec::new();
@@ -63,11 +62,8 @@ pub(crate) fn reserve(
     let mut tails: Vec<(Time, NodeId)> = Vec::new();
     for node in open {
         releases.clear();
-        releases.extend(node.holdings.iter().map(|holding| {
-            let gang = jobs.get(holding.job).and_then(|job| job.gang.as_ref());
-            let end = gang.map_or(now, |gang| gang.expected.max(now));
-            (end, holding.slice)
-        }));
+        let end = |holding: &Holding| (core.expected_end(holding.job, now), holding.slice);
+        releases.extend(node.holdings.iter().map(end));
         releases.sort_unstable_by_key(|(end, _)| *end);
         if let Some(date) = date(node, shape, cut.per_node, &releases, now) {
             dates.push((date, node.id));
@@ -86,7 +82,7 @@ pub(crate) fn reserve(
     });
     let (at, nodes) = choices.min_by_key(|(at, _)| *at)?;
     let parts = nodes.into_iter().map(|(node, need)| {
-        let spare = cluster.node(node).map_or(0, |node| free_at(node, jobs, at).saturating_sub(need));
+        let spare = cluster.node(node).map_or(0, |node| free_at(core, node, at, now).saturating_sub(need));
         Part { node, spare }
     });
     Some(Reservation { job, at, parts: parts.collect() })
@@ -119,18 +115,10 @@ fn choose(
 }
 
 /// When a node is expected to have room for a part of a gang.
-fn date(
-    node: &Node,
-    shape: &Shape,
-    gpus: u32,
-    releases: &[(Time, crate::core::node::Slice)],
-    now: Time,
-) -> Option<Time> {
+fn date(node: &Node, shape: &Shape, gpus: u32, releases: &[(Time, Slice)], now: Time) -> Option<Time> {
     let (cpus, memory_mib) = needs(shape, gpus);
     let mut free = (node.free(), node.free_cpus(), node.free_memory_mib());
-    let enough = |(set, c, m): (crate::core::node::GpuSet, u32, u64)| {
-        set.len() >= gpus && c >= cpus && m >= memory_mib
-    };
+    let enough = |(set, c, m): (GpuSet, u32, u64)| set.len() >= gpus && c >= cpus && m >= memory_mib;
     if enough(free) {
         return Some(now);
     }
@@ -144,11 +132,8 @@ fn date(
 }
 
 /// GPUs of a node that are expected to be free at a time, if nothing is added.
-fn free_at(node: &Node, jobs: &Jobs, at: Time) -> u32 {
-    let ended = node.holdings.iter().filter(|holding| {
-        let gang = jobs.get(holding.job).and_then(|job| job.gang.as_ref());
-        gang.is_none_or(|gang| gang.expected <= at)
-    });
+fn free_at(core: &Core, node: &Node, at: Time, now: Time) -> u32 {
+    let ended = node.holdings.iter().filter(|holding| core.expected_end(holding.job, now) <= at);
     let released: u32 = ended.map(|holding| (holding.slice.gpus & node.sound()).len()).sum();
     node.free().len() + released
 }

@@ -44,12 +44,12 @@ pub(crate) struct Plan {
 pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Round, Error> {
     core.plan.reservations = core.current_claims(now);
     core.plan.head = None;
-    core.refresh_expectations(now);
     let mut scratch = Scratch::new(core);
     if !scratch.is_of_use(core) {
         return Ok(Round::default());
     }
     core.refresh_forecasts();
+    core.refresh_expectations(now);
     let mut shares = core.shares(now);
     let mut turns = core.turns(&shares, now);
     let mut round = Round::default();
@@ -58,8 +58,11 @@ pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Ro
             round.head = round.head.or(Some(turn.job));
             break;
         }
-        let Some((kind, entry, run)) = core.subject(&turn) else { continue };
-        if !core.may_have(&kind) {
+        if !scratch.may_matter(core, &turn, &round) {
+            continue;
+        }
+        let Some((kind, entry, run)) = core.subject(&turn, scratch.has_limits) else { continue };
+        if scratch.has_limits && !core.may_have(&kind) {
             turns.extend(core.another_turn(turn, &mut scratch.tries, &shares, now));
             continue;
         }
@@ -94,13 +97,14 @@ pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Ro
         turns.extend(core.another_turn(turn, &mut scratch.tries, &shares, now));
     }
     core.plan.head = round.head;
-    core.refresh_expectations(now);
     Ok(round)
 }
 
 /// What a round remembers from turn to turn.
 struct Scratch {
     has_cpu_only: bool,
+    /// Some queue or user may not have everything.
+    has_limits: bool,
     /// Shapes that had no place, with the reservations that were in their way.
     hopeless: HashSet<(Shape, u64)>,
     closed: NodeSet,
@@ -116,7 +120,10 @@ impl Scratch {
         let mut reserved = NodeSet::default();
         let parts = core.plan.reservations.iter().flat_map(|reservation| &reservation.parts);
         parts.for_each(|part| reserved.insert(part.node));
+        let has_limits = core.ledger.queues.iter().any(|queue| queue.settings.limit.is_some())
+            || core.ledger.users.iter().any(|user| user.settings.limit.is_some());
         Self {
+            has_limits,
             has_cpu_only: active.any(|class| core.backlog.class(*class).kind.shape.is_cpu_only()),
             hopeless: HashSet::new(),
             closed: NodeSet::default(),
@@ -131,6 +138,15 @@ impl Scratch {
     fn is_of_use(&self, core: &Core) -> bool {
         let may_preempt = core.policy.preemption && !core.preemptible.is_empty();
         core.backlog.len() > 0 && (core.cluster().free_gpus() > 0 || self.has_cpu_only || may_preempt)
+    }
+
+    /// A turn can lead to a start, a reservation or a preemption.
+    fn may_matter(&self, core: &Core, turn: &Turn, round: &Round) -> bool {
+        let gpus = core.backlog.class(turn.class).kind.shape.gpus();
+        gpus <= core.cluster().free_gpus()
+            || round.head.is_none()
+            || self.made < core.policy.reservations
+            || (core.policy.preemption && !core.preemptible.is_empty())
     }
 
     /// A place for the first job of a class, out of the way of reservations and of the larger work that is named.
@@ -176,8 +192,7 @@ impl Scratch {
         if has_one || self.made >= core.policy.reservations || kind.shape.is_cpu_only() {
             return;
         }
-        let cluster = core.cluster();
-        if let Some(made) = reserve(cluster, &core.ledger.jobs, turn.job, &kind.shape, &self.reserved, now) {
+        if let Some(made) = reserve(core, turn.job, &kind.shape, &self.reserved, now) {
             made.parts.iter().for_each(|part| self.reserved.insert(part.node));
             core.plan.reservations.push(made);
             self.made += 1;
@@ -212,18 +227,18 @@ fn start(
 
 impl Core {
     /// The class and the job of a turn, and how long it is sure to take at most.
-    fn subject(&self, turn: &Turn) -> Option<(Kind, Entry, Span)> {
+    fn subject(&self, turn: &Turn, has_limits: bool) -> Option<(Kind, Entry, Span)> {
         let class = self.backlog.class(turn.class);
         let entry =
             class.entries.iter().take(TRIES_PER_CLASS as usize).find(|entry| entry.job == turn.job)?;
         let cautious = class.forecast.map_or(f64::INFINITY, |forecast| forecast.cautious);
         let run = entry.runtime.unwrap_or_else(|| Span::from_secs_f64(cautious));
         let (queue, user) = match self.policy.order {
-            Order::Urgency => (class.kind.queue, class.kind.user),
-            Order::Submitted | Order::Shortest => {
+            Order::Submitted | Order::Shortest if has_limits => {
                 let first = self.ledger.jobs.get(turn.job)?.first;
                 self.ledger.batches.get(&first).map(|batch| (batch.queue, batch.user))?
             }
+            _ => (class.kind.queue, class.kind.user),
         };
         Some((Kind { queue, user, ..class.kind }, *entry, run))
     }

@@ -17,6 +17,9 @@ impl Core {
     /// Sizes of waiting work, in GPUs on a node, whose room a job must leave alone in this turn.
     pub(crate) fn larger(&self, turn: &Turn, kind: &Kind, entry: &Entry, now: Time) -> Vec<u32> {
         let node_size = self.cluster().node_size();
+        if self.policy.order != Order::Urgency {
+            return Vec::new();
+        }
         let Some(cut) = Cut::of(kind.shape.form, node_size) else { return Vec::new() };
         if self.policy.order != Order::Urgency
             || cut.per_node == 0

@@ -1,5 +1,7 @@
 //! A world for tests: it keeps what the core recorded and told it to do, and plays the agents. Checks nothing itself.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use zenith_scheduler::core::comm::{Comm, Start};
 use zenith_scheduler::core::event::Event;
 use zenith_scheduler::core::job::{Exit, Placement};
