@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// The dependencies between crates that are allowed; any other edge is a fault. Only leaves compose.
-const EDGES: [(&str, &[&str]); 6] = [
+const EDGES: [(&str, &[&str]); 7] = [
     ("zenith-runtime-cpu", &[]),
     ("zenith-data", &["zenith-runtime-cpu"]),
-    ("zenith-cli", &["zenith-runtime-cpu", "zenith-data"]),
-    ("zenith-bench", &["zenith-runtime-cpu", "zenith-data"]),
-    ("sdk-python", &["zenith-runtime-cpu", "zenith-data", "zenith-cli"]),
+    ("zenith-plugin", &["zenith-runtime-cpu", "zenith-data"]),
+    ("zenith-cli", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin"]),
+    ("zenith-bench", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin"]),
+    ("sdk-python", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin", "zenith-cli"]),
     ("xtask", &[]),
 ];
 

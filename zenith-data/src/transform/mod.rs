@@ -8,6 +8,7 @@
 
 mod color;
 mod compile;
+pub mod custom;
 mod emit;
 mod filter;
 mod geometry;
