@@ -1,4 +1,4 @@
-//! The `zenith` command: what limits this machine, what is in a dataset, how fast it loads.
+//! The `zenith` command: what limits this machine, what is in a dataset, how fast it loads, what a plugin does.
 //!
 //! One file per subcommand. Answers go to stdout, everything else to stderr; the exit status is 0, or 1 for an error,
 //! or 2 for arguments that make no sense.
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod data;
 mod doctor;
 pub mod log;
+mod plugin;
 mod topology;
 
 /// A performance layer under PyTorch: what limits this machine, what is in a dataset, how fast it loads.
@@ -29,6 +30,9 @@ enum Task {
     /// Look into datasets.
     #[command(subcommand)]
     Data(data::Task),
+    /// Look into WebAssembly plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Task),
 }
 
 /// Why a command failed, for one line on stderr.
@@ -48,6 +52,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> u8 {
         Task::Doctor(arguments) => doctor::run(&arguments, &mut out),
         Task::Topology(arguments) => topology::run(&arguments, &mut out),
         Task::Data(task) => data::run(&task, &mut out),
+        Task::Plugin(task) => plugin::run(&task, &mut out),
     };
     match outcome.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => 0,
