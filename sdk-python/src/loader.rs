@@ -104,7 +104,7 @@ fn closed(py: Python<'_>) -> PyErr {
 }
 
 fn place_of((epoch, cursor): (u64, u64)) -> Place {
-    Place { epoch, cursor }
+    Place::new(epoch, cursor)
 }
 
 #[pymethods]
@@ -154,7 +154,10 @@ impl Loader {
 
     /// Batches from a place to the end of its epoch, on this rank.
     fn steps_from(&self, py: Python<'_>, place: (u64, u64)) -> PyResult<u64> {
-        self.with(py, |pipeline| Ok(pipeline.steps_from(place_of(place))))
+        self.with(py, |pipeline| {
+            let unknown = || Error::Config("the number of batches is known only when they have been made".into());
+            pipeline.steps_from(place_of(place)).ok_or_else(unknown)
+        })
     }
 
     /// Iterates over the epoch as torch tensors; `from_dlpack` takes a capsule.

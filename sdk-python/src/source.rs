@@ -143,7 +143,7 @@ impl Source {
         let outcome = filler.fill(&[key], &mut slots, &mut Spent::default());
         single.fillers.lock().unwrap_or_else(PoisonError::into_inner).push(filler);
         outcome.map_err(|(_, error)| Error::Sample(error))?;
-        let place = Place { epoch: key.epoch, cursor: 0 };
+        let place = Place::new(key.epoch, 0);
         Ok(Batch::new(lease, Arc::clone(&single.layout), Arc::clone(&single.schema), 1, place))
     }
 }
