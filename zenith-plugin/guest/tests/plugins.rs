@@ -1,6 +1,7 @@
 //! Plugins as their authors write them: every signature, every return type, run natively. Forbids `unsafe` as a careful
 //! author would, so that the macros are shown to need none.
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 use zenith_plugin_guest::{DType, Error, Output, Process, Result, Tensor, View, plugin, testing};
 
