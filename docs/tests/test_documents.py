@@ -1,7 +1,8 @@
 """Runs the code blocks of the documents, each document's blocks in their order and in one namespace.
 
 A block marked ``python`` runs; a ``sh`` block runs if its lines begin with ``zenith ``. ``python no-run`` says that a
-block must not run; the line before it says why. Other kinds of blocks are text.
+block must not run; the line before it says why. A ``rust`` block is a source file of the repository, word for word.
+Other kinds of blocks are text.
 """
 
 from __future__ import annotations
