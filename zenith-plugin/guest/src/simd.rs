@@ -2,7 +2,7 @@
 //! where it is safe. Only there where a plugin is compiled with `-C target-feature=+simd128`.
 #![expect(unsafe_code, reason = "vector loads and stores are from and to arrays of their length")]
 
-use core::arch::wasm32::{v128, v128_load, v128_load64_zero, v128_store};
+use core::arch::wasm32::{v128, v128_load, v128_load64_zero, v128_store, v128_store64_lane};
 
 /// The first 16 bytes.
 ///
@@ -60,4 +60,15 @@ pub fn store_u32(vector: v128, numbers: &mut [u32]) {
     let numbers: &mut [u32; 4] = numbers.first_chunk_mut().expect("a vector has 4 numbers");
     // SAFETY: as in `load`.
     unsafe { v128_store(numbers.as_mut_ptr().cast(), vector) }
+}
+
+/// Writes the vector's first half to the first 2 numbers.
+///
+/// # Panics
+/// If there are fewer.
+#[inline(always)]
+pub fn store_half(vector: v128, numbers: &mut [u32]) {
+    let numbers: &mut [u32; 2] = numbers.first_chunk_mut().expect("half a vector has 2 numbers");
+    // SAFETY: the array has the 8 bytes; wasm needs no alignment.
+    unsafe { v128_store64_lane::<0>(vector, numbers.as_mut_ptr().cast()) }
 }
