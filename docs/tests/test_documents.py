@@ -1,7 +1,8 @@
 """Runs the code blocks of the documents, each document's blocks in their order and in one namespace.
 
 A block marked ``python`` runs; a ``sh`` block runs if its lines begin with ``zenith ``. ``python no-run`` says that a
-block must not run; the line before it says why. Other kinds of blocks are text.
+block must not run; the line before it says why. A ``rust`` block is a source file of the repository, word for word.
+Other kinds of blocks are text.
 """
 
 from __future__ import annotations
@@ -99,9 +100,20 @@ def test_blocks_say_what_they_are(path: Path) -> None:
     """No block escapes by a misspelt kind, and a block that does not run is explained in the line before it."""
     lines = path.read_text(encoding="utf-8").splitlines()
     for block in blocks(path):
-        assert block.kind in {"python", "python no-run", "sh", "text", "toml", "rust", "json"}, (name(path), block.line)
+        kinds = {"python", "python no-run", "sh", "text", "toml", "rust", "json", "c"}
+        assert block.kind in kinds, (name(path), block.line)
         if block.kind == "python no-run":
             assert "run" in lines[block.line - 3] or "run" in lines[block.line - 4], (name(path), block.line)
+
+
+def test_rust_blocks_are_programs_of_the_repository() -> None:
+    """Rust in a document is the whole of a source file that is compiled and tested elsewhere."""
+    plugins = [*ROOT.glob("plugins/*/src/lib.rs"), *ROOT.glob("zenith-plugin/guest/examples/*.rs")]
+    sources = {path.read_text(encoding="utf-8") for path in plugins}
+    shown = [(name(path), block) for path in DOCUMENTS for block in blocks(path) if block.kind == "rust"]
+    for where, block in shown:
+        assert block.text in sources, (where, block.line)
+    assert len(shown) > 1
 
 
 def test_the_tutorials_have_the_same_code() -> None:
