@@ -24,6 +24,12 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "sdk-python/README.md", *ROOT.glob("docs/**/*.md")])
+# A plugin of ABI 0 that adds one to every byte, as the one of the tutorial does.
+_ADD_ONE = bytes.fromhex(
+    "0061736d0100000001070160027f7f017f030201000503010001071402066d656d6f727902000770726f6365737300000a37"
+    "013500200120006a210102400340200020014f0d01200020002d000020002d000041ff01496a3a0000200041016a21000c00"
+    "0b0b41000b0b0100"
+)
 _FENCE = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -61,6 +67,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index:03}.jpg", quality=90)
     columns = {f"f{i}": rng.standard_normal(512).astype(np.float32) for i in range(4)}
     table = pyarrow.table({**columns, "label": rng.integers(0, 3, 512)})
+    (root / "path/to/add_one.wasm").write_bytes(_ADD_ONE)
     pyarrow.parquet.write_table(table, root / "path/to/table.parquet", row_group_size=128)
     pyarrow.csv.write_csv(table, root / "path/to/table.csv")
     np.savez(
