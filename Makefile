@@ -4,16 +4,19 @@
 #   ZENITH_TORCH_SETUP  a program that puts torch and torchvision into the environment whose folder it is given
 #                       (default: pip install torch torchvision)
 #   PYTHON              the Python to build the environment with (default python3)
+#   ZENITH_PLUGINS      where the example plugins are built (default target/plugins); scripts/plugins says with what
 
 export ZENITH_VENV ?= $(CURDIR)/.venv
 export PYTHON ?= python3
+export ZENITH_PLUGINS ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/plugins
 BIN = $(ZENITH_VENV)/bin
 
-.PHONY: help demo test lint rust-test python-test env wheel bench tidy clean
+.PHONY: help demo test lint plugins rust-test python-test env wheel bench tidy clean
 
 help:
 	@echo "make demo    build Zenith, make a small dataset, train on it with Zenith and with torch, compare"
 	@echo "make test    lints, Rust tests, Python tests, code blocks of the documents"
+	@echo "make plugins build the example plugins for wasm32 into target/plugins"
 	@echo "make bench   the benchmark program (cargo run -p zenith-bench --release -- full)"
 
 env:
@@ -29,14 +32,19 @@ test: lint rust-test python-test
 
 lint: env
 	cargo fmt --all --check
+	cargo fmt --manifest-path plugins/Cargo.toml --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --manifest-path plugins/Cargo.toml --workspace --all-targets --quiet -- -D warnings
 	$(BIN)/ruff check --quiet sdk-python demo benches-rivals
 	$(BIN)/ruff format --quiet --check sdk-python demo benches-rivals
 
-rust-test:
+plugins:
+	@sh scripts/plugins
+
+rust-test: plugins
 	@sh scripts/rust-tests
 
-python-test: env
+python-test: env plugins
 	@sh scripts/wheel dev
 	$(BIN)/python -m mypy.stubtest zenith._core
 	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python -p sdk-python

@@ -9,6 +9,7 @@ mod machine;
 mod open;
 mod order;
 mod source;
+mod wasm;
 
 use pyo3::prelude::*;
 
@@ -26,6 +27,8 @@ mod _core {
     use crate::order::Order;
     #[pymodule_export]
     use crate::source::Source;
+    #[pymodule_export]
+    use crate::wasm::Wasm;
 
     use super::*;
 

@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyTuple};
 use zenith_data::pipeline::{Batch, Pipeline, Place, StreamSpec};
 use zenith_data::sampler::{Cut, OrderSpec};
 use zenith_data::schema::Shape;
+use zenith_data::transform::chain::Account;
 use zenith_data::{Error, SampleError};
 
 use crate::array::Array;
@@ -103,14 +104,17 @@ fn closed(py: Python<'_>) -> PyErr {
     to_python(py, &Error::Machine("the loader is closed".into()))
 }
 
-fn place_of((epoch, cursor): (u64, u64)) -> Place {
-    Place { epoch, cursor }
+/// A place as Python has it: epoch, cursor, part.
+type Numbers = (u64, u64, u64);
+
+fn place_of((epoch, cursor, part): Numbers) -> Place {
+    Place { epoch, cursor, part }
 }
 
 #[pymethods]
 impl Loader {
     /// Goes to a place; the iterators made afterwards start there.
-    fn begin(&self, py: Python<'_>, place: (u64, u64)) -> PyResult<()> {
+    fn begin(&self, py: Python<'_>, place: Numbers) -> PyResult<()> {
         self.beginnings.fetch_add(1, Ordering::Relaxed);
         self.with(py, |pipeline| pipeline.begin(place_of(place)))
     }
@@ -120,7 +124,7 @@ impl Loader {
     fn begin_listed(
         &self,
         py: Python<'_>,
-        place: (u64, u64),
+        place: Numbers,
         order: Vec<u64>,
         ends: Option<Vec<u64>>,
     ) -> PyResult<()> {
@@ -147,14 +151,20 @@ impl Loader {
         })
     }
 
-    /// The place behind the last batch taken: (epoch, cursor).
-    fn place(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
-        self.with(py, |pipeline| Ok((pipeline.place().epoch, pipeline.place().cursor)))
+    /// The place behind the last batch taken: (epoch, cursor, part).
+    fn place(&self, py: Python<'_>) -> PyResult<Numbers> {
+        let Place { epoch, cursor, part } = self.with(py, |pipeline| Ok(pipeline.place()))?;
+        Ok((epoch, cursor, part))
     }
 
     /// Batches from a place to the end of its epoch, on this rank.
-    fn steps_from(&self, py: Python<'_>, place: (u64, u64)) -> PyResult<u64> {
-        self.with(py, |pipeline| Ok(pipeline.steps_from(place_of(place))))
+    fn steps_from(&self, py: Python<'_>, place: Numbers) -> PyResult<u64> {
+        self.with(py, |pipeline| {
+            let unknown = || {
+                Error::Config("plugins that drop or split samples leave the number of batches open".into())
+            };
+            pipeline.steps_from(place_of(place)).ok_or_else(unknown)
+        })
     }
 
     /// Iterates over the epoch as torch tensors; `from_dlpack` takes a capsule.
@@ -169,8 +179,15 @@ impl Loader {
 
     /// The counters, as a dict of numbers.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (counters, pool, (workers, depth), facts) = self.with(py, |pipeline| {
-            Ok((pipeline.snapshot(), pipeline.pool().stats(), pipeline.size(), pipeline.source().facts()))
+        let (counters, pool, (workers, depth), facts, accounts) = self.with(py, |pipeline| {
+            let source = pipeline.source();
+            Ok((
+                pipeline.snapshot(),
+                pipeline.pool().stats(),
+                pipeline.size(),
+                source.facts(),
+                source.accounts(),
+            ))
         })?;
         let dict = PyDict::new(py);
         for (name, value) in [
@@ -194,13 +211,20 @@ impl Loader {
         }
         dict.set_item("slabs", format!("{pool:?}"))?;
         dict.set_item("facts", facts)?;
+        let account = |a: Account| (a.name, a.samples, a.nanoseconds, a.dropped, a.split);
+        dict.set_item("plugins", accounts.into_iter().map(account).collect::<Vec<_>>())?;
         Ok(dict)
     }
 
-    /// Skipped samples in the order of the stream: [(sample, path or None, reason)].
+    /// Skipped samples in the order of the stream: [(sample, path or None, reason)]; the reason begins with the plugin's
+    /// name where one is to blame.
     fn skipped(&self, py: Python<'_>) -> PyResult<Vec<(u64, Option<String>, String)>> {
         let row = |error: SampleError| {
-            (error.sample, error.path.map(|path| path.to_string_lossy().into_owned()), error.reason)
+            let reason = match error.transform {
+                Some(plugin) => format!("{plugin}: {}", error.reason),
+                None => error.reason,
+            };
+            (error.sample, error.path.map(|path| path.to_string_lossy().into_owned()), reason)
         };
         self.with(py, |pipeline| Ok(pipeline.skipped().into_iter().map(row).collect()))
     }

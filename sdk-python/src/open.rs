@@ -26,6 +26,8 @@ use crate::source::Source;
 #[serde(deny_unknown_fields)]
 struct Options {
     transform: Vec<Op>,
+    /// Whether pictures go on as [H, W, C], for a plugin that sees them.
+    channels_last: bool,
     columns: Option<Vec<String>>,
     label: Option<Label>,
     dtype: Option<String>,
@@ -64,7 +66,8 @@ impl Options {
         };
         Ok(OpenOptions {
             pictures,
-            transform: transform(&self.transform)?,
+            transform: transform(self.transform, self.channels_last)?,
+            channels_last: self.channels_last,
             cache: CacheDir::user(),
             table: TableOptions {
                 columns: self.columns,
@@ -84,11 +87,14 @@ impl Options {
 }
 
 /// The compiled plan of a transform; none where there is nothing to do.
-fn transform(ops: &[Op]) -> zenith_data::Result<Option<Plan>> {
+fn transform(mut ops: Vec<Op>, channels_last: bool) -> zenith_data::Result<Option<Plan>> {
     if ops.is_empty() {
         return Ok(None);
     }
-    Plan::compile(ops, Mode::Exact).map(Some).map_err(|error| Error::Config(error.to_string()))
+    if channels_last {
+        ops.push(Op::ChannelsLast);
+    }
+    Plan::compile(&ops, Mode::Exact).map(Some).map_err(|error| Error::Config(error.to_string()))
 }
 
 /// Opens files or folders by path.

@@ -8,8 +8,11 @@ use zenith_data::pipeline::slots::{SlotLayout, Slots};
 use zenith_data::pipeline::{Batch, OnError, Pipeline, PipelineConfig, Place, StreamSpec};
 use zenith_data::sampler::weighted::Weights;
 use zenith_data::sampler::{Cut, OrderSpec};
+use zenith_data::source::staged::Staged;
 use zenith_data::source::subset::Subset;
 use zenith_data::source::{Filler, SampleKey, Source as Samples, Spent};
+use zenith_data::transform::Op;
+use zenith_data::transform::chain::Link;
 use zenith_data::{Error, Schema};
 use zenith_runtime_cpu::allocator::PagesWanted;
 use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
@@ -19,6 +22,7 @@ use zenith_runtime_cpu::numa::{CpuSet, Topology};
 use crate::array::Array;
 use crate::errors::IntoPython;
 use crate::loader::{Loader, config_error};
+use crate::wasm::Wasm;
 
 /// How samples become batches, as Python says it.
 #[derive(Debug, Deserialize)]
@@ -143,9 +147,17 @@ impl Source {
         let outcome = filler.fill(&[key], &mut slots, &mut Spent::default());
         single.fillers.lock().unwrap_or_else(PoisonError::into_inner).push(filler);
         outcome.map_err(|(_, error)| Error::Sample(error))?;
-        let place = Place { epoch: key.epoch, cursor: 0 };
+        let place = Place::new(key.epoch, 0);
         Ok(Batch::new(lease, Arc::clone(&single.layout), Arc::clone(&single.schema), 1, place))
     }
+}
+
+/// A member of a chain, as Python says it.
+#[derive(FromPyObject)]
+pub(crate) enum StagedLink<'py> {
+    #[pyo3(transparent)]
+    Plugin(Bound<'py, Wasm>),
+    Native(String, bool),
 }
 
 #[pymethods]
@@ -187,6 +199,22 @@ impl Source {
     fn subset(&self, py: Python<'_>, indices: Vec<u64>) -> PyResult<Self> {
         let subset = Subset::new(Arc::clone(&self.samples), indices).into_python(py)?;
         Self::new(Arc::new(subset)).into_python(py)
+    }
+
+    /// The source with transforms behind its inputs: plugins, and native operations between them as (JSON, whether what
+    /// reaches them is a picture).
+    fn staged(&self, py: Python<'_>, links: Vec<StagedLink<'_>>) -> PyResult<Self> {
+        let link = |link: StagedLink<'_>| match link {
+            StagedLink::Plugin(plugin) => Ok(plugin.get().link()),
+            StagedLink::Native(ops, picture) => {
+                let ops: Vec<Op> =
+                    serde_json::from_str(&ops).map_err(|error| Error::Config(error.to_string()))?;
+                Ok(Link::Native { ops, picture })
+            }
+        };
+        let links = links.into_iter().map(link).collect::<zenith_data::Result<Vec<_>>>().into_python(py)?;
+        let inner = Arc::clone(&self.samples);
+        py.detach(|| Self::new(Arc::new(Staged::new(inner, links)?))).into_python(py)
     }
 
     fn __len__(&self) -> usize {

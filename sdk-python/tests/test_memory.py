@@ -35,7 +35,7 @@ def test_arrays_lie_where_the_native_batch_lies():
 
 def test_tensors_lie_where_the_native_batch_lies():
     native = zt.DataLoader(source(), 64, num_workers=0)._started()._loader
-    native.begin((0, 0))
+    native.begin((0, 0, 0))
     both = []
 
     def convert(array):

@@ -73,9 +73,16 @@ impl Filler for NumbersFiller {
         for (i, key) in keys.iter().enumerate() {
             assert!(key.sample != 666_666, "the devil's sample");
             if (self.bad)(key.sample) {
-                let error =
-                    SampleError { sample: key.sample, path: None, offset: None, reason: "bad".into() };
-                return Err((i, error));
+                return Err((
+                    i,
+                    SampleError {
+                        sample: key.sample,
+                        path: None,
+                        offset: None,
+                        reason: "bad".into(),
+                        transform: None,
+                    },
+                ));
             }
             slots.bytes(0, i)[..8].copy_from_slice(&key.sample.to_ne_bytes());
             slots.bytes(0, i)[8..].copy_from_slice(&key.epoch.to_ne_bytes());
@@ -134,12 +141,12 @@ proptest! {
         let reference: Vec<Vec<Vec<u64>>> = {
             let source = Arc::new(numbers(len, Grain::Batch));
             let mut pipeline = Pipeline::new(source, spec(len, batch as u64, shuffle), config(batch, 0)).unwrap();
-            (0..3).map(|e| { pipeline.begin(Place { epoch: e, cursor: 0 }).unwrap(); epoch(&mut pipeline) }).collect()
+            (0..3).map(|e| { pipeline.begin(Place::new(e, 0)).unwrap(); epoch(&mut pipeline) }).collect()
         };
         let source = Arc::new(numbers(len, grain));
         let mut pipeline = Pipeline::new(source, spec(len, batch as u64, shuffle), config(batch, workers)).unwrap();
         for (e, expected) in reference.iter().enumerate() {
-            pipeline.begin(Place { epoch: e as u64, cursor: 0 }).unwrap();
+            pipeline.begin(Place::new(e as u64, 0)).unwrap();
             prop_assert_eq!(&epoch(&mut pipeline), expected);
             let mut all: Vec<u64> = expected.iter().flatten().copied().collect();
             all.sort_unstable();
@@ -155,17 +162,17 @@ proptest! {
         let make = || Pipeline::new(
             Arc::new(numbers(len, Grain::Sample)), spec(len, batch as u64, true), config(batch, workers)).unwrap();
         let mut whole = make();
-        whole.begin(Place { epoch: 2, cursor: 0 }).unwrap();
+        whole.begin(Place::new(2, 0)).unwrap();
         let reference = epoch(&mut whole);
         let stop = stop.min(reference.len());
         let mut first = make();
-        first.begin(Place { epoch: 2, cursor: 0 }).unwrap();
+        first.begin(Place::new(2, 0)).unwrap();
         for _ in 0..stop { first.next().unwrap().unwrap(); }
         let place = first.place();
         drop(first);
         let mut second = make();
         second.begin(place).unwrap();
-        prop_assert_eq!(second.steps_from(place), (reference.len() - stop) as u64);
+        prop_assert_eq!(second.steps_from(place), Some((reference.len() - stop) as u64));
         prop_assert_eq!(&epoch(&mut second), &reference[stop..]);
     }
 }
@@ -220,7 +227,7 @@ fn a_panic_reaches_the_consumer_and_the_loader_stays_usable() {
     let len = 666_670;
     let mut pipeline =
         Pipeline::new(Arc::new(numbers(len, Grain::Batch)), spec(len, 10, false), config(10, 2)).unwrap();
-    pipeline.begin(Place { epoch: 0, cursor: 666_650 }).unwrap();
+    pipeline.begin(Place::new(0, 666_650)).unwrap();
     assert_eq!(samples(&pipeline.next().unwrap().unwrap())[0], 666_650);
     let error = pipeline.next().unwrap_err().to_string();
     assert!(error.contains("the devil's sample"), "{error}");
@@ -234,7 +241,7 @@ fn breaking_off_and_starting_over_leaves_nothing_stale() {
     let source = numbers(1000, Grain::Sample);
     let mut pipeline = Pipeline::new(Arc::new(source), spec(1000, 10, true), config(10, 3)).unwrap();
     for e in 0..30 {
-        pipeline.begin(Place { epoch: e, cursor: 0 }).unwrap();
+        pipeline.begin(Place::new(e, 0)).unwrap();
         for _ in 0..e % 4 {
             let batch = pipeline.next().unwrap().unwrap();
             assert!(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from . import transforms
 from ._core import __version__
 from ._errors import (
     ConfigError,
     DecodeError,
     MachineError,
+    PluginError,
     ReadError,
     ResumeError,
     SourceError,
@@ -24,6 +26,7 @@ __all__ = [
     "DecodeError",
     "Device",
     "MachineError",
+    "PluginError",
     "ReadError",
     "Report",
     "ResumeError",
@@ -36,4 +39,5 @@ __all__ = [
     "devices",
     "is_available",
     "topology",
+    "transforms",
 ]

@@ -28,7 +28,7 @@ class Engine(Protocol):
         ...
 
     def steps_from(self, place: Place) -> int:
-        """Batches from a place to the end of its epoch."""
+        """Batches from a place to the end of its epoch; not asked for where plugins change the number of samples."""
         ...
 
     def report(self, notes: list[str]) -> Report:
@@ -84,7 +84,7 @@ class NativeEngine:
 
     def place(self) -> Place:
         """See :class:`Engine`."""
-        return self._loader.place()
+        return Place(*self._loader.place())
 
     def steps_from(self, place: Place) -> int:
         """See :class:`Engine`."""
@@ -117,7 +117,7 @@ class PythonEngine:
     ) -> None:
         self._order = _core.Order(samples, order.as_json(), None if weights is None else weights.weights)
         self._base = self._order
-        self._place: Place = (0, 0)
+        self._place = Place(0, 0)
         self._wait = self._step = 0.0
         self._loader = PythonLoader(dataset, self._epoch, seed=order.seed, **options)
 
@@ -131,7 +131,7 @@ class PythonEngine:
 
     def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
         """See :class:`Engine`."""
-        epoch, cursor = self._place = place
+        epoch, cursor, _ = self._place = place
         self._order = self._base if listed is None else self._base.listed(listed.order, listed.ends)
         if listed is None and cursor == 0:
             return self._count(self._loader.iter(epoch), epoch, cursor)
@@ -149,7 +149,7 @@ class PythonEngine:
             if step is None:
                 break
             cursor = step[1]
-        self._place = (epoch, cursor)
+        self._place = Place(epoch, cursor)
         return cursor
 
     def spent(self, wait: float, step: float) -> None:
@@ -159,7 +159,7 @@ class PythonEngine:
 
     def finish(self, epoch: int) -> None:
         """Notes the end of an epoch."""
-        self._place = (epoch + 1, 0)
+        self._place = Place(epoch + 1, 0)
 
     def place(self) -> Place:
         """See :class:`Engine`."""
@@ -167,7 +167,7 @@ class PythonEngine:
 
     def steps_from(self, place: Place) -> int:
         """See :class:`Engine`."""
-        return self._order.steps_from(*place)
+        return self._order.steps_from(place.epoch, place.cursor)
 
     def report(self, notes: list[str]) -> Report:
         """See :class:`Engine`."""

@@ -47,6 +47,30 @@ class DecodeError(ZenithError):
         self.reason = reason or message
 
 
+class PluginError(ZenithError):
+    """A plugin cannot be loaded, or failed on a sample.
+
+    Attributes:
+        plugin: its name; empty where not even that is known.
+        sample: index of the sample in the source; -1 where it was none.
+        reason: what was wrong, without the place.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        plugin: str = "",
+        sample: int = -1,
+        reason: str = "",
+    ) -> None:
+        super().__init__(message, path=path)
+        self.plugin = plugin
+        self.sample = sample
+        self.reason = reason or message
+
+
 class ConfigError(ZenithError, ValueError):
     """An argument, or a combination of arguments, makes no sense."""
 
@@ -67,6 +91,7 @@ __all__ = [
     "ConfigError",
     "DecodeError",
     "MachineError",
+    "PluginError",
     "ReadError",
     "ResumeError",
     "SourceError",

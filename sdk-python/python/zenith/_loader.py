@@ -41,7 +41,11 @@ class Loader:
         batch_sampler: iterable of lists of indices.
         collate_fn: makes a batch of a list of samples, in Python.
         seed: key of shuffles and augmentation.
-        transform: torchvision transforms (compiled to native ones where they have a twin) or any callable.
+        transform: torchvision transforms (compiled to native ones where they have a twin),
+            :class:`zenith.transforms.Wasm`, or any callable; a list of them is applied in its order.
+        plugins: WebAssembly plugins applied to the inputs behind ``transform``, in their order: paths, bytes or
+            :class:`zenith.transforms.Wasm`. One that drops or splits samples leaves batches full and the order the same
+            for any ``num_workers``; such a loader has no ``len()`` and works on one rank only.
         target_transform: callable for labels, in Python.
         columns: columns of a table that become inputs; all but the label if None.
         label: name of the label column; found by its name, else the last, if None; False for no label.
@@ -62,6 +66,7 @@ class Loader:
     Raises:
         SourceError: the source cannot be read as data.
         ConfigError: arguments that make no sense, alone or together.
+        PluginError: a plugin cannot be loaded, or fails on the first samples.
     """
 
     _module: ClassVar[str] = "numpy"
@@ -82,6 +87,7 @@ class Loader:
         seed: int = 0,
         transform: Any = None,
         target_transform: Callable[[Any], Any] | None = None,
+        plugins: Sequence[Any] | None = None,
         columns: Sequence[str] | None = None,
         label: str | bool | None = None,
         dtype: Any = None,
@@ -130,6 +136,7 @@ class Loader:
             source,
             transform=transform,
             target_transform=target_transform,
+            plugins=plugins or (),
             collate_fn=collate_fn,
             columns=columns,
             label=label,
@@ -141,10 +148,11 @@ class Loader:
             seed=self._order.seed,
         )
         self.notes += self._plan.notes
+        _check_filters(self._plan.filters, ranks[1], batch_sampler)
         self._python_options = {"worker_init_fn": worker_init_fn, "timeout": timeout or None}
         self._skip = on_error == "skip"
         self._engine: Engine | None = None
-        self._next: Place = (0, 0)
+        self._next = Place(0, 0)
         self._resume_digest: str | None = None
         self._begun = False
         self._left: Place | None = None
@@ -166,20 +174,25 @@ class Loader:
     # -- iteration
 
     def __len__(self) -> int:
+        if self._plan.filters is not None:
+            raise TypeError(
+                f"this {type(self).__name__} has no len(): {self._plan.filters} may drop or split samples, so the "
+                "number of batches is known only when they have been made"
+            )
         if self._listed is not None:
             given = self.batch_sampler if self.batch_sampler is not None else self.sampler
             size = len(given)
             if self.batch_sampler is not None:
                 return size
             return size // self.batch_size if self.drop_last else -(-size // self.batch_size)
-        return self._started().steps_from((self._next[0], 0))
+        return self._started().steps_from(Place(self._next.epoch, 0))
 
     def __iter__(self) -> Iterator[Any]:
         place = self._next
         if self._listed is not None:
-            self._draw(self._listed, place[0])
+            self._draw(self._listed, place.epoch)
         batches = self._started().begin(place, self._listed)
-        self._next = (place[0] + 1, 0)
+        self._next = Place(place.epoch + 1, 0)
         self._resume_digest = None
         self._begun = True
         self._left = None
@@ -202,7 +215,7 @@ class Loader:
         """Makes the next iteration epoch ``epoch`` (0 or more), from its beginning."""
         if epoch < 0:
             raise ConfigError(f"epoch must be 0 or more, not {epoch}")
-        self._next = (int(epoch), 0)
+        self._next = Place(int(epoch), 0)
         self._begun, self._left = False, None
 
     def _started(self) -> Engine:
@@ -253,14 +266,16 @@ class Loader:
         place = self._left or (self._started().place() if self._begun else self._next)
         state = {
             "version": _STATE_VERSION,
-            "epoch": place[0],
-            "cursor": place[1],
+            "epoch": place.epoch,
+            "cursor": place.cursor,
             "seed": self._order.seed,
             "shuffle": self._order.shuffle,
             "samples": self._plan.samples,
             "fingerprint": self._plan.fingerprint,
         }
-        if self._listed is not None and place[1] > 0:
+        if place.part > 0:
+            state["part"] = place.part
+        if self._listed is not None and (place.cursor > 0 or place.part > 0):
             state["order"] = self._resume_digest or self._listed.digest()
         return state
 
@@ -279,11 +294,10 @@ class Loader:
             raise ResumeError(
                 f"cannot resume: the state has version {state['version']}, this Zenith reads {_STATE_VERSION}"
             )
-        for name in ("epoch", "cursor"):
-            if type(state.get(name)) is not int or state[name] < 0:
-                raise ResumeError(
-                    f"cannot resume: the state's {name} is {state.get(name)!r}, not a whole number"
-                )
+        where = {name: state.get(name, 0 if name == "part" else None) for name in Place._fields}
+        for name, value in where.items():
+            if type(value) is not int or value < 0:
+                raise ResumeError(f"cannot resume: the state's {name} is {value!r}, not a whole number")
         mine = {
             "seed": self._order.seed,
             "shuffle": self._order.shuffle,
@@ -295,7 +309,7 @@ class Loader:
             if state.get(name) != mine[name]:
                 what = words.get(name, f"{name} differs")
                 raise ResumeError(f"cannot resume: {what} ({name} was {state.get(name)}, is {mine[name]})")
-        self._next = (int(state["epoch"]), int(state["cursor"]))
+        self._next = Place(**where)
         self._resume_digest = state.get("order")
         self._begun, self._left = False, None
 
@@ -364,3 +378,20 @@ def _check_samplers(
         )
     if sampler is not None and shuffle:
         raise ConfigError("sampler decides the order: leave shuffle at False")
+
+
+def _check_filters(filters: str | None, world_size: int, batch_sampler: Any) -> None:
+    """Refuses what plugins that change the number of samples cannot be combined with."""
+    if filters is None:
+        return
+    if world_size > 1:
+        raise ConfigError(
+            f"{filters} may drop or split samples, which cannot be used on {world_size} ranks: they would get unequal "
+            "numbers of batches, and the ranks with more would wait for ever; filter the data beforehand, or give each "
+            "rank data of its own with rank=0, world_size=1 and stop all ranks after the same number of steps"
+        )
+    if batch_sampler is not None:
+        raise ConfigError(
+            f"batch_sampler says which samples a batch holds, but {filters} may drop or split some; "
+            "give sampler= and batch_size= instead"
+        )

@@ -18,6 +18,7 @@ class SourceOptions:
     """What the user said about how to read the source; see :class:`zenith.DataLoader`."""
 
     transform: list[dict[str, Any]] = field(default_factory=list)
+    channels_last: bool = False
     columns: list[str] | None = None
     label: str | bool | None = None
     dtype: str | None = None

@@ -21,7 +21,8 @@ class Stage:
     """One stage of the pipeline.
 
     Attributes:
-        name: ``read``, ``decode``, ``transform``, ``python`` or ``room`` (workers waiting for the consumer).
+        name: ``read``, ``decode``, ``transform``, ``plugin`` and a name, ``python`` or ``room`` (workers waiting for
+            the consumer).
         seconds: thread-seconds spent in it, over all workers.
         share: part of all thread-seconds, 0 to 1.
     """
@@ -44,7 +45,8 @@ class Report:
         first_batch_seconds: seconds from the first ``iter()`` to its first batch.
         oracle_ratio: time of the same loop on one resident batch divided by its time on real data; None until
             ``report(oracle=step)`` was asked. 1.0 means that perfect data would not make the loop faster.
-        bottleneck: ``step`` (the training loop itself), ``read``, ``decode``, ``transform`` or ``python``.
+        bottleneck: ``step`` (the training loop itself), ``read``, ``decode``, ``transform``, ``plugin`` and a name, or
+            ``python``.
         advice: what to change, in one sentence.
         stages: thread-seconds by stage.
         skipped: bad samples left out with ``on_error="skip"``, as (sample, reason).
@@ -85,6 +87,7 @@ class Report:
         """
         wait, step = counters["wait_ns"] / 1e9, counters["step_ns"] / 1e9
         seconds = {name: counters[f"{name}_ns"] / 1e9 for name in _STAGES}
+        seconds |= {f"plugin {name}": spent / 1e9 for name, _, spent, _, _ in counters["plugins"]}
         seconds["room"] = counters["worker_wait_ns"] / 1e9
         total = sum(seconds.values()) or 1.0
         report = cls(
@@ -100,7 +103,9 @@ class Report:
             bytes_read=counters["bytes"],
             workers=counters["workers"],
             notes=notes,
-            facts={name: value for name, value in counters["facts"]} | {"slabs": counters["slabs"]},
+            facts={name: value for name, value in counters["facts"]}
+            | {f"plugin {name}": _account(*numbers) for name, *numbers in counters["plugins"]}
+            | {"slabs": counters["slabs"]},
         )
         report.bottleneck, report.advice = _diagnose(report.data_wait_fraction, seconds, report.workers)
         return report
@@ -141,16 +146,25 @@ class Report:
         Path(path).write_text(_page(self), encoding="utf-8")
 
 
+def _account(samples: int, spent_ns: int, dropped: int, split: int) -> str:
+    """What a plugin did, in words."""
+    parts = [f"{samples:,} samples", f"{spent_ns / 1e3 / max(samples, 1):,.1f} us each"]
+    parts += [f"{count:,} {what}" for count, what in ((dropped, "dropped"), (split, "split")) if count]
+    return ", ".join(parts)
+
+
 def _diagnose(wait: float, seconds: dict[str, float], workers: int) -> tuple[str, str]:
     if wait < STEP_LIMITS_BELOW:
         return "step", STEP_ADVICE
-    stage = max(_STAGES, key=lambda name: seconds[name])
+    stage = max((name for name in seconds if name != "room"), key=lambda name: seconds[name])
     cores = len(os.sched_getaffinity(0))
     if workers < cores:
         return (
             stage,
             f"{stage} limits: raise num_workers from {workers} to {cores} (cores this process may use)",
         )
+    if stage.startswith("plugin "):
+        return stage, f"{stage} limits: make it faster, or give it less (resize or crop before it)"
     return stage, {
         "read": "storage limits: keep the data on a faster disk, or pass cache='memory' if it fits",
         "decode": "decoding limits: cache='index' skips what crops leave out; store pictures nearer to the size used",

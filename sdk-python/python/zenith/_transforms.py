@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .transforms import Wasm
+
 Op = dict[str, Any]
 
 _V1 = "torchvision.transforms.transforms"
@@ -20,6 +22,17 @@ _V2 = "torchvision.transforms.v2"
 
 class _NotNativeError(Exception):
     """Why an operation stays Python."""
+
+
+@dataclass
+class NativeOps:
+    """Native operations behind a plugin; ``picture`` says that torchvision would have a picture there."""
+
+    ops: list[Op]
+    picture: bool
+
+
+Link = Wasm | NativeOps
 
 
 @dataclass
@@ -32,12 +45,43 @@ class Compiled:
     yet),
         "tensor" (uint8 or float, CHW), or None where there is no rest.
     notes: for the report: which operations stay Python, and why.
+    links: what stands behind ``native`` from the first plugin on; empty where something behind it is Python.
+    picture: whether what reaches the first plugin is a picture in torchvision's sense, and not yet a tensor.
+    all_python: what ``links`` mean, as a callable.
     """
 
     native: list[Op] = field(default_factory=list)
     python: Callable[[Any], Any] | None = None
     python_takes: str | None = None
     notes: list[str] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    picture: bool = False
+    all_python: Callable[[Any], Any] | None = None
+
+    def in_python(self, plugins: Sequence[Wasm], why: str) -> Compiled:
+        """The same transform with everything from its first plugin on, and ``plugins``, in Python.
+
+        Args:
+            plugins: those behind the transform.
+            why: what runs in Python, so that they have to.
+        """
+        stages = [link for link in self.links if isinstance(link, Wasm)]
+        if not stages and not plugins:
+            return self
+        tail = [
+            tail for tail in (self.all_python if self.links else self.python, *plugins) if tail is not None
+        ]
+        names = ", ".join(f"plugin {wasm.name}" for wasm in (*stages, *plugins))
+        note = f"{names} and what follows run in Python: {why}"
+        takes = self.python_takes
+        if self.links or takes is None:
+            takes = "image" if self.links and self.picture else "tensor"
+        return Compiled(
+            self.native,
+            tail[0] if len(tail) == 1 else PythonTail(tail),
+            takes,
+            [*self.notes, note],
+        )
 
 
 class PythonTail:
@@ -59,9 +103,8 @@ def compile_transform(transform: Callable[[Any], Any] | None) -> Compiled:
     """Split ``transform`` into what the native plan does and what stays Python.
 
     Args:
-        transform: a ``Compose`` of torchvision's (v1 or v2), an ``nn.Sequential``, one operation, any
-        callable, or
-            None.
+        transform: a ``Compose`` of torchvision's (v1 or v2), an ``nn.Sequential``, one operation, a plugin, any
+            callable, a list of these, or None.
 
     Returns:
         Native operations and Python tail; together they mean what ``transform`` means on a PIL image.
@@ -70,14 +113,14 @@ def compile_transform(transform: Callable[[Any], Any] | None) -> Compiled:
     if transform is None:
         return out
     operations = list(_flatten(transform))
-    for at, operation in enumerate(operations):
+    first = next((at for at, operation in enumerate(operations) if isinstance(operation, Wasm)), None)
+    for at, operation in enumerate(operations[:first]):
         try:
             native = _compile(operation)
         except _NotNativeError as reason:
             tail = operations[at:]
             out.python = tail[0] if len(tail) == 1 else PythonTail(tail)
-            made_tensor = any(op["op"] in ("to_image", "to_tensor") for op in out.native)
-            out.python_takes = "tensor" if made_tensor else "image"
+            out.python_takes = "image" if _is_picture(out.native) else "tensor"
             out.notes.append(f"{_name(operation)} runs in Python: {reason}")
             behind = ", ".join(_name(rest) for rest in tail[1:])
             if behind:
@@ -85,10 +128,59 @@ def compile_transform(transform: Callable[[Any], Any] | None) -> Compiled:
             return out
         if native is not None:
             out.native.append(native)
+    if first is not None:
+        out.picture = _is_picture(out.native)
+        out.all_python = PythonTail(operations[first:])
+        _link(out, operations[first:])
     return out
 
 
+def _is_picture(ops: Iterable[Op]) -> bool:
+    """Whether torchvision would have a picture behind ``ops``, and not a tensor."""
+    return not any(op["op"] in ("to_image", "to_tensor", "to_dtype", "normalize") for op in ops)
+
+
+def _link(out: Compiled, operations: Sequence[Any]) -> None:
+    """Compiles what begins with a plugin; all of it stays Python where a part of it does."""
+    picture = out.picture
+    ops: list[Op] = []
+    for at, operation in enumerate(operations):
+        if isinstance(operation, Wasm):
+            if ops:
+                # The next plugin sees a picture with its channels last, as the first one does.
+                last = [{"op": "channels_last"}] if picture and _is_picture(ops) else []
+                out.links.append(NativeOps(ops + last, picture))
+                picture, ops = picture and _is_picture(ops), []
+            out.links.append(operation)
+            continue
+        try:
+            native = _compile(operation)
+        except _NotNativeError as reason:
+            plugins = ", ".join(f"plugin {wasm.name}" for wasm in operations[:at] if isinstance(wasm, Wasm))
+            out.notes.append(f"{_name(operation)} runs in Python: {reason}")
+            out.notes.append(f"so does everything from {plugins} on")
+            out.python, out.all_python, out.links = out.all_python, None, []
+            out.python_takes = "image" if out.picture else "tensor"
+            return
+        if native is not None:
+            ops.append(native)
+    if ops:
+        out.links.append(NativeOps(ops, picture))
+
+
+def as_callable(transform: Any) -> Callable[[Any], Any] | None:
+    """A transform of any kind that :func:`compile_transform` takes, as one callable."""
+    return PythonTail(list(_flatten(transform))) if isinstance(transform, (list, tuple)) else transform
+
+
+def plugins_in(transform: Any) -> list[Wasm]:
+    """The plugins among the operations of ``transform``."""
+    return [] if transform is None else [op for op in _flatten(transform) if isinstance(op, Wasm)]
+
+
 def _name(operation: Any) -> str:
+    if isinstance(operation, Wasm):
+        return f"plugin {operation.name}"
     return getattr(operation, "__name__", None) or type(operation).__name__
 
 
@@ -103,7 +195,10 @@ def _either(name: str) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 def _flatten(transform: Any) -> Iterable[Any]:
-    if _is(transform, *_either("Compose")) and not _altered(transform):
+    if isinstance(transform, (list, tuple)):
+        for inner in transform:
+            yield from _flatten(inner)
+    elif _is(transform, *_either("Compose")) and not _altered(transform):
         for inner in transform.transforms:
             yield from _flatten(inner)
     elif _is(transform, ("torch.nn", "Sequential")) and not _altered(transform):

@@ -236,7 +236,7 @@ fn overhead(bench: &mut Bench) -> Result<Group, Failure> {
                 let mut pipeline = loader(source, OrderSpec::Shuffled, workers)?;
                 let mut done = Done::default();
                 for epoch in 0..passes {
-                    pipeline.begin(Place { epoch, cursor: 0 })?;
+                    pipeline.begin(Place::new(epoch, 0))?;
                     while let Some(batch) = pipeline.next()? {
                         done.sum += labels(batch.bytes(1));
                         done.units += 1;

@@ -92,7 +92,7 @@ fn loader(
     let mut pipeline = Pipeline::new(Arc::clone(source), spec, config)?;
     let (start, mut samples, mut epoch) = (Instant::now(), 0u64, 0);
     while start.elapsed() < time {
-        pipeline.begin(Place { epoch, cursor: 0 })?;
+        pipeline.begin(Place::new(epoch, 0))?;
         while let Some(batch) = pipeline.next()? {
             samples += batch.len() as u64;
             if start.elapsed() >= time {

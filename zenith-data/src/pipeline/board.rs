@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use zenith_runtime_cpu::buffer::Lease;
 
+use super::parts::{Parts, Spill};
 use super::stream::{Making, Place, Stream, StreamSpec};
 use crate::{Error, SampleError};
 
@@ -18,6 +19,8 @@ pub(super) struct Work {
     pub(super) making: Making,
     /// The slab; leased by the first worker that gets to the batch.
     pub(super) slab: OnceLock<Result<Arc<Lease>, String>>,
+    /// The slots that do not hold one sample each, where that can be.
+    pub(super) parts: Option<Parts>,
     /// Samples whose slot nobody has finished yet.
     left: AtomicUsize,
     ready: AtomicBool,
@@ -36,11 +39,12 @@ pub(super) enum Fault {
 }
 
 impl Work {
-    fn new(making: Making) -> Self {
+    fn new(making: Making, spill: Option<&Arc<Spill>>) -> Self {
         let len = (making.positions.end - making.positions.start) as usize;
         Self {
             making,
             slab: OnceLock::new(),
+            parts: spill.map(Parts::new),
             left: AtomicUsize::new(len),
             ready: AtomicBool::new(false),
             raised: AtomicBool::new(false),
@@ -109,6 +113,8 @@ pub(super) struct Board {
     depth: usize,
     /// Slots of one claim; `usize::MAX` where a claim is a whole batch.
     grain: usize,
+    /// The memory of split samples, where samples may be dropped or split.
+    spill: Option<Arc<Spill>>,
 }
 
 #[derive(Debug)]
@@ -122,15 +128,16 @@ struct State {
 
 impl State {
     /// Takes a part of the open batch, after opening one if there is room.
-    fn claim(&mut self, depth: usize, grain: usize) -> Option<Claim> {
+    fn claim(&mut self, board: &Board) -> Option<Claim> {
         if self.stopped {
             return None;
         }
+        let (depth, grain) = (board.depth, board.grain);
         if self.open.is_none() {
             if self.queue.len() >= depth {
                 return None;
             }
-            let work = Arc::new(Work::new(self.stream.next()?));
+            let work = Arc::new(Work::new(self.stream.next()?, board.spill.as_ref()));
             self.queue.push_back(Arc::clone(&work));
             self.open = Some((work, 0));
         }
@@ -144,10 +151,16 @@ impl State {
 }
 
 impl Board {
-    pub(super) fn new(spec: StreamSpec, place: Place, depth: usize, grain: usize) -> Self {
+    pub(super) fn new(
+        spec: StreamSpec,
+        place: Place,
+        depth: usize,
+        grain: usize,
+        spill: Option<Arc<Spill>>,
+    ) -> Self {
         let state =
             State { stream: Stream::new(spec, place), queue: VecDeque::new(), open: None, stopped: false };
-        Self { state: Mutex::new(state), depth, grain }
+        Self { state: Mutex::new(state), depth, grain, spill }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -175,9 +188,12 @@ impl Board {
         self.state().stopped
     }
 
-    /// A part for a worker, if there is one.
+    /// A part for a worker, if there is one. Where split samples fill their memory, only the consumer makes more.
     pub(super) fn claim(&self) -> Option<Claim> {
-        self.state().claim(self.depth, self.grain)
+        if self.spill.as_ref().is_some_and(|spill| spill.is_full()) {
+            return None;
+        }
+        self.state().claim(self)
     }
 
     /// What the consumer, who stands at `place`, should do.
@@ -188,12 +204,12 @@ impl Board {
             Some(front) if front.is_ready() => Front::Ready(Arc::clone(front)),
             Some(front) => {
                 let open = state.open.as_ref().is_some_and(|(work, _)| Arc::ptr_eq(work, front));
-                match open.then(|| state.claim(self.depth, self.grain)).flatten() {
+                match open.then(|| state.claim(self)).flatten() {
                     Some(claim) => Front::Help(claim),
                     None => Front::Wait,
                 }
             }
-            None => match state.claim(self.depth, self.grain) {
+            None => match state.claim(self) {
                 None => Front::End,
                 // A claim that is the next epoch's is given back: the consumer may never come for it.
                 Some(claim) if claim.work.making.plan.epoch() != epoch => {

@@ -7,6 +7,8 @@
 
 mod batch;
 mod board;
+mod pack;
+mod parts;
 mod shared;
 pub mod slots;
 mod stats;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zenith_runtime_cpu::allocator::PagesWanted;
-use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
+use zenith_runtime_cpu::buffer::{Lease, SlabPool, SlabPoolConfig};
 use zenith_runtime_cpu::numa::CpuSet;
 use zenith_runtime_cpu::sync::Gate;
 use zenith_runtime_cpu::thread::{Thread, ThreadConfig, allowed_cpus};
@@ -28,8 +30,11 @@ pub use stream::{EpochPlan, Place, StreamSpec};
 
 use crate::sampler::Cut;
 use crate::source::{Grain, Source};
+use crate::transform::custom::Yield;
 use crate::{Error, Result, SampleError, Schema};
 use board::{Board, Fault, Front, Work};
+use pack::{Packed, Packer};
+use parts::Spill;
 use shared::Shared;
 use slots::SlotLayout;
 use stats::{Stats, nanos};
@@ -83,6 +88,8 @@ pub struct Pipeline {
     /// The consumer's place: behind the last batch it took.
     place: Place,
     hands: Option<Hands>,
+    /// Cuts anew what filters and splitters leave; none where every sample stays one.
+    packer: Option<Packer>,
     threads: Vec<Thread<()>>,
     consumer: ConsumerStats,
     last_return: Option<Instant>,
@@ -100,11 +107,19 @@ impl Pipeline {
     /// A pipeline at the beginning of epoch 0. Threads start with the first [`Pipeline::begin`].
     ///
     /// # Errors
-    /// When the batch size is 0 or the batch's memory cannot be described.
+    /// When the batch size is 0, the batch's memory cannot be described, or samples may be dropped or split and batches
+    /// are shared among ranks or listed.
     pub fn new(source: Arc<dyn Source>, spec: StreamSpec, mut config: PipelineConfig) -> Result<Self> {
         if config.batch_size == 0 {
             return Err(Error::Config("batch_size must be at least 1".into()));
         }
+        let packs = source.parts() != Yield::One;
+        let packer = if packs {
+            let (batch_size, drop_last) = packable(&spec)?;
+            Some(Packer::new(batch_size, drop_last))
+        } else {
+            None
+        };
         let processors = allowed_cpus().map_err(|error| Error::Machine(error.to_string()))?.len();
         config.workers = config.workers.min(processors.max(1));
         let schema = Arc::new(source.schema().clone());
@@ -117,10 +132,15 @@ impl Pipeline {
             node: config.node,
         })
         .map_err(|error| Error::Machine(error.to_string()))?;
-        let whole_batches = source.grain() == Grain::Batch;
-        let grain = if whole_batches { usize::MAX } else { 1 };
+        let grain = match source.grain() {
+            Grain::Sample => 1,
+            Grain::Run(samples) => samples.max(1),
+            Grain::Batch => usize::MAX,
+        };
+        let whole_batches = grain >= config.batch_size && grain > 1;
+        let spill = packs.then(Arc::<Spill>::default);
         let shared = Shared {
-            board: Board::new(spec.clone(), Place::default(), depth, grain),
+            board: Board::new(raw(&spec, packs), Place::default(), depth, grain, spill),
             layout,
             pool,
             stats: Stats::default(),
@@ -136,6 +156,7 @@ impl Pipeline {
             spec,
             place: Place::default(),
             hands: None,
+            packer,
             threads: Vec::new(),
             consumer: ConsumerStats::default(),
             last_return: None,
@@ -152,8 +173,7 @@ impl Pipeline {
         self.check_process()?;
         self.last_return = None;
         if place != self.place {
-            self.place = place;
-            self.shared.board.restart(self.spec.clone(), place);
+            self.restart(place)?;
         }
         self.begun.get_or_insert_with(Instant::now);
         self.start_threads()?;
@@ -164,7 +184,8 @@ impl Pipeline {
     /// Goes to `place` of another sequence over the same source.
     ///
     /// # Errors
-    /// As [`Pipeline::begin`]; also when a batch is longer than the largest this pipeline was built for.
+    /// As [`Pipeline::begin`]; also when a batch is longer than the largest this pipeline was built for, or the batches
+    /// are listed and samples may be dropped or split.
     pub fn begin_with(&mut self, spec: StreamSpec, place: Place) -> Result<()> {
         self.check_process()?;
         if let Cut::Listed(ends) = &spec.cut {
@@ -176,10 +197,23 @@ impl Pipeline {
                 return Err(Error::Config(reason));
             }
         }
-        self.shared.board.restart(spec.clone(), place);
-        self.spec = spec;
-        self.place = place;
+        let old = std::mem::replace(&mut self.spec, spec);
+        if let Err(error) = self.restart(place) {
+            self.spec = old;
+            return Err(error);
+        }
         self.begin(place)
+    }
+
+    /// Begins anew at `place`.
+    fn restart(&mut self, place: Place) -> Result<()> {
+        if let Some(packer) = &mut self.packer {
+            let (batch_size, drop_last) = packable(&self.spec)?;
+            packer.restart(batch_size, drop_last, place);
+        }
+        self.place = place;
+        self.shared.board.restart(raw(&self.spec, self.packer.is_some()), place);
+        Ok(())
     }
 
     fn start_threads(&mut self) -> Result<()> {
@@ -231,13 +265,62 @@ impl Pipeline {
     }
 
     fn advance(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Batch>> {
+        let mut asked = Instant::now();
         loop {
-            match self.shared.board.front(self.place.epoch) {
-                Front::Ready(work) => {
-                    if let Some(batch) = self.hand_over(&work)? {
-                        return Ok(Some(batch));
+            if let Some(packed) = self.packed()? {
+                return Ok(Some(packed));
+            }
+            let Some(work) = self.front(patient)? else {
+                if let Some((lease, len, place)) = self.packer.as_mut().and_then(Packer::rest) {
+                    return Ok(Some(self.delivered(lease, len, place)));
+                }
+                self.place = Place::new(self.place.epoch + 1, 0);
+                return Ok(None);
+            };
+            if let Some(packer) = &mut self.packer {
+                let queued = self.shared.board.take();
+                self.shared.room(queued);
+                packer.feed(work)?;
+                // A filter may leave nothing of many batches.
+                if asked.elapsed() > PATIENCE {
+                    asked = Instant::now();
+                    if !patient() {
+                        return Err(Error::Interrupted);
                     }
                 }
+            } else if let Some(batch) = self.hand_over(&work)? {
+                return Ok(Some(batch));
+            }
+        }
+    }
+
+    /// The next full batch of what the packer holds, if there is one.
+    fn packed(&mut self) -> Result<Option<Batch>> {
+        let Some(packer) = &mut self.packer else {
+            return Ok(None);
+        };
+        loop {
+            match packer.next(&self.shared)? {
+                Packed::Batch(lease, len, place) => return Ok(Some(self.delivered(lease, len, place))),
+                Packed::Bad(error) if self.config.on_error == OnError::Skip => self.shared.stats.skip(error),
+                Packed::Bad(error) => return Err(error.into()),
+                Packed::Hungry => return Ok(None),
+            }
+        }
+    }
+
+    /// A batch of the packer, with the consumer's place behind it.
+    fn delivered(&mut self, lease: Arc<Lease>, len: usize, place: Place) -> Batch {
+        self.place = place;
+        let (layout, schema) = (Arc::clone(&self.shared.layout), Arc::clone(&self.schema));
+        Batch { lease, layout, schema, len, next: place }
+    }
+
+    /// The front batch when it is finished; `None` at the end of the epoch.
+    fn front(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Arc<Work>>> {
+        loop {
+            match self.shared.board.front(self.place.epoch) {
+                Front::Ready(work) => return Ok(Some(work)),
                 Front::Help(claim) => {
                     let start = Instant::now();
                     if let Some(hands) = &mut self.hands {
@@ -263,10 +346,7 @@ impl Pipeline {
                         }
                     }
                 }
-                Front::End => {
-                    self.place = Place { epoch: self.place.epoch + 1, cursor: 0 };
-                    return Ok(None);
-                }
+                Front::End => return Ok(None),
             }
         }
     }
@@ -353,10 +433,10 @@ impl Pipeline {
         self.place
     }
 
-    /// Steps left in the epoch from `place`.
+    /// Steps left in the epoch from `place`; unknown where samples may be dropped or split.
     #[must_use]
-    pub fn steps_from(&self, place: Place) -> u64 {
-        EpochPlan::new(&self.spec, place.epoch).steps_from(place.cursor)
+    pub fn steps_from(&self, place: Place) -> Option<u64> {
+        self.packer.is_none().then(|| EpochPlan::new(&self.spec, place.epoch).steps_from(place.cursor))
     }
 
     /// The sequence that is being read.
@@ -405,6 +485,33 @@ impl Drop for Pipeline {
         self.shared.board.stop();
         self.shared.work.notify_all();
         self.threads.clear();
+    }
+}
+
+/// The size of full batches and whether an incomplete last one is left out, where batches can be cut anew.
+fn packable(spec: &StreamSpec) -> Result<(usize, bool)> {
+    let why = match &spec.cut {
+        Cut::Even { batch_size, world: 1, drop_last, .. } => return Ok((*batch_size as usize, *drop_last)),
+        Cut::Even { world, .. } => {
+            return Err(Error::Config(format!(
+                "a transform that may drop or split samples cannot be used on {world} ranks: they would get unequal                  numbers of batches, and the ranks with more would wait for ever; filter the data beforehand, or give                  each rank data of its own with world_size=1 and stop all ranks after the same number of steps"
+            )));
+        }
+        Cut::Listed(_) => {
+            "batch_sampler says which samples a batch holds, but a transform may drop or split some; give sampler= and              batch_size= instead"
+        }
+    };
+    Err(Error::Config(why.into()))
+}
+
+/// The sequence that the workers make: where batches are cut anew, every sample of it.
+fn raw(spec: &StreamSpec, packs: bool) -> StreamSpec {
+    match &spec.cut {
+        Cut::Even { batch_size, rank, world, .. } if packs => {
+            let cut = Cut::Even { batch_size: *batch_size, rank: *rank, world: *world, drop_last: false };
+            StreamSpec { cut, ..spec.clone() }
+        }
+        _ => spec.clone(),
     }
 }
 

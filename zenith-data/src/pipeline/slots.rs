@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 
+use super::parts::Parts;
 use crate::Schema;
 
 /// Exclusive access to `len` consecutive slots of every field of a batch.
@@ -13,6 +14,7 @@ pub struct Slots<'a> {
     sizes: &'a [usize],
     first: usize,
     len: usize,
+    parts: Option<&'a Parts>,
     slab: PhantomData<&'a mut [u8]>,
 }
 
@@ -34,7 +36,7 @@ impl<'a> Slots<'a> {
         len: usize,
     ) -> Self {
         debug_assert_eq!(offsets.len(), sizes.len());
-        Self { base, offsets, sizes, first, len, slab: PhantomData }
+        Self { base, offsets, sizes, first, len, parts: None, slab: PhantomData }
     }
 
     /// All slots of a slab that is exclusively borrowed; for a caller with one worker, and for tests.
@@ -103,8 +105,32 @@ impl<'a> Slots<'a> {
             sizes: self.sizes,
             first: self.first + from,
             len: self.len - from,
+            parts: self.parts,
             slab: PhantomData,
         }
+    }
+
+    /// The same slots, of which some may come to hold none or several samples.
+    pub(super) const fn with_parts(mut self, parts: Option<&'a Parts>) -> Self {
+        self.parts = parts;
+        self
+    }
+
+    /// Says that not one but `count` samples became of slot `slot`. The first lies in the slot; of the further ones, field
+    /// `field` lies in `more`, one behind the other, and the other fields are as in the slot. Leaves an empty buffer in
+    /// `more`. False where every slot has to hold one sample: there is nobody who would pack them.
+    ///
+    /// # Panics
+    /// When there is no such slot, or `more` has another length than the further samples.
+    #[must_use]
+    pub fn became(&mut self, slot: usize, count: usize, field: usize, more: &mut Vec<u8>) -> bool {
+        assert!(slot < self.len, "slot {slot} of {}", self.len);
+        assert!(more.len() == count.saturating_sub(1) * self.sizes[field], "samples of another size");
+        let Some(parts) = self.parts else {
+            return false;
+        };
+        parts.note(self.first + slot, count, field, more);
+        true
     }
 }
 

@@ -13,6 +13,16 @@ pub struct Place {
     pub epoch: u64,
     /// The position in the epoch's global sequence.
     pub cursor: u64,
+    /// How many of the samples that the one at `cursor` is split into come before this place; 0 where nothing splits.
+    pub part: u64,
+}
+
+impl Place {
+    /// The place before the sample at `cursor`.
+    #[must_use]
+    pub const fn new(epoch: u64, cursor: u64) -> Self {
+        Self { epoch, cursor, part: 0 }
+    }
 }
 
 /// Everything that determines which samples come in which batches.
@@ -112,7 +122,7 @@ impl Stream {
             None => return None,
         };
         self.cursor = step.next;
-        let next = Place { epoch: self.plan.epoch, cursor: step.next };
+        let next = Place::new(self.plan.epoch, step.next);
         Some(Making { plan: Arc::clone(&self.plan), positions: step.positions, next })
     }
 }

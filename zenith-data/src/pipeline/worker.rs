@@ -105,12 +105,13 @@ impl Shared {
 
     /// The claimed slots of a batch's slab.
     #[expect(unsafe_code, reason = "claims are disjoint parts of one slab")]
-    fn slots<'a>(&'a self, lease: &'a Lease, claim: &Claim) -> Slots<'a> {
+    fn slots<'a>(&'a self, lease: &'a Lease, claim: &'a Claim) -> Slots<'a> {
         // SAFETY: the slab has the layout's length and is initialised; the board gives every slot of a batch to
         // exactly one claim, and the consumer does not look before all claims are finished.
-        unsafe {
+        let slots = unsafe {
             Slots::new(lease.as_mut_ptr(), &self.layout.offsets, &self.layout.sizes, claim.first, claim.len)
-        }
+        };
+        slots.with_parts(claim.work.parts.as_ref())
     }
 
     /// The life of a worker thread.

@@ -16,7 +16,7 @@ use super::image_cache::{CachedBlobs, ImageCache, IndexCache, Limit};
 use super::picture_column::PictureColumn;
 use super::table::{Kind, Opened, TableOptions, open_files};
 use crate::format::image::ImageOptions;
-use crate::transform::{Mode, Plan, TransformError};
+use crate::transform::{Mode, Op, Plan, TransformError};
 use crate::{Error, Result};
 
 /// How a source is opened.
@@ -24,6 +24,8 @@ use crate::{Error, Result};
 pub struct OpenOptions {
     /// What becomes of pictures; `None` for their pixels as they are. Refused for tables without pictures.
     pub transform: Option<Plan>,
+    /// Whether pictures come as [H, W, C] where there is no transform.
+    pub channels_last: bool,
     /// How pictures are read.
     pub image: ImageOptions,
     /// How tables are read.
@@ -82,7 +84,7 @@ pub fn no_pictures(cache: ImageCache) -> Error {
 fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     let plan = match &options.transform {
         Some(plan) => plan.clone(),
-        None => Plan::compile(&[], Mode::Exact)
+        None => Plan::compile(if options.channels_last { &[Op::ChannelsLast] } else { &[] }, Mode::Exact)
             .map_err(|error: TransformError| Error::Config(error.to_string()))?,
     };
     let indexes = (options.pictures == ImageCache::Index).then(|| {

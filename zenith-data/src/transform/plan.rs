@@ -104,7 +104,21 @@ impl Plan {
     /// [`TransformError::Op`] names the operation that has a bad parameter or stands at a place where it has no native
     /// meaning.
     pub fn compile(ops: &[Op], mode: Mode) -> Result<Plan, TransformError> {
-        let mut state = State::new();
+        Self::compile_from(State::new(), ops, mode)
+    }
+
+    /// As [`Self::compile`], for operations behind others that left 8-bit pictures of `channels` (1 or 3) channels;
+    /// `tensor` says that they are tensors in torchvision's sense.
+    pub(super) fn compile_behind(
+        ops: &[Op],
+        mode: Mode,
+        tensor: bool,
+        channels: u8,
+    ) -> Result<Plan, TransformError> {
+        Self::compile_from(State::behind(tensor, channels), ops, mode)
+    }
+
+    fn compile_from(mut state: State, ops: &[Op], mode: Mode) -> Result<Plan, TransformError> {
         let mut steps = Vec::new();
         for (index, op) in ops.iter().enumerate() {
             let step = state.add(op).map_err(|reason| TransformError::Op { index, op: op.name(), reason })?;

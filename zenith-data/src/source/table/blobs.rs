@@ -169,6 +169,7 @@ impl ColumnBlobs {
             path: self.paths.get(block).cloned(),
             offset: None,
             reason,
+            transform: None,
         };
         if block == self.ends.len() {
             return Err(bad(format!("there is no such row; the table has {}", self.len())));

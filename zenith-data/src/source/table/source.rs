@@ -244,6 +244,7 @@ fn no_such_row(sample: u64, ends: &[u64]) -> SampleError {
         path: None,
         offset: None,
         reason: format!("there is no such row; the table has {rows}"),
+        transform: None,
     }
 }
 
@@ -252,7 +253,7 @@ fn bad_row(sample: u64, error: &Error) -> SampleError {
         Error::Source { reason, .. } => reason.clone(),
         other => other.to_string(),
     };
-    SampleError { sample, path: error.path().map(Into::into), offset: None, reason }
+    SampleError { sample, path: error.path().map(Into::into), offset: None, reason, transform: None }
 }
 
 struct ResidentFiller {
