@@ -1,25 +1,28 @@
 //! `Engine`: the plugin engine as Python drives it, with addresses and lengths in and arrays out. What users' data looks like is
 //! the package's matter (`_kinds.py`).
-#![expect(unsafe_code, reason = "reads and writes memory whose address the package took from an array it keeps alive")]
+#![expect(
+    unsafe_code,
+    reason = "reads and writes memory whose address the package took from an array it keeps alive"
+)]
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use zenith_data::DType;
 use zenith_data::sampler::rng::SampleRng;
 use zenith_data::transform::custom::TensorRef;
 use zenith_plugin::engine::{self, EngineConfig, Item, Next, Refused, Stream};
-use zenith_plugin::{Cache, Limits, PluginError};
+use zenith_plugin::{Cache, PluginError};
 
 use crate::array::typestr;
-use crate::errors::plugin_error;
+use crate::errors::{IntoPython, plugin_error};
+use crate::wasm::{Wasm, parse_limits};
 
 /// How long a wait lasts between two looks for signals.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -41,51 +44,6 @@ impl Tensor {
     }
 }
 
-/// A plugin that an engine has loaded.
-#[pyclass(module = "zenith._core", frozen)]
-pub(crate) struct Plugin(zenith_plugin::Plugin);
-
-#[pymethods]
-impl Plugin {
-    #[getter]
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    #[getter]
-    fn version(&self) -> &str {
-        self.0.version()
-    }
-
-    #[getter]
-    fn description(&self) -> &str {
-        self.0.description()
-    }
-
-    #[getter]
-    fn abi(&self) -> u32 {
-        self.0.abi().version()
-    }
-
-    #[getter]
-    fn limits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let limits = self.0.limits();
-        let dict = PyDict::new(py);
-        dict.set_item("memory_limit", limits.memory)?;
-        dict.set_item("deadline_ms", limits.deadline.as_secs_f64() * 1e3)?;
-        dict.set_item("fuel", limits.fuel)?;
-        dict.set_item("tables", limits.tables)?;
-        dict.set_item("table_elements", limits.table_elements)?;
-        dict.set_item("stack", limits.stack)?;
-        dict.set_item("module_bytes", limits.module_bytes)?;
-        Ok(dict)
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<plugin {} {}, ABI {}>", self.0.name(), self.0.version(), self.0.abi().version())
-    }
-}
-
 /// The engine.
 #[pyclass(module = "zenith._core", frozen)]
 pub(crate) struct Engine {
@@ -100,10 +58,8 @@ fn random(number: u64) -> u64 {
 }
 
 fn dtype(name: &str) -> PyResult<DType> {
-    DType::ALL
-        .into_iter()
-        .find(|dtype| dtype.name() == name)
-        .ok_or_else(|| pyo3::exceptions::PyTypeError::new_err(format!("no element type is called {name}")))
+    DType::from_name(name)
+        .ok_or_else(|| PyTypeError::new_err(format!("plugins take no elements of type {name}")))
 }
 
 /// The memory of an array that the caller keeps alive and lets nobody write to.
@@ -119,35 +75,15 @@ unsafe fn at<'a>(address: usize, length: usize) -> &'a [u8] {
 }
 
 fn fail(py: Python<'_>, error: &PluginError) -> PyErr {
-    plugin_error(py, error)
+    plugin_error(py, None, error)
 }
 
 #[pymethods]
 impl Engine {
     #[new]
-    fn new(py: Python<'_>, buffer_size: usize, workers: usize, limits: HashMap<String, f64>) -> PyResult<Self> {
-        let mut chosen = Limits::default();
-        let whole = |name: &str| limits.get(name).map(|value| *value as usize);
-        if let Some(bytes) = whole("memory_limit") {
-            chosen.memory = bytes;
-        }
-        if let Some(milliseconds) = limits.get("deadline_ms") {
-            chosen.deadline = Duration::try_from_secs_f64(milliseconds / 1e3).unwrap_or(Duration::ZERO);
-        }
-        chosen.fuel = whole("fuel").map(|fuel| fuel as u64);
-        if let Some(tables) = whole("tables") {
-            chosen.tables = u32::try_from(tables).unwrap_or(u32::MAX);
-        }
-        if let Some(elements) = whole("table_elements") {
-            chosen.table_elements = u32::try_from(elements).unwrap_or(u32::MAX);
-        }
-        if let Some(bytes) = whole("stack") {
-            chosen.stack = bytes;
-        }
-        if let Some(bytes) = whole("module_bytes") {
-            chosen.module_bytes = bytes;
-        }
-        let config = EngineConfig { buffer_size, workers, limits: chosen, cache: Cache::Default };
+    fn new(py: Python<'_>, buffer_size: usize, workers: usize, limits: &str) -> PyResult<Self> {
+        let limits = parse_limits(limits).into_python(py)?;
+        let config = EngineConfig { buffer_size, workers, limits, cache: Cache::Default };
         let engine = engine::Engine::new(config).map_err(|error| fail(py, &error))?;
         Ok(Self { engine, calls: AtomicU64::new(0) })
     }
@@ -157,22 +93,22 @@ impl Engine {
         self.engine.config().buffer_size
     }
 
-    fn load_file(&self, py: Python<'_>, path: PathBuf, config: &str) -> PyResult<Plugin> {
-        py.detach(|| self.engine.load_file(path, config)).map(Plugin).map_err(|error| fail(py, &error))
+    fn load_file(&self, py: Python<'_>, path: PathBuf, config: &str) -> PyResult<Wasm> {
+        let loaded = py.detach(|| self.engine.load_file(&path, config));
+        loaded.map(Wasm::of).map_err(|error| plugin_error(py, Some(&path), &error))
     }
 
-    fn load(&self, py: Python<'_>, module: &[u8], name: &str, config: &str) -> PyResult<Plugin> {
-        py.detach(|| self.engine.load_named(name, module, config))
-            .map(Plugin)
-            .map_err(|error| fail(py, &error))
+    fn load(&self, py: Python<'_>, module: &[u8], name: &str, config: &str) -> PyResult<Wasm> {
+        let loaded = py.detach(|| self.engine.load_named(name, module, config));
+        loaded.map(Wasm::of).map_err(|error| fail(py, &error))
     }
 
     fn unload(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         py.detach(|| self.engine.unload(name)).map(drop).map_err(|error| fail(py, &error))
     }
 
-    fn plugins(&self) -> Vec<Plugin> {
-        self.engine.plugins().into_iter().map(Plugin).collect()
+    fn plugins(&self) -> Vec<Wasm> {
+        self.engine.plugins().into_iter().map(Wasm::of).collect()
     }
 
     /// Whether bytes become as many bytes.
@@ -191,7 +127,7 @@ impl Engine {
             })
         })
         .map_err(|error| fail(py, &error))?;
-        made.ok_or_else(|| pyo3::exceptions::PyRuntimeError::new_err("a chain of bytes gave nothing"))
+        made.ok_or_else(|| PyRuntimeError::new_err("a chain of bytes gave nothing"))
     }
 
     /// Bytes from one address to another, through a chain of ABI 0.
@@ -292,7 +228,7 @@ impl EngineStream {
                     return Ok(made.into_iter().map(Tensor).collect());
                 }
                 Next::Pending => py.check_signals()?,
-                Next::Empty => return Err(PyStopIteration::new_err("nothing was submitted")),
+                Next::Empty => return Err(PyRuntimeError::new_err("nothing was submitted")),
             }
         }
     }

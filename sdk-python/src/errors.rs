@@ -42,13 +42,14 @@ fn build(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
 }
 
 /// The Python exception for a plugin that cannot be loaded or failed on a call of its own.
-pub(crate) fn plugin_error(py: Python<'_>, plugin: &str, path: Option<&Path>, error: &PluginError) -> PyErr {
+pub(crate) fn plugin_error(py: Python<'_>, path: Option<&Path>, error: &PluginError) -> PyErr {
     let build = || {
-        if matches!(error, PluginError::Limits { .. }) {
+        if matches!(error, PluginError::Limits { .. } | PluginError::Closed) {
             return Ok(to_python(py, &Error::Config(error.to_string())));
         }
         let facts = PyDict::new(py);
-        facts.set_item("plugin", plugin)?;
+        facts.set_item("plugin", error.plugin().unwrap_or_default())?;
+        facts.set_item("kind", error.kind())?;
         facts.set_item("path", path.map(|path| path.to_string_lossy().into_owned()))?;
         let class = py.import("zenith._errors")?.getattr("PluginError")?;
         Ok(PyErr::from_value(class.call((error.to_string(),), Some(&facts))?))

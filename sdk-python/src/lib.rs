@@ -3,6 +3,7 @@
 
 mod array;
 mod dlpack;
+mod engine;
 mod errors;
 mod loader;
 mod machine;
@@ -17,6 +18,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use crate::array::Array;
+    #[pymodule_export]
+    use crate::engine::{Engine, EngineStream, Tensor};
     #[pymodule_export]
     use crate::loader::{Batches, Loader};
     #[pymodule_export]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyList};
+use pyo3::types::{PyByteArray, PyDict, PyList};
 use serde::Deserialize;
 use zenith_data::transform::chain::Link;
 use zenith_data::transform::custom::{TensorRef, Transform, Yield};
@@ -26,6 +26,11 @@ struct RawLimits {
     table_elements: Option<u32>,
     stack: Option<usize>,
     module_bytes: Option<usize>,
+}
+
+/// Limits as the package writes them.
+pub(crate) fn parse_limits(json: &str) -> zenith_data::Result<Limits> {
+    RawLimits::parse(json)
 }
 
 impl RawLimits {
@@ -93,16 +98,13 @@ impl Wasm {
             Module::Path(path) => host()?.load_file(path, config, &limits),
         });
         let plugin = loaded.map_err(|error| {
-            let (name, path) = match &module {
-                Module::Bytes(_) => (String::from("plugin"), None),
-                Module::Path(path) => {
-                    let stem = path.file_stem().unwrap_or(path.as_os_str());
-                    (stem.to_string_lossy().into_owned(), Some(path.as_path()))
-                }
+            let path = match &module {
+                Module::Bytes(_) => None,
+                Module::Path(path) => Some(path.as_path()),
             };
-            plugin_error(py, &name, path, &error)
+            plugin_error(py, path, &error)
         })?;
-        Ok(Self { plugin, instances: Mutex::default() })
+        Ok(Self::of(plugin))
     }
 
     #[getter]
@@ -124,6 +126,27 @@ impl Wasm {
     #[getter]
     fn abi(&self) -> u32 {
         self.plugin.abi().version()
+    }
+
+    /// What a call may use, by the names of `zenith.Engine`'s arguments.
+    #[getter]
+    fn limits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let limits = self.plugin.limits();
+        let dict = PyDict::new(py);
+        dict.set_item("memory_limit", limits.memory)?;
+        dict.set_item("deadline_ms", limits.deadline.as_secs_f64() * 1e3)?;
+        dict.set_item("fuel", limits.fuel)?;
+        dict.set_item("tables", limits.tables)?;
+        dict.set_item("table_elements", limits.table_elements)?;
+        dict.set_item("stack", limits.stack)?;
+        dict.set_item("module_bytes", limits.module_bytes)?;
+        Ok(dict)
+    }
+
+    fn __repr__(&self) -> String {
+        let version = self.plugin.version();
+        let gap = if version.is_empty() { "" } else { " " };
+        format!("<plugin {}{gap}{version}, ABI {}>", self.plugin.name(), self.plugin.abi().version())
     }
 
     /// How many samples become of one.
@@ -158,7 +181,7 @@ impl Wasm {
         };
         let input = TensorRef { dtype, shape: &shape, bytes };
         let results = py.detach(|| self.call(input, random));
-        let results = results.map_err(|error| plugin_error(py, self.plugin.name(), None, &error))?;
+        let results = results.map_err(|error| plugin_error(py, None, &error))?;
         let tensor = |(dtype, shape, bytes): (DType, Vec<usize>, Vec<u8>)| -> Tensor<'py> {
             (dtype.name(), shape, PyByteArray::new(py, &bytes))
         };
@@ -167,6 +190,10 @@ impl Wasm {
 }
 
 impl Wasm {
+    pub(crate) fn of(plugin: Plugin) -> Self {
+        Self { plugin, instances: Mutex::default() }
+    }
+
     fn call(
         &self,
         input: TensorRef<'_>,

@@ -246,6 +246,33 @@ impl PluginError {
         }
     }
 
+    /// The plugin that the error is about, where there is one.
+    #[must_use]
+    pub fn plugin(&self) -> Option<&str> {
+        match self {
+            Self::NotWasm { plugin, .. }
+            | Self::TooLarge { plugin, .. }
+            | Self::Compile { plugin, .. }
+            | Self::MissingExport { plugin, .. }
+            | Self::WrongSignature { plugin, .. }
+            | Self::UnknownAbi { plugin, .. }
+            | Self::UnknownImport { plugin, .. }
+            | Self::Memory { plugin, .. }
+            | Self::Deadline { plugin, .. }
+            | Self::Fuel { plugin, .. }
+            | Self::Tables { plugin, .. }
+            | Self::Stack { plugin, .. }
+            | Self::Trap { plugin, .. }
+            | Self::Code { plugin, .. }
+            | Self::BadResult { plugin, .. }
+            | Self::Config { plugin, .. }
+            | Self::BadInput { plugin, .. }
+            | Self::Forked { plugin, .. }
+            | Self::NotLoaded { plugin, .. } => Some(plugin),
+            _ => None,
+        }
+    }
+
     /// Whether the instance that gave this error is thrown away: everything but what the plugin itself reports in an
     /// orderly way, and what was wrong before or after the call.
     pub(crate) const fn poisons(&self) -> bool {

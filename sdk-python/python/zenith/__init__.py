@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import transforms
 from ._core import __version__
+from ._engine import Engine
 from ._errors import (
     ConfigError,
     DecodeError,
@@ -25,6 +26,7 @@ __all__ = [
     "DataLoader",
     "DecodeError",
     "Device",
+    "Engine",
     "MachineError",
     "PluginError",
     "ReadError",

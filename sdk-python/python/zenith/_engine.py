@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -9,8 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from . import _core
-from ._errors import ConfigError, PluginError
-from ._kinds import Leaf, Skeleton, take_apart
+from ._errors import ConfigError
+from ._kinds import Leaf, Several, Skeleton, take_apart
 
 Module = str | os.PathLike[str] | bytes | bytearray | memoryview
 
@@ -72,11 +73,11 @@ class Engine:
             "module_bytes": module_bytes,
         }
         given = {name: value for name, value in limits.items() if value is not None}
-        self._core = _core.Engine(buffer_size, num_workers, given)
+        self._core = _core.Engine(buffer_size, num_workers, json.dumps(given))
         self._closed = False
         self._running = False
 
-    def load_plugin(self, module: Module, config: str | None = None, *, name: str | None = None) -> _core.Plugin:
+    def load_plugin(self, module: Module, config: str | None = None, *, name: str | None = None) -> _core.Wasm:
         """Put a plugin at the end of the chain.
 
         Args:
@@ -92,11 +93,11 @@ class Engine:
             ConfigError: the engine is closed or running.
         """
         self._check_changeable("load a plugin")
-        if isinstance(module, (bytearray, memoryview)):
-            module = bytes(module)
-        elif not isinstance(module, bytes):
-            module = os.fspath(module)
-        return self._core.load(module, config, name)
+        if isinstance(module, (bytes, bytearray, memoryview)):
+            return self._core.load(bytes(module), name or "plugin", config or "")
+        if name is not None:
+            return self._core.load(Path(module).read_bytes(), name, config or "")
+        return self._core.load_file(os.fspath(module), config or "")
 
     def unload_plugin(self, name: str) -> None:
         """Take the plugin called ``name`` out of the chain; of several the one loaded last.
@@ -106,12 +107,10 @@ class Engine:
             ConfigError: the engine is closed or running.
         """
         self._check_changeable("unload a plugin")
-        if not self._core.unload(name):
-            there = ", ".join(plugin.name for plugin in self.plugins) or "none"
-            raise PluginError(f"no plugin is called {name!r}; loaded: {there}", plugin=name)
+        self._core.unload(name)
 
     @property
-    def plugins(self) -> list[_core.Plugin]:
+    def plugins(self) -> list[_core.Wasm]:
         """The plugins in the order of the chain."""
         return self._core.plugins()
 

@@ -52,6 +52,7 @@ class PluginError(ZenithError):
 
     Attributes:
         plugin: its name; empty where not even that is known.
+        kind: the cause in a word, such as "deadline", "memory", "trap", "code" (the plugin's own), "not_wasm"; empty in a loader.
         sample: index of the sample in the source; -1 where it was none.
         reason: what was wrong, without the place.
     """
@@ -62,11 +63,13 @@ class PluginError(ZenithError):
         *,
         path: str | None = None,
         plugin: str = "",
+        kind: str = "",
         sample: int = -1,
         reason: str = "",
     ) -> None:
         super().__init__(message, path=path)
         self.plugin = plugin
+        self.kind = kind
         self.sample = sample
         self.reason = reason or message
 

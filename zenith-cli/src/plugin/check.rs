@@ -57,7 +57,11 @@ fn describe(plugin: &Plugin, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "description  {}", orelse(plugin.description()))?;
     writeln!(out, "abi          {}", plugin.abi().version())?;
     writeln!(out, "gives        {gives}")?;
-    writeln!(out, "batches      {}", if plugin.takes_batches() { "taken whole" } else { "sample by sample" })?;
+    writeln!(
+        out,
+        "batches      {}",
+        if plugin.takes_batches() { "taken whole" } else { "sample by sample" }
+    )?;
     for export in plugin.exports() {
         writeln!(out, "export       {export}")?;
     }

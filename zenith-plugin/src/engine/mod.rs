@@ -204,6 +204,15 @@ impl Engine {
         Ok(self.add(self.host.load(bytes, config, &self.config.limits)?))
     }
 
+    /// As [`Engine::load`]; the plugin is called `name` unless it says its own name.
+    ///
+    /// # Errors
+    /// As [`Engine::load_file`].
+    pub fn load_named(&self, name: &str, bytes: &[u8], config: &str) -> Result<Plugin, PluginError> {
+        self.shared.open()?;
+        Ok(self.add(self.host.load_named(name, bytes, config, &self.config.limits)?))
+    }
+
     fn add(&self, plugin: Plugin) -> Plugin {
         self.shared.change(|chain| chain.push(plugin.clone()));
         plugin
@@ -243,6 +252,24 @@ impl Engine {
         let version = self.shared.version();
         let mut way = self.take_idle(&version);
         let result = way.walk(&version, input, random);
+        self.put_idle(way, &version);
+        result
+    }
+
+    /// As [`Engine::process`], but the results go to `take`, which sees them in the last plugin's memory.
+    ///
+    /// # Errors
+    /// As [`Engine::process`]; also what `take` refused.
+    pub fn process_with(
+        &self,
+        input: TensorRef<'_>,
+        random: u64,
+        take: &mut dyn FnMut(TensorRef<'_>) -> Result<(), PluginError>,
+    ) -> Result<(), PluginError> {
+        self.shared.open()?;
+        let version = self.shared.version();
+        let mut way = self.take_idle(&version);
+        let result = way.of(&version).and_then(|worker| worker.apply_with(input, random, take));
         self.put_idle(way, &version);
         result
     }
