@@ -7,6 +7,7 @@ Other kinds of blocks are text.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -73,6 +74,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(
         root / "path/to/arrays.npz", inputs=rng.standard_normal((64, 8)).astype(np.float32), labels=np.arange(64) % 3
     )
+    plugins = Path(os.environ.get("ZENITH_PLUGINS", ROOT / "target/plugins"))
+    assert (plugins / "add_one.wasm").exists(), f"no plugins in {plugins}; `make plugins` builds them"
+    (root / "path/to/plugins").symlink_to(plugins.resolve())
     return root
 
 

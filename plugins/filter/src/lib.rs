@@ -65,12 +65,16 @@ fn brightness(input: &View) -> Result<f64> {
     let (sum, count) = match input.dtype() {
         DType::Float32 => {
             let values = input.as_slice::<f32>()?;
-            // Four sums at a time: vectors cannot change the order of one.
-            let mut sums = [0.0; 4];
-            for four in values.chunks(4) {
-                sums.iter_mut().zip(four).for_each(|(sum, &v)| *sum += f64::from(v));
+            // Eight sums at a time: vectors cannot change the order of one.
+            let mut sums = [0.0; 8];
+            let eights = values.chunks_exact(8);
+            let rest: f64 = eights.remainder().iter().map(|&v| f64::from(v)).sum();
+            for eight in eights {
+                for (sum, &value) in sums.iter_mut().zip(eight) {
+                    *sum += f64::from(value);
+                }
             }
-            (sums.iter().sum::<f64>(), values.len())
+            (sums.iter().sum::<f64>() + rest, values.len())
         }
         _ => {
             let values = input.as_slice::<u8>()?;

@@ -65,8 +65,12 @@ impl Guest {
     }
 
     fn apply(&mut self, input: &Owned) -> Result<Vec<Owned>, PluginError> {
+        self.apply_with(input, 0)
+    }
+
+    fn apply_with(&mut self, input: &Owned, random: u64) -> Result<Vec<Owned>, PluginError> {
         let mut taken = Vec::new();
-        self.0.apply(input.lent(), 0, &mut |tensor| {
+        self.0.apply(input.lent(), random, &mut |tensor| {
             taken.push(owned(tensor));
             Ok(())
         })?;

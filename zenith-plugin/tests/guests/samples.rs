@@ -30,6 +30,7 @@ fn plugins_say_what_they_are() {
     assert_eq!(yields("image_resize", ""), named(Abi::Tensor, "image_resize", Yield::One, false));
     assert_eq!(yields("normalize", "mean=0;std=1"), named(Abi::Tensor, "normalize", Yield::One, true));
     assert_eq!(yields("filter", "min_size=1x1"), named(Abi::Tensor, "filter", Yield::AtMostOne, false));
+    assert_eq!(yields("tiles", "8"), named(Abi::Tensor, "tiles", Yield::Any, false));
     assert_eq!(yields("tokenize_bytes", "length=8"), named(Abi::Tensor, "tokenize_bytes", Yield::One, false));
     assert_eq!(yields("invert_c", ""), named(Abi::Tensor, "invert_c", Yield::One, false));
     let plugin = load("invert_c", "").unwrap();
@@ -71,6 +72,26 @@ fn filter_keeps_what_fits_unchanged() {
     let mut float = Guest::new("filter", "min_brightness=0.5");
     assert_eq!(float.apply(&Owned::floats(&[5], &[0.5; 5])).unwrap().len(), 1);
     assert_eq!(float.apply(&Owned::floats(&[5], &[0.5, 0.5, 0.5, 0.5, 0.4])).unwrap().len(), 0);
+}
+
+#[test]
+fn tiles_split_a_sample_and_random_bits_reach_them() {
+    let mut guest = Guest::new("tiles", "2x3");
+    let values: Vec<f32> = (0..5 * 8).map(|v| v as f32).collect();
+    let picture = Owned::floats(&[5, 8], &values);
+    for (random, (top, left)) in [(0, (0, 0)), (1 | 2 << 32, (1, 2)), (3 | 4 << 32, (1, 1))] {
+        let corners = [(0, 0), (0, 3), (2, 0), (2, 3)];
+        let expected = corners.map(|(y, x)| {
+            let at = |row: usize, column: usize| values[(top + y + row) * 8 + left + x + column];
+            Owned::floats(&[2, 3], &[at(0, 0), at(0, 1), at(0, 2), at(1, 0), at(1, 1), at(1, 2)])
+        });
+        assert_eq!(guest.apply_with(&picture, random).unwrap(), expected, "{random:x}");
+    }
+    assert!(guest.apply(&Owned::floats(&[1, 8], &[0.0; 8])).unwrap().is_empty());
+    // More tiles than the plugin keeps buffers for.
+    let large = Owned::bytes(&[100, 90], &noise(9000, 5));
+    assert_eq!(guest.apply(&large).unwrap().len(), 50 * 30);
+    assert_eq!(guest.apply(&large).unwrap(), guest.apply(&large).unwrap());
 }
 
 proptest! {
