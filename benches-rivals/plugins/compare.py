@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Plugins called from Python: zenith.Engine against wasmtime's and Extism's own packages, in alternating rounds.
 
-All run `add_one` (a saturating addition to every byte): Zenith and wasmtime the same module, Extism the same loop behind its
-own calls for input and output. Every contender gives back new memory with the result; every result is checked.
+All run `add_one` (a saturating addition to every byte): Zenith and wasmtime the same module, Extism the same loop
+behind its own calls for input and output. Every contender gives back new memory with the result; every result is checked.
 
     make plugins
     python3 benches-rivals/plugins/compare.py [--bytes 0,150000] [--rounds 7] [--plugins target/plugins]
 
-Needs the packages zenith, numpy, wasmtime and extism (`python benches-rivals/envs.py plugins --zenith WHEEL` makes an environment
-of them) and what `make plugins` needs.
+Needs the packages zenith, numpy, wasmtime and extism (`python benches-rivals/envs.py plugins --zenith WHEEL` makes an
+environment of them) and what `make plugins` needs.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class WithWasmtime:
     """What one writes with the package `wasmtime`: memory written and read by its slices, one instance kept."""
 
     def __init__(self, module: bytes, length: int) -> None:
+        """Make an instance with room for ``length`` bytes."""
         engine = wasmtime.Engine()
         self.store = wasmtime.Store(engine)
         exports = wasmtime.Instance(self.store, wasmtime.Module(engine, module), []).exports(self.store)

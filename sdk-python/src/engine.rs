@@ -57,7 +57,7 @@ fn random(number: u64) -> u64 {
     SampleRng::new(0, 0, number).next_u64()
 }
 
-fn dtype(name: &str) -> PyResult<DType> {
+fn element_type(name: &str) -> PyResult<DType> {
     DType::from_name(name)
         .ok_or_else(|| PyTypeError::new_err(format!("plugins take no elements of type {name}")))
 }
@@ -131,12 +131,12 @@ impl Engine {
     }
 
     /// Bytes from one address to another, through a chain of ABI 0.
-    fn process_at(&self, py: Python<'_>, from: usize, to: usize, length: usize) -> PyResult<()> {
-        // SAFETY: the package keeps both arrays alive during the call; `to` is new and known to nobody else.
+    fn process_at(&self, py: Python<'_>, source: usize, target: usize, length: usize) -> PyResult<()> {
+        // SAFETY: the package keeps both arrays alive during the call; `target` is new and known to nobody else.
         let (input, output) = unsafe {
             let output: &mut [u8] =
-                if length == 0 { &mut [] } else { slice::from_raw_parts_mut(to as *mut u8, length) };
-            (at(from, length), output)
+                if length == 0 { &mut [] } else { slice::from_raw_parts_mut(target as *mut u8, length) };
+            (at(source, length), output)
         };
         py.detach(|| self.engine.process_bytes(input, output)).map_err(|error| fail(py, &error))
     }
@@ -144,14 +144,14 @@ impl Engine {
     fn process(
         &self,
         py: Python<'_>,
-        dtype_name: &str,
+        dtype: &str,
         shape: Vec<usize>,
         address: usize,
         length: usize,
     ) -> PyResult<Vec<Tensor>> {
         // SAFETY: the package keeps the array alive during the call.
         let bytes = unsafe { at(address, length) };
-        let tensor = TensorRef { dtype: dtype(dtype_name)?, shape: &shape, bytes };
+        let tensor = TensorRef { dtype: element_type(dtype)?, shape: &shape, bytes };
         let random = random(self.calls.fetch_add(1, Ordering::Relaxed));
         let made = py.detach(|| self.engine.process(tensor, random)).map_err(|error| fail(py, &error))?;
         Ok(made.into_iter().map(Tensor).collect())
@@ -194,12 +194,12 @@ impl EngineStream {
     fn submit(
         &self,
         py: Python<'_>,
-        dtype_name: &str,
+        dtype: &str,
         shape: Vec<usize>,
         address: usize,
         length: usize,
     ) -> PyResult<bool> {
-        let dtype = dtype(dtype_name)?;
+        let dtype = element_type(dtype)?;
         // SAFETY: the package keeps the array alive during the call.
         let bytes = unsafe { at(address, length) };
         py.detach(|| {

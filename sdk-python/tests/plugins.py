@@ -11,5 +11,7 @@ FOLDER = Path(os.environ.get("ZENITH_PLUGINS", Path(__file__).parents[2] / "targ
 def guest(name: str) -> Path:
     """The example plugin ``name``."""
     path = FOLDER / f"{name}.wasm"
-    assert path.exists(), f"{path} is missing: run `make plugins`, or name the folder of the plugins in ZENITH_PLUGINS"
+    assert path.exists(), (
+        f"{path} is missing: run `make plugins`, or name the folder of the plugins in ZENITH_PLUGINS"
+    )
     return path

@@ -6,21 +6,22 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from . import _core
-from ._errors import ConfigError
+from ._errors import ConfigError, PluginError
 from ._kinds import Leaf, Several, Skeleton, take_apart
 
 Module = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
 class Engine:
-    """Runs plugins over data, sandboxed: whatever a plugin does, this process and the other plugins go on.
+    r"""Runs plugins over data, sandboxed: whatever a plugin does, this process and the other plugins go on.
 
-    Plugins form a chain in the order in which they were loaded. Outside of ``with`` :meth:`process` works in the calling
-    thread. ``with engine:`` starts worker threads for :meth:`map`, and closes the engine at its end.
+    Plugins form a chain in the order in which they were loaded. Outside of ``with`` :meth:`process` works in the
+    calling thread. ``with engine:`` starts worker threads for :meth:`map`, and closes the engine at its end.
 
     Args:
         buffer_size: tensors that :meth:`map` may hold, waiting or finished (default 1,024).
@@ -39,7 +40,7 @@ class Engine:
 
         engine = zenith.Engine()
         engine.load_plugin("add_one.wasm")
-        engine.process(b"\\x01\\x02\\xff")      # b"\\x02\\x03\\xff"
+        engine.process(b"\x01\x02\xff")      # b"\x02\x03\xff"
         with engine:
             for out in engine.map(pictures):
                 ...
@@ -77,7 +78,9 @@ class Engine:
         self._closed = False
         self._running = False
 
-    def load_plugin(self, module: Module, config: str | None = None, *, name: str | None = None) -> _core.Wasm:
+    def load_plugin(
+        self, module: Module, config: str | None = None, *, name: str | None = None
+    ) -> _core.Wasm:
         """Put a plugin at the end of the chain.
 
         Args:
@@ -96,7 +99,14 @@ class Engine:
         if isinstance(module, (bytes, bytearray, memoryview)):
             return self._core.load(bytes(module), name or "plugin", config or "")
         if name is not None:
-            return self._core.load(Path(module).read_bytes(), name, config or "")
+            try:
+                read = Path(module).read_bytes()
+            except OSError as error:
+                path = os.fspath(module)
+                raise PluginError(
+                    f"cannot read the plugin {path}: {error.strerror}", path=path, kind="io"
+                ) from error
+            return self._core.load(read, name, config or "")
         return self._core.load_file(os.fspath(module), config or "")
 
     def unload_plugin(self, name: str) -> None:
@@ -123,8 +133,8 @@ class Engine:
         """Send data through the chain, in the calling thread.
 
         Args:
-            data: bytes, bytearray, memoryview, a NumPy array, a torch tensor on the CPU, an Arrow array, chunked array or
-                record batch without nulls, or a dict, list or tuple of them. It is never modified.
+            data: bytes, bytearray, memoryview, a NumPy array, a torch tensor on the CPU, an Arrow array, chunked array
+                or record batch without nulls, or a dict, list or tuple of them. It is never modified.
 
         Returns:
             The same kind; shape and element type are what the plugins made of it (memoryview: of new bytes). None where a

@@ -52,7 +52,8 @@ class PluginError(ZenithError):
 
     Attributes:
         plugin: its name; empty where not even that is known.
-        kind: the cause in a word, such as "deadline", "memory", "trap", "code" (the plugin's own), "not_wasm"; empty in a loader.
+        kind: the cause in a word, such as "deadline", "memory", "trap", "code" (the plugin's own), "not_wasm"; empty
+            in a loader.
         sample: index of the sample in the source; -1 where it was none.
         reason: what was wrong, without the place.
     """

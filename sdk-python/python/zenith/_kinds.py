@@ -1,4 +1,4 @@
-"""What data may be, for plugins: taking bytes, arrays, tensors, Arrow and containers of them apart and putting them together."""
+"""What data may be, for plugins: bytes, arrays, tensors, Arrow and containers, taken apart and put together again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ from ._errors import PluginError
 
 #: NumPy's names of the element types that plugins know.
 DTYPES = frozenset(
-    ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+    (
+        "bool",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float16",
+        "float32",
+        "float64",
+    )
 )
 
 
@@ -67,7 +80,9 @@ class Skeleton:
         if self.build is None:
             return values[0]
         if any(type(value) is Several for value in values):
-            raise PluginError("a plugin split one of the arrays of a container; there is no place for its parts")
+            raise PluginError(
+                "a plugin split one of the arrays of a container; there is no place for its parts"
+            )
         return self.build(values)
 
 
@@ -143,7 +158,14 @@ def _numpy() -> Any:
 def _of_bytes(data: bytes | bytearray, kind: type) -> Leaf:
     array = _numpy().frombuffer(data, "uint8")
     pointer = array.__array_interface__["data"][0]
-    return Leaf("uint8", array.shape, pointer, len(data), array, lambda result: kind(_numpy().asarray(result).tobytes()))
+    return Leaf(
+        "uint8",
+        array.shape,
+        pointer,
+        len(data),
+        array,
+        lambda result: kind(_numpy().asarray(result).tobytes()),
+    )
 
 
 def _of_array(data: Any, place: str, wrap: Callable[[Any], Any], *, reuse: bool = False) -> Leaf:
@@ -164,7 +186,9 @@ def _of_array(data: Any, place: str, wrap: Callable[[Any], Any], *, reuse: bool 
 
 def _of_tensor(data: Any, torch: Any, place: str) -> Leaf:
     if data.device.type != "cpu" or data.layout is not torch.strided:
-        raise TypeError(f"plugins take dense tensors on the CPU; {place or 'this'} is on {data.device}, {data.layout}")
+        raise TypeError(
+            f"plugins take dense tensors on the CPU; {place or 'this'} is on {data.device}, {data.layout}"
+        )
     name = str(data.dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise TypeError(_dtype(name, place))
@@ -198,8 +222,14 @@ def _of_arrow(data: Any, arrow: Any, place: str) -> Leaf:
         if flat.values.null_count:
             raise TypeError(f"plugins know no nulls; {where} has some in its lists: fill them first")
         flat = flat.flatten()
-    if not (arrow.types.is_integer(flat.type) or arrow.types.is_floating(flat.type) or arrow.types.is_boolean(flat.type)):
-        raise TypeError(f"plugins take Arrow arrays of numbers or of fixed-size lists of them; {where} is {data.type}")
+    if not (
+        arrow.types.is_integer(flat.type)
+        or arrow.types.is_floating(flat.type)
+        or arrow.types.is_boolean(flat.type)
+    ):
+        raise TypeError(
+            f"plugins take Arrow arrays of numbers or of fixed-size lists of them; {where} is {data.type}"
+        )
     array = flat.to_numpy(zero_copy_only=False)
     if width is not None:
         array = array.reshape(-1, width)
@@ -211,7 +241,9 @@ def _of_arrow(data: Any, arrow: Any, place: str) -> Leaf:
         elif made.ndim == 2:
             out = arrow.FixedSizeListArray.from_arrays(arrow.array(made.reshape(-1)), made.shape[1])
         else:
-            raise PluginError(f"a result of shape {list(made.shape)} has no Arrow array; one or two axes have")
+            raise PluginError(
+                f"a result of shape {list(made.shape)} has no Arrow array; one or two axes have"
+            )
         return arrow.chunked_array([out]) if chunked else out
 
     return _of_array(array, place, wrap)
