@@ -87,7 +87,8 @@ fn a_file_under_another_name_is_foreign() {
     let place = Place::new();
     place.compiles();
     let code = fs::read(place.file()).unwrap();
-    let other = Place { module: wat::parse_str("(module (func (export \"f\") nop))").unwrap(), ..Place::new() };
+    let other =
+        Place { module: wat::parse_str("(module (func (export \"f\") nop))").unwrap(), ..Place::new() };
     other.compiles();
     fs::write(other.file(), code).unwrap();
     assert!(other.compiles());

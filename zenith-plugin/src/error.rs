@@ -71,7 +71,9 @@ pub enum PluginError {
         version: i32,
     },
     /// The module wants something that no plugin is given.
-    #[error("{plugin}: the module imports {module:?} {name:?}; plugins are given nothing but \"zenith\" \"log\"")]
+    #[error(
+        "{plugin}: the module imports {module:?} {name:?}; plugins are given nothing but \"zenith\" \"log\""
+    )]
     UnknownImport {
         /// The plugin.
         plugin: String,
@@ -249,7 +251,11 @@ impl PluginError {
     pub(crate) const fn poisons(&self) -> bool {
         !matches!(
             self,
-            Self::Code { .. } | Self::BadInput { .. } | Self::Taker(_) | Self::Forked { .. } | Self::Config { .. }
+            Self::Code { .. }
+                | Self::BadInput { .. }
+                | Self::Taker(_)
+                | Self::Forked { .. }
+                | Self::Config { .. }
         )
     }
 

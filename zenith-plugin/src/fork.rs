@@ -24,7 +24,10 @@ pub(crate) fn watch() -> u32 {
         // SAFETY: the handler only adds to an atomic, which is allowed between fork and exec.
         let result = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         if result != 0 {
-            tracing::warn!(result, "cannot watch for forks: plugins that were loaded before one must not be called after it");
+            tracing::warn!(
+                result,
+                "cannot watch for forks: plugins that were loaded before one must not be called after it"
+            );
         }
     });
     generation()

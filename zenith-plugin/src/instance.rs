@@ -167,7 +167,9 @@ impl Instance {
         let bad_result = |reason| plugin.bad_result(reason);
         if wire::size(input.dtype, input.shape) != Some(input.bytes.len()) {
             let TensorRef { dtype, shape, bytes } = input;
-            return Err(plugin.bad_input(format!("{} bytes are no {dtype} tensor of shape {shape:?}", bytes.len())));
+            return Err(
+                plugin.bad_input(format!("{} bytes are no {dtype} tensor of shape {shape:?}", bytes.len()))
+            );
         }
         let Live { core, work } = ready(&mut self.live, plugin, &self.meter)?;
         let Work::Tensor(one, batch) = work else {
@@ -201,7 +203,9 @@ impl Instance {
                     return Err(bad_result(format!("{count} tensors became of a batch of {samples}")));
                 }
                 (0, None) if plugin.drops() => {}
-                (0, None) => return Err(bad_result("it dropped a sample, but does not say that it may".to_owned())),
+                (0, None) => {
+                    return Err(bad_result("it dropped a sample, but does not say that it may".to_owned()));
+                }
                 (_, None) if plugin.splits() => {}
                 (count, None) => {
                     return Err(bad_result(format!(
@@ -211,10 +215,9 @@ impl Instance {
             }
             wire::tensors(memory, &outcome, plugin.limits.memory, views).map_err(bad_result)?;
             match (samples, views.first()) {
-                (Some(samples), Some(view)) if view.shape().first() != Some(&samples) => Err(bad_result(format!(
-                    "a batch of {samples} samples became a tensor of shape {:?}",
-                    view.shape()
-                ))),
+                (Some(samples), Some(view)) if view.shape().first() != Some(&samples) => Err(bad_result(
+                    format!("a batch of {samples} samples became a tensor of shape {:?}", view.shape()),
+                )),
                 _ => Ok(()),
             }
         })
@@ -255,11 +258,7 @@ impl Instance {
 
 /// The copy, made if there is none.
 #[inline]
-fn ready<'a>(
-    live: &'a mut Option<Live>,
-    plugin: &Inner,
-    meter: &Meter,
-) -> Result<&'a mut Live, PluginError> {
+fn ready<'a>(live: &'a mut Option<Live>, plugin: &Inner, meter: &Meter) -> Result<&'a mut Live, PluginError> {
     plugin.check_process()?;
     match live {
         Some(live) => Ok(live),

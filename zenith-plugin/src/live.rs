@@ -140,7 +140,9 @@ impl Live {
             Abi::Tensor => {
                 let one = instance.get_typed_func(&mut store, "zenith_process").map_err(broken)?;
                 let batch = match shape.batches {
-                    true => Some(instance.get_typed_func(&mut store, "zenith_process_batch").map_err(broken)?),
+                    true => {
+                        Some(instance.get_typed_func(&mut store, "zenith_process_batch").map_err(broken)?)
+                    }
                     false => None,
                 };
                 Work::Tensor(one, batch)
@@ -156,7 +158,8 @@ impl Live {
             return Ok((Self { core, work }, None));
         }
         let asked = |core: &mut Core, name: &'static str| {
-            let function: TypedFunc<(), i32> = instance.get_typed_func(&mut core.store, name).map_err(broken)?;
+            let function: TypedFunc<(), i32> =
+                instance.get_typed_func(&mut core.store, name).map_err(broken)?;
             core.call(plugin, name, &function, ())
         };
         let version = asked(&mut core, "zenith_abi_version")?;
@@ -189,7 +192,11 @@ impl Core {
     }
 
     /// Hands over the user's configuration.
-    fn configure(&mut self, plugin: &Inner, configure: &TypedFunc<(i32, i32), i32>) -> Result<(), PluginError> {
+    fn configure(
+        &mut self,
+        plugin: &Inner,
+        configure: &TypedFunc<(i32, i32), i32>,
+    ) -> Result<(), PluginError> {
         let config = plugin.config.as_bytes();
         let at = self.prepare(plugin, config.len())?;
         self.data_mut()[at..at + config.len()].copy_from_slice(config);

@@ -102,13 +102,21 @@ mod tests {
         let log = Log::new();
         let start = Instant::now();
         let shown = |from: u64| {
-            (0..1_000).filter(|at| log.admit(start + Duration::from_millis(from) + Duration::from_micros(*at)).is_some()).count()
+            (0..1_000)
+                .filter(|at| {
+                    log.admit(start + Duration::from_millis(from) + Duration::from_micros(*at)).is_some()
+                })
+                .count()
         };
         assert_eq!(shown(0), 10);
         assert_eq!(log.suppressed(), 990);
         assert_eq!(shown(500), 0);
         assert_eq!(log.suppressed(), 1_990);
-        assert_eq!(log.admit(start + Duration::from_millis(1_500)), Some(1_990), "the next line tells of them");
+        assert_eq!(
+            log.admit(start + Duration::from_millis(1_500)),
+            Some(1_990),
+            "the next line tells of them"
+        );
         assert_eq!(shown(1_600), 9);
     }
 }

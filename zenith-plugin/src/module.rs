@@ -221,7 +221,8 @@ mod tests {
     fn exports_tell_the_abi() {
         let shape = inspected(&module(&[func("process", 2, 1)])).unwrap();
         assert_eq!(shape.abi, Abi::Bytes);
-        let tensor = [func("zenith_abi_version", 0, 1), func("zenith_describe", 0, 1), func("zenith_process", 1, 1)];
+        let tensor =
+            [func("zenith_abi_version", 0, 1), func("zenith_describe", 0, 1), func("zenith_process", 1, 1)];
         let shape = inspected(&module(&tensor)).unwrap();
         assert_eq!(shape.abi, Abi::Tensor);
         assert!(!shape.allocates && !shape.batches && !shape.configures && !shape.initializes);
@@ -251,7 +252,8 @@ mod tests {
         };
         let (name, found) = wrong(&module(&[func("process", 1, 1)]));
         assert_eq!((name.as_str(), found.as_str()), ("process", "a function (i32) -> i32"));
-        let (_, found) = wrong(&module(&["(func (export \"process\") (param i64 i32) (result i32) unreachable)".into()]));
+        let (_, found) =
+            wrong(&module(&["(func (export \"process\") (param i64 i32) (result i32) unreachable)".into()]));
         assert_eq!(found, "a function (i64, i32) -> i32");
         for name in ["zenith_alloc", "_initialize"] {
             let (found, _) = wrong(&module(&[func("process", 2, 1), func(name, 3, 1)]));
@@ -259,9 +261,13 @@ mod tests {
         }
         let (name, _) = wrong("(module (memory (export \"memory\") (export \"process\") 1))");
         assert_eq!(name, "process");
-        let (name, _) = wrong(&format!("(module (global (export \"memory\") i32 (i32.const 1)) {})", func("process", 2, 1)));
+        let (name, _) = wrong(&format!(
+            "(module (global (export \"memory\") i32 (i32.const 1)) {})",
+            func("process", 2, 1)
+        ));
         assert_eq!(name, "memory");
-        let (_, found) = wrong(&module(&["(global (export \"zenith_abi_version\") i32 (i32.const 1))".into()]));
+        let (_, found) =
+            wrong(&module(&["(global (export \"zenith_abi_version\") i32 (i32.const 1))".into()]));
         assert_eq!(found, "a global i32");
         let (name, found) = wrong("(module (import \"zenith\" \"log\" (func (param i32 i32))))");
         assert_eq!((name.as_str(), found.as_str()), ("the import zenith.log", "a function (i32, i32) -> ()"));
@@ -280,7 +286,8 @@ mod tests {
 
     #[test]
     fn what_a_module_needs_at_once_is_checked() {
-        let kind = |rest: &str| inspected(&format!("(module {rest} {})", func("process", 2, 1))).unwrap_err().kind();
+        let kind =
+            |rest: &str| inspected(&format!("(module {rest} {})", func("process", 2, 1))).unwrap_err().kind();
         assert_eq!(kind("(memory (export \"memory\") 4097)"), "memory");
         assert_eq!(kind(&format!("{MEMORY} {}", "(table 1 funcref)".repeat(5))), "tables");
         assert_eq!(kind(&format!("{MEMORY} (table 65537 funcref)")), "tables");

@@ -64,7 +64,9 @@ impl Core {
             }));
         }
         if start % ALIGNMENT != 0 {
-            return Err(plugin.bad_result(format!("zenith_alloc gave {start}, which is no multiple of {ALIGNMENT}")));
+            return Err(
+                plugin.bad_result(format!("zenith_alloc gave {start}, which is no multiple of {ALIGNMENT}"))
+            );
         }
         if start + length > size {
             return Err(plugin.bad_result(format!(

@@ -1,8 +1,8 @@
 //! What calls cost: counters that one thread writes and anybody reads. Shows nothing itself.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What a plugin did since it was loaded, over all its instances.

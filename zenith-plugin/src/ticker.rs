@@ -173,7 +173,9 @@ mod tests {
         for _ in 0..3 {
             let before = periods();
             ticker.enter(&meter);
-            until("it ticks for as long as a call lasts", || periods() > before + u64::from(2 * IDLE_PERIODS));
+            until("it ticks for as long as a call lasts", || {
+                periods() > before + u64::from(2 * IDLE_PERIODS)
+            });
             meter.leave();
             let mut last = (periods(), Instant::now());
             until("it falls asleep after the call", || {

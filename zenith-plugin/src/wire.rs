@@ -90,7 +90,8 @@ fn word(bytes: &[u8], index: usize) -> u32 {
 
 /// Text of a plugin's as it may be shown: what is no UTF-8 and what would steer a terminal is replaced.
 pub(crate) fn text(bytes: &[u8]) -> String {
-    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+    let shown =
+        |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
     String::from_utf8_lossy(bytes).chars().map(shown).collect()
 }
 
@@ -122,12 +123,14 @@ pub(crate) fn input(data: u32, dtype: DType, shape: &[usize], random: u64) -> Re
         return Err(format!("it has {} axes; plugins know up to {MOST_RANK}", shape.len()));
     }
     let mut input = [0; INPUT];
-    let mut put = |index: usize, value: u32| input[index * 4..index * 4 + 4].copy_from_slice(&value.to_le_bytes());
+    let mut put =
+        |index: usize, value: u32| input[index * 4..index * 4 + 4].copy_from_slice(&value.to_le_bytes());
     put(0, data);
     put(1, code(dtype));
     put(2, shape.len() as u32);
     for (axis, &count) in shape.iter().enumerate() {
-        let count = u32::try_from(count).map_err(|_| format!("axis {axis} has {count} elements, more than 32 bits hold"))?;
+        let count = u32::try_from(count)
+            .map_err(|_| format!("axis {axis} has {count} elements, more than 32 bits hold"))?;
         put(3 + axis, count);
     }
     input[48..].copy_from_slice(&random.to_le_bytes());
@@ -153,7 +156,9 @@ pub(crate) fn outcome(memory: &[u8], at: u32) -> Result<Outcome, String> {
         String::new()
     } else {
         let Some(message) = bytes(memory, message_at, message_length) else {
-            return Err(format!("its message of {message_length} bytes at {message_at} is outside of its memory"));
+            return Err(format!(
+                "its message of {message_length} bytes at {message_at} is outside of its memory"
+            ));
         };
         text(&message[..message.len().min(MOST_MESSAGE)])
     };
@@ -178,7 +183,8 @@ pub(crate) fn tensors(
     };
     let mut total = 0_usize;
     for (number, record) in list.chunks_exact(TENSOR).enumerate() {
-        let view = tensor(memory, record).map_err(|reason| format!("tensor {number} of {count}: {reason}"))?;
+        let view =
+            tensor(memory, record).map_err(|reason| format!("tensor {number} of {count}: {reason}"))?;
         total = total.saturating_add(view.length);
         if total > most {
             return Err(format!("its {count} tensors are more than {most} bytes in all"));
@@ -211,7 +217,10 @@ fn tensor(memory: &[u8], record: &[u8]) -> Result<TensorView, String> {
         return Err(format!("its {dtype} elements at {start} are not aligned"));
     }
     let Some(elements) = start.checked_add(length).and_then(|end| memory.get(start..end)) else {
-        return Err(format!("its {length} bytes at {start} are outside of its memory of {} bytes", memory.len()));
+        return Err(format!(
+            "its {length} bytes at {start} are outside of its memory of {} bytes",
+            memory.len()
+        ));
     };
     // Whoever takes a bool may rely on what is in it.
     if dtype == DType::Bool && !are_bools(elements) {

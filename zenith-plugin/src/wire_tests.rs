@@ -116,7 +116,10 @@ fn a_description_is_read_and_checked() {
         description(&memory, 32)
     };
     let good = read([512, 6, 518, 5, 0, 0, 3]).unwrap();
-    assert_eq!((good.name.as_str(), good.version.as_str(), good.description.as_str()), ("resize", "1.2.0", ""));
+    assert_eq!(
+        (good.name.as_str(), good.version.as_str(), good.description.as_str()),
+        ("resize", "1.2.0", "")
+    );
     assert!(good.drops && good.splits);
     for (record, reason) in [
         ([512, 0, 518, 5, 0, 0, 0], "no name"),
