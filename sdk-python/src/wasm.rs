@@ -84,6 +84,9 @@ pub(crate) struct Wasm {
     instances: Mutex<Vec<Instance>>,
 }
 
+/// A tensor that a plugin made: type, shape and bytes.
+type Made = (DType, Vec<usize>, Vec<u8>);
+
 /// A tensor of Python: dtype, shape and bytes.
 type Tensor<'py> = (&'static str, Vec<usize>, Bound<'py, PyByteArray>);
 
@@ -182,7 +185,7 @@ impl Wasm {
         let input = TensorRef { dtype, shape: &shape, bytes };
         let results = py.detach(|| self.call(input, random));
         let results = results.map_err(|error| plugin_error(py, None, &error))?;
-        let tensor = |(dtype, shape, bytes): (DType, Vec<usize>, Vec<u8>)| -> Tensor<'py> {
+        let tensor = |(dtype, shape, bytes): Made| -> Tensor<'py> {
             (dtype.name(), shape, PyByteArray::new(py, &bytes))
         };
         PyList::new(py, results.into_iter().map(tensor))
@@ -194,11 +197,7 @@ impl Wasm {
         Self { plugin, instances: Mutex::default() }
     }
 
-    fn call(
-        &self,
-        input: TensorRef<'_>,
-        random: u64,
-    ) -> Result<Vec<(DType, Vec<usize>, Vec<u8>)>, PluginError> {
+    fn call(&self, input: TensorRef<'_>, random: u64) -> Result<Vec<Made>, PluginError> {
         let pop = || self.instances.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = match pop() {
             Some(instance) => instance,

@@ -9,6 +9,9 @@ import torch
 import wasm_modules as wasm
 import zenith
 import zenith.torch as zt
+from photographs import photograph, write_folder
+from PIL import Image
+from plugins import guest
 from torch.utils.data import Dataset, TensorDataset
 from torchvision.transforms import v2
 from zenith.transforms import Wasm
@@ -91,8 +94,6 @@ def test_between_native_operations(pictures, before, nested):
     inputs, labels = next(iter(loader))
     assert not any("Python" in note for note in loader.report().notes)
     # The same by hand: torchvision's operations on pictures, the plugin called as a function.
-    from PIL import Image
-
     files = sorted(pictures.glob("*/*.jpg"))
     expected = torch.stack([v2.Compose(transform)(Image.open(file).convert("RGB")) for file in files])
     assert inputs.shape == expected.shape and inputs.dtype == torch.float32
@@ -136,6 +137,47 @@ def test_randomness_belongs_to_sample_epoch_and_seed():
         assert not set(first.values()) & set(other.values())
 
 
+# ---- the example plugins
+
+
+def test_the_example_that_resizes_equals_the_native_resize(tmp_path):
+    folder = write_folder(tmp_path / "pictures")
+    for width, height in ((90, 70), (33, 64), (24, 24)):
+        photograph("coffee", (width, height)).save(folder / "ant" / f"other-{width}.png")
+    native = next(iter(zt.DataLoader(folder, 15, transform=v2.Resize((24, 32)))))[0]
+    # The pictures have different sizes: only the plugin makes them one size.
+    resize = Wasm(guest("image_resize"), "24x32")
+    plugin = next(iter(zt.DataLoader(folder, 15, transform=[resize, v2.ToImage()])))[0]
+    assert plugin.shape == native.shape and len(native) == 15
+    assert (plugin.float() - native.float()).abs().mean() <= 1
+
+
+def test_the_example_that_normalises_takes_whole_batches_of_rows():
+    inputs = np.random.default_rng(1).integers(0, 256, (100, 3, 4, 5), dtype=np.uint8)
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+    plugin = Wasm(guest("normalize"), "mean=0.5,0.4,0.3; std=0.2,0.3,0.25")
+    loader = zt.DataLoader(
+        {"inputs": inputs, "label": np.arange(100)}, 50, True, num_workers=2, plugins=[plugin]
+    )
+    expected = v2.Normalize(mean, std)(torch.from_numpy(inputs) / 255)
+    for given, labels in loader:
+        assert given.dtype == torch.float32
+        assert (given - expected[labels]).abs().max() < 1e-5
+    assert not [fact for fact in loader.report().facts if "refused" in fact]
+
+
+def test_the_example_that_filters_leaves_batches_full(pictures):
+    means = next(iter(zt.DataLoader(pictures, 12, transform=v2.Resize((16, 16)))))[0].float().mean((1, 2, 3))
+    # The six pictures of a class are one, turned by some pixels.
+    threshold = float((means[0] + means[-1]) / 2)
+    plugin = Wasm(guest("filter"), f"min_brightness={threshold}")
+    loader = zt.DataLoader(pictures, 2, num_workers=2, transform=[v2.Resize((16, 16)), plugin, *FLOATS])
+    batches = [inputs for inputs, _ in loader]
+    assert [len(inputs) for inputs in batches] == [2, 2, 2]
+    means = (torch.cat(batches) * 0.25 + 0.5).mean((1, 2, 3)) * 255
+    assert means.min() >= threshold - 1
+
+
 # ---- filters and splitters
 
 
@@ -177,13 +219,19 @@ def test_splitters_and_resume_behind_any_batch(workers):
         assert seen(again) == found[at:]
 
 
-def test_a_filtered_loader_has_no_length_and_needs_one_rank():
+def test_a_filtered_loader_has_no_length_and_needs_one_rank(monkeypatch):
     loader = zt.DataLoader(rows(), 16, plugins=[wasm.BELOW_100])
     with pytest.raises(TypeError, match="plugin below_100 may drop or split"):
         len(loader)
     assert len(zt.DataLoader(rows(), 16, plugins=[wasm.ADD_ONE])) == 13
     with pytest.raises(zenith.ConfigError, match=r"2 ranks.*unequal"):
         zt.DataLoader(rows(), 16, rank=0, world_size=2, plugins=[wasm.BELOW_100])
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(zenith.ConfigError, match="4 ranks"):
+        zt.DataLoader(rows(), 16, sampler=range(100), plugins=[wasm.BELOW_100])
+    assert len(seen(zt.DataLoader(rows(), 50, rank=0, world_size=1, plugins=[wasm.BELOW_100]))) == 2
+    monkeypatch.undo()
     with pytest.raises(zenith.ConfigError, match="batch_sampler"):
         zt.DataLoader(rows(), batch_sampler=[[1, 2], [3]], plugins=[wasm.BELOW_100])
     with pytest.raises(zenith.PluginError, match="samples that were tried are dropped"):

@@ -148,7 +148,8 @@ class Loader:
             seed=self._order.seed,
         )
         self.notes += self._plan.notes
-        _check_filters(self._plan.filters, ranks[1], batch_sampler)
+        if self._plan.filters is not None:
+            _check_filters(self._plan.filters, rank_and_world(rank, world_size)[1], batch_sampler)
         self._python_options = {"worker_init_fn": worker_init_fn, "timeout": timeout or None}
         self._skip = on_error == "skip"
         self._engine: Engine | None = None
@@ -380,10 +381,8 @@ def _check_samplers(
         raise ConfigError("sampler decides the order: leave shuffle at False")
 
 
-def _check_filters(filters: str | None, world_size: int, batch_sampler: Any) -> None:
+def _check_filters(filters: str, world_size: int, batch_sampler: Any) -> None:
     """Refuses what plugins that change the number of samples cannot be combined with."""
-    if filters is None:
-        return
     if world_size > 1:
         raise ConfigError(
             f"{filters} may drop or split samples, which cannot be used on {world_size} ranks: they would get unequal "

@@ -237,3 +237,26 @@ impl Board {
         self.depth
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parts::SPILL_BYTES;
+    use super::*;
+    use crate::sampler::{Cut, OrderSpec};
+
+    #[test]
+    fn where_split_samples_fill_their_memory_only_the_consumer_goes_on() {
+        let cut = Cut::Even { batch_size: 4, rank: 0, world: 1, drop_last: false };
+        let spec = StreamSpec { order: OrderSpec::Sequential, cut, samples: 100, seed: 0 };
+        let spill = Arc::<Spill>::default();
+        let board = Board::new(spec, Place::default(), 3, 1, Some(Arc::clone(&spill)));
+        let claim = board.claim().expect("there is room");
+        let parts = claim.work.parts.as_ref().expect("samples may be split");
+        // Zeros that nobody looks at take no memory.
+        parts.note(0, 2, 0, &mut vec![0; SPILL_BYTES]);
+        assert!(board.claim().is_none());
+        assert!(matches!(board.front(0), Front::Help(help) if help.first == 1));
+        drop(parts.take());
+        assert!(board.claim().is_some_and(|claim| claim.first == 2));
+    }
+}

@@ -242,7 +242,7 @@ impl Call<'_> {
             let next = part.wrapping_mul(0x1_0000_01b3) ^ count as u64;
             count += 1;
             let outcome = if count > most {
-                Err(stage.fault(format!("it gave more than one tensor and announced at most {most}")))
+                Err(stage.fault("it gave more than one tensor and announced at most one"))
             } else {
                 self.run(behind, stages, (at + 1, next), given, sink)
             };
@@ -272,11 +272,11 @@ impl Call<'_> {
                 let transform = blamed.map(|stage| stage.transform.name().to_owned());
                 ChainFault { transform, reason: fault.to_string(), unfit: true }
             }
-            None => stage.fault(fault.to_string()),
+            None => stage.fault(&fault.to_string()),
         })?;
         match (count, stage.transform.yields()) {
             (0, Yield::One) => {
-                return Err(stage.fault("it gave no tensor and announced exactly one".into()));
+                return Err(stage.fault("it gave no tensor and announced exactly one"));
             }
             (0, _) => stage.counts.dropped.fetch_add(1, Ordering::Relaxed),
             (1, _) => 0,
@@ -287,14 +287,14 @@ impl Call<'_> {
 }
 
 impl Stage {
-    fn fault(&self, reason: String) -> ChainFault {
+    fn fault(&self, reason: &str) -> ChainFault {
         let name = self.transform.name();
         if self.native {
             return ChainFault { transform: None, reason: format!("{name}: {reason}"), unfit: false };
         }
         // Errors of a transform may begin with its name, and so does the sample's.
         let own = reason.strip_prefix(name).and_then(|rest| rest.strip_prefix(": "));
-        let reason = own.map_or(reason.clone(), str::to_owned);
+        let reason = own.unwrap_or(reason).to_owned();
         ChainFault { transform: Some(name.to_owned()), reason, unfit: false }
     }
 }

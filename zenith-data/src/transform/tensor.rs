@@ -85,7 +85,7 @@ impl TensorOps {
                     match op {
                         Op::ToImage => {}
                         Op::ToDtype { dtype: wanted @ (DType::Float32 | DType::Float16), .. } => {
-                            dtype = *wanted
+                            dtype = *wanted;
                         }
                         Op::Normalize { .. } if dtype == DType::Float16 => {
                             let reason = "put it before the conversion to float16";

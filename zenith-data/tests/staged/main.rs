@@ -297,7 +297,7 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
         assert!(error.to_string().contains(word), "{error}");
     }
     let mut pipeline =
-        Pipeline::new(half.clone(), spec(5_000, 10, false, false), config(10, 1, OnError::Raise)).unwrap();
+        Pipeline::new(half, spec(5_000, 10, false, false), config(10, 1, OnError::Raise)).unwrap();
     let listed = StreamSpec { cut: listed, ..spec(5_000, 10, false, false) };
     assert!(pipeline.begin_with(listed, Place::default()).is_err());
     pipeline.begin(Place::default()).unwrap();
