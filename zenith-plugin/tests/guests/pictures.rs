@@ -74,7 +74,10 @@ fn image_resize_equals_the_native_resize_in_every_pixel() {
         assert!(planes(&interleaved) == expected, "{width}x{height} to {columns}x{rows}");
         // A picture of few columns looks like one with its channels last.
         if width > 4 {
-            assert!(guest.one(&planes(&picture)) == expected, "planes of {width}x{height} to {columns}x{rows}");
+            assert!(
+                guest.one(&planes(&picture)) == expected,
+                "planes of {width}x{height} to {columns}x{rows}"
+            );
         }
     }
 }
@@ -89,7 +92,8 @@ fn image_resize_takes_gray_and_transparent_pictures() {
     for shape in [vec![140, 210], vec![140, 210, 1], vec![1, 140, 210]] {
         assert!(guest.one(&Owned::bytes(&shape, &gray)).bytes == expected, "{shape:?}");
     }
-    let with_alpha: Vec<u8> = picture.bytes.chunks(3).zip(&gray).flat_map(|(p, &a)| [p[0], p[1], p[2], a]).collect();
+    let with_alpha: Vec<u8> =
+        picture.bytes.chunks(3).zip(&gray).flat_map(|(p, &a)| [p[0], p[1], p[2], a]).collect();
     let resized = guest.one(&Owned::bytes(&[140, 210, 4], &with_alpha));
     assert_eq!(resized.shape, [64, 48, 4]);
     let alpha: Vec<u8> = resized.bytes.iter().skip(3).step_by(4).copied().collect();
@@ -100,7 +104,10 @@ fn image_resize_takes_gray_and_transparent_pictures() {
 fn image_resize_has_a_default_size_and_refuses_what_it_cannot_do() {
     let mut guest = Guest::new("image_resize", "");
     assert_eq!(guest.one(&photograph(300, 200)).shape, [224, 224, 3]);
-    assert_eq!(guest.refusal(&Owned::bytes(&[6], &[0; 6])), (2, "a tensor of shape [6] is no picture".into()));
+    assert_eq!(
+        guest.refusal(&Owned::bytes(&[6], &[0; 6])),
+        (2, "a tensor of shape [6] is no picture".into())
+    );
     assert_eq!(guest.refusal(&Owned::floats(&[2, 2], &[0.0; 4])).0, 2);
     // A refusal costs nothing: the next picture is resized.
     assert_eq!(guest.one(&photograph(30, 20)).shape, [224, 224, 3]);

@@ -34,7 +34,10 @@ fn plugins_say_what_they_are() {
     assert_eq!(yields("tokenize_bytes", "length=8"), named(Abi::Tensor, "tokenize_bytes", Yield::One, false));
     assert_eq!(yields("invert_c", ""), named(Abi::Tensor, "invert_c", Yield::One, false));
     let plugin = load("invert_c", "").unwrap();
-    assert_eq!((plugin.version(), plugin.description()), ("1.0.0", "Turns uint8 samples into their negatives"));
+    assert_eq!(
+        (plugin.version(), plugin.description()),
+        ("1.0.0", "Turns uint8 samples into their negatives")
+    );
     let refused = load("invert_c", "something").unwrap_err();
     assert_eq!(refused.to_string().matches("zenith_configure").count(), 1, "{refused}");
 }
