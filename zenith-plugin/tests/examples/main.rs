@@ -52,7 +52,7 @@ fn folder() -> PathBuf {
 fn load(name: &str, config: &str) -> Result<Plugin, PluginError> {
     let path = folder().join(name).with_extension("wasm");
     assert!(path.exists(), "{} is not there; `make plugins` builds it", path.display());
-    let cache = Cache::Dir(Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests"));
+    let cache = Cache::Dir(Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples"));
     Host::new(HostConfig { cache })?.load_file(path, config, &Limits::default())
 }
 
