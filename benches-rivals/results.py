@@ -105,6 +105,9 @@ in memory; {tabular_about}, `python benches-rivals/run.py tabular`:
 **Overhead.** Trivial samples in ready batches; {overhead_about}, `python benches-rivals/run.py overhead`:
 
 {overhead}
+
+**Accuracy.** The same small network trained on the same pictures, a seed a round; final accuracy with torch's loader
+{accuracy_torch}, with Zenith {accuracy_zenith}; {accuracy_about}, `python benches-rivals/run.py accuracy`.
 """
 
 
@@ -129,6 +132,11 @@ def draw() -> str:
         path, found = record(name)
         words[name] = "\n".join(table(found, columns, keep))
         words[f"{name}_about"] = f"{rounds(found)}, [record]({path.relative_to(ROOT)})"
+    path, found = record("accuracy")
+    words["accuracy_about"] = f"{rounds(found)}, [record]({path.relative_to(ROOT)})"
+    for case, word in (("torch_pil", "accuracy_torch"), ("zenith", "accuracy_zenith")):
+        finals = [curve[-1] for curve in found["conclusion"]["cases"][case]["curves"]]
+        words[word] = ", ".join(f"{100 * final:.1f} %" for final in finals)
     return PAGE.format(**words)
 
 
