@@ -1,18 +1,16 @@
 """Signals while ``next()`` waits: Ctrl-C ends it, and a handler may use the loader it interrupted."""
 
-import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import zenith.torch as zt
 from photographs import photograph
-from process_facts import children, threads
+from process_facts import threads
 
 # What would hang is killed; nothing here needs so long.
 PATIENCE = 60
@@ -51,9 +49,9 @@ WAYS = {
 
 def program(way, body):
     source, workers = WAYS[way]
-    head = "    import os, signal, sys, time\n    import zenith, zenith.torch as zt\n"
-    head += "    from torchvision.transforms import v2\n"
-    begin = f"\n    loader = zt.DataLoader(source, **many, {workers})\n"
+    head = "    import os, signal, sys, time\n    import zenith\n"
+    head += "    from torchvision.transforms import v2\n" if source is SLOW_NATIVE else ""
+    begin = f"\n    loader = zenith.DataLoader(source, **many, {workers})\n"
     return textwrap.dedent(head + source + begin) + textwrap.dedent(body)
 
 
@@ -66,7 +64,7 @@ def run(text):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_handler_may_ask_for_place_and_report_while_next_waits(way):
+def test_a_handler_may_use_the_loader_that_next_waits_for(way):
     out = run(
         program(
             way,
@@ -74,49 +72,32 @@ def test_a_handler_may_ask_for_place_and_report_while_next_waits(way):
             class Enough(Exception):
                 pass
             asked = []
-            def handler(number, frame):
+            def ask(number, frame):
                 asked.append((loader.state_dict()["cursor"], loader.report().batches, len(loader)))
-                if len(asked) == 3:
+                if len(asked) == 2:
                     raise Enough
-            signal.signal(signal.SIGALRM, handler)
+            def close(number, frame):
+                loader.close()
+                print("handled", flush=True)
+            signal.signal(signal.SIGALRM, ask)
             batches = iter(loader)
             signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
             try:
                 next(batches)
             except Enough:
-                print("enough", *asked[0])
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            loader.close()
-            at_end()
-            """,
-        )
-    )
-    assert out[:3] == ["enough", "0", "0"]
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_handler_may_close_the_loader_that_next_waits_for(way):
-    out = run(
-        program(
-            way,
-            """
-            def handler(number, frame):
-                loader.close()
-                print("handled", flush=True)
-            signal.signal(signal.SIGTERM, handler)
-            signal.signal(signal.SIGALRM, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
-            batches = iter(loader)
-            signal.setitimer(signal.ITIMER_REAL, 0.3)
+                print("enough", *asked[0][:2])
+            signal.signal(signal.SIGALRM, close)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
             try:
                 while True:
                     next(batches)
-            except zenith.LoaderClosedError as error:
-                print("closed", loader.report().batches == 0)
+            except zenith.LoaderClosedError:
+                print("closed", loader.report().batches)
             at_end()
             """,
         )
     )
-    assert out[:2] == ["handled", "closed"]
+    assert out == ["enough", "0", "0", "handled", "closed", "0"]
 
 
 @pytest.fixture
@@ -185,15 +166,12 @@ COLLECTED_WITHIN = """
     pool._slabs.take = taking
     del first, ring
     print(sum(len(batch) for batch in second))
-    print(len(pool._slabs._leased) + sum(loader._core.live.values()))
+    core = loader._core
+    ahead = 0 if core.ahead is None else len(core.ahead._queue)
+    print(len(core.dropped), sum(core.live.values()) - ahead)
     loader.close()
 """
 
 
 def test_the_collector_may_drop_a_pass_within_any_call_of_the_pool():
-    assert run(textwrap.dedent(COLLECTED_WITHIN)) == ["80", "0"]
-
-
-def test_nothing_is_left_of_these_programs():
-    assert not [pid for pid in children() if Path(f"/proc/{pid}/cmdline").read_text().startswith(sys.executable)]
-    assert os.getpid() == int(os.readlink("/proc/self"))
+    assert run(textwrap.dedent(COLLECTED_WITHIN)) == ["80", "0", "0"]

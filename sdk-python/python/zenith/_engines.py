@@ -97,7 +97,10 @@ def _native_counters(meter: _core.Meter) -> Counters:
     counted = meter.counters()
     seconds = {name: counted[f"{name}_ns"] / 1e9 for name in ("read", "decode", "transform")}
     taken_back = counted["taken_back"]
-    turns = f"iterators of one loader took turns {taken_back} times; what was made ahead for one was made again for the other"
+    turns = (
+        f"iterators of one loader took turns {taken_back} times: "
+        "what was made ahead for one was made again for the other"
+    )
     return Counters(
         batches=counted["batches"],
         samples=counted["samples"],
