@@ -97,7 +97,9 @@ def test_a_handler_may_use_the_loader_that_next_waits_for(way):
             """,
         )
     )
-    assert out == ["enough", "0", "0", "handled", "closed", "0"]
+    assert out[:5] == ["enough", "0", "0", "handled", "closed"]
+    # A batch that Python made in next() itself was whole before the closing was noticed.
+    assert int(out[5]) <= (way == "python, inline")
 
 
 @pytest.fixture
