@@ -4,6 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use zenith_data::{Error, SampleError};
 
+const CLOSED: &str = "the loader is closed";
+
 /// The Python exception for `error`, with `.path` (and `.sample`, `.offset` of a bad sample).
 pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     let class = match error {
@@ -18,8 +20,19 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     build(py, class, error).unwrap_or_else(|broken| broken)
 }
 
+/// The exception of an iterator whose loader was closed under it.
+pub(crate) fn closed(py: Python<'_>) -> PyErr {
+    let raised =
+        || -> PyResult<PyErr> { Ok(PyErr::from_value(class_of(py, "LoaderClosedError")?.call1((CLOSED,))?)) };
+    raised().unwrap_or_else(|broken| broken)
+}
+
+fn class_of<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("zenith._errors")?.getattr(name)
+}
+
 fn build(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
-    let class = py.import("zenith._errors")?.getattr(class)?;
+    let class = class_of(py, class)?;
     let facts = PyDict::new(py);
     facts.set_item("path", error.path().map(|path| path.to_string_lossy().into_owned()))?;
     if let Error::Sample(SampleError { sample, offset, reason, .. }) = error {

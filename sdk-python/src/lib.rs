@@ -6,9 +6,11 @@ mod dlpack;
 mod errors;
 mod loader;
 mod machine;
+mod meter;
 mod open;
 mod order;
 mod source;
+mod track;
 
 use pyo3::prelude::*;
 
@@ -21,11 +23,15 @@ mod _core {
     #[pymodule_export]
     use crate::machine::{command, topology};
     #[pymodule_export]
+    use crate::meter::Meter;
+    #[pymodule_export]
     use crate::open::{open_arrow, open_columns, open_paths};
     #[pymodule_export]
     use crate::order::Order;
     #[pymodule_export]
     use crate::source::Source;
+    #[pymodule_export]
+    use crate::track::Track;
 
     use super::*;
 

@@ -19,6 +19,7 @@ use zenith_runtime_cpu::numa::{CpuSet, Topology};
 use crate::array::Array;
 use crate::errors::IntoPython;
 use crate::loader::{Loader, config_error};
+use crate::track::Track;
 
 /// How samples become batches, as Python says it.
 #[derive(Debug, Deserialize)]
@@ -150,9 +151,16 @@ impl Source {
 
 #[pymethods]
 impl Source {
-    /// A loader over the source.
-    #[pyo3(signature = (order, run, weights=None))]
-    fn loader(&self, py: Python<'_>, order: &str, run: &str, weights: Option<Vec<f64>>) -> PyResult<Loader> {
+    /// A loader over the source, which leaves its marks on `track`.
+    #[pyo3(signature = (order, run, track, weights=None))]
+    fn loader(
+        &self,
+        py: Python<'_>,
+        order: &str,
+        run: &str,
+        track: &Track,
+        weights: Option<Vec<f64>>,
+    ) -> PyResult<Loader> {
         let order = OrderArguments::parse(py, order)?;
         let run: RunArguments =
             serde_json::from_str(run).map_err(|error| config_error(py, error.to_string()))?;
@@ -170,7 +178,7 @@ impl Source {
         };
         let samples = Arc::clone(&self.samples);
         let pipeline = py.detach(|| Pipeline::new(samples, spec, config)).into_python(py)?;
-        Ok(Loader::new(pipeline))
+        Ok(Loader::new(pipeline, Arc::clone(&track.marks)))
     }
 
     /// The arrays of one sample, each with a batch dimension of 1, augmented as in `epoch`.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use zenith_data::pipeline::slots::Slots;
@@ -272,4 +273,51 @@ fn a_consumer_that_gets_no_reader_says_so_and_does_not_hang() {
         assert!(pipeline.next().unwrap_err().to_string().contains("no more readers"));
     }
     assert!(pipeline.next().unwrap().is_none());
+}
+
+#[test]
+fn the_meter_reads_without_the_pipeline_and_after_it() {
+    let mut pipeline =
+        Pipeline::new(Arc::new(numbers(40, Grain::Sample)), spec(40, 8, false), config(8, 2)).unwrap();
+    let meter = pipeline.meter();
+    pipeline.begin(Place::default()).unwrap();
+    pipeline.next().unwrap().unwrap();
+    let late = Duration::from_secs(3600);
+    meter.handed_over(late);
+    while pipeline.next().unwrap().is_some() {}
+    let slabs = meter.pool().unwrap().slab_bytes;
+    drop(pipeline);
+    let counted = meter.snapshot().consumer;
+    assert_eq!((counted.batches, counted.samples), (5, 40));
+    assert!(counted.wait_ns >= late.as_nanos() as u64);
+    assert!(counted.step_ns < late.as_nanos() as u64, "the way to the user is no step");
+    assert_eq!(meter.pool().unwrap().slab_bytes, slabs);
+    assert_eq!(meter.pool().unwrap().leased, 0);
+}
+
+#[test]
+fn a_new_beginning_at_a_told_error_is_told_it_too() {
+    let source = Numbers { bad: |sample| sample == 3, ..numbers(20, Grain::Sample) };
+    let mut pipeline = Pipeline::new(Arc::new(source), spec(20, 8, false), config(8, 1)).unwrap();
+    for _ in 0..2 {
+        pipeline.begin(Place::default()).unwrap();
+        assert!(matches!(pipeline.next(), Err(Error::Sample(error)) if error.sample == 3));
+    }
+    assert_eq!(samples(&pipeline.next().unwrap().unwrap()), [0, 1, 2, 4, 5, 6, 7]);
+}
+
+#[test]
+fn many_small_parts_try_patience_too() {
+    let source = Numbers { bad: slow, ..numbers(4000, Grain::Sample) };
+    let mut pipeline = Pipeline::new(Arc::new(source), spec(4000, 4000, false), config(4000, 0)).unwrap();
+    pipeline.begin(Place::default()).unwrap();
+    assert!(matches!(pipeline.next_while(&mut || false), Err(Error::Interrupted)));
+    assert_eq!(pipeline.place(), Place::default());
+    assert_eq!(pipeline.next().unwrap().unwrap().len(), 4000, "nothing is lost by it");
+}
+
+/// A good sample of a tenth of a millisecond.
+fn slow(_sample: u64) -> bool {
+    std::thread::sleep(Duration::from_micros(100));
+    false
 }

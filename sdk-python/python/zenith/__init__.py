@@ -6,6 +6,7 @@ from ._core import __version__
 from ._errors import (
     ConfigError,
     DecodeError,
+    LoaderClosedError,
     MachineError,
     ReadError,
     ResumeError,
@@ -23,6 +24,7 @@ __all__ = [
     "DataLoader",
     "DecodeError",
     "Device",
+    "LoaderClosedError",
     "MachineError",
     "ReadError",
     "Report",

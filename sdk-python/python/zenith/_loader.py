@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from . import _core
-from ._engines import Engine, NativeEngine, PythonEngine
+from ._account import Account, Counters
+from ._engines import Engine, NativeEngine, PythonEngine, Start
 from ._errors import ConfigError, ResumeError
 from ._oracle import oracle_ratio
 from ._order import OrderOptions, Place
@@ -110,9 +111,10 @@ class Loader:
         self.prefetch_factor = prefetch_factor or 1
         self.pin_memory = pin_memory
         self.notes: list[str] = []
-        self._pin = pin_memory and self._can_pin()
-        if pin_memory and not self._pin:
-            self.notes.append("pin_memory was asked for, but there is no CUDA device: batches are pageable")
+        refusal = self._cannot_pin() if pin_memory else None
+        self._pin = pin_memory and refusal is None
+        if refusal is not None:
+            self.notes.append(refusal)
         self._weights = sampler if isinstance(sampler, WeightedSampler) else None
         given: Any = batch_sampler if batch_sampler is not None else None if self._weights else sampler
         self._listed = None if given is None else ListedOrder(given, batches=batch_sampler is not None)
@@ -143,25 +145,29 @@ class Loader:
         self.notes += self._plan.notes
         self._python_options = {"worker_init_fn": worker_init_fn, "timeout": timeout or None}
         self._skip = on_error == "skip"
+        if self._pin and self._plan.native is not None:
+            self.notes.append("pin_memory: each batch is copied into page-locked memory within next()")
         self._engine: Engine | None = None
+        self._account = Account(self._unstarted())
+        self._track = _core.Track()
         self._next: Place = (0, 0)
         self._resume_digest: str | None = None
-        self._begun = False
-        self._left: Place | None = None
         self._largest = 1
 
     # -- what a subclass says
 
     @staticmethod
-    def _batches(native: _core.Loader, pin: bool) -> Iterator[Any]:
+    def _batches(native: _core.Loader, start: Start, pin: bool) -> Iterator[Any]:
         """Iterates over a native loader in the subclass's kind of arrays, page-locked if ``pin``."""
         raise TypeError(
             "zenith.DataLoader and zenith.torch.DataLoader say what batches are made of; this class does not"
         )
 
-    def _can_pin(self) -> bool:
-        """Whether memory can be page-locked for an accelerator."""
-        return False
+    def _cannot_pin(self) -> str | None:
+        """Why memory cannot be page-locked for an accelerator; None where it can."""
+        raise TypeError(
+            "zenith.DataLoader and zenith.torch.DataLoader know their memory; this class does not"
+        )
 
     # -- iteration
 
@@ -181,8 +187,6 @@ class Loader:
         batches = self._started().begin(place, self._listed)
         self._next = (place[0] + 1, 0)
         self._resume_digest = None
-        self._begun = True
-        self._left = None
         return batches
 
     def _draw(self, listed: ListedOrder, epoch: int) -> None:
@@ -194,8 +198,8 @@ class Loader:
         largest = listed.largest()
         if largest > self._largest:
             self._largest = largest
-            if self._engine is not None and self._plan.native is not None:
-                self._engine.close()
+            if self._plan.native is not None:
+                # Iterators in use keep the old engine, which ends with them.
                 self._engine = None
 
     def set_epoch(self, epoch: int) -> None:
@@ -203,12 +207,22 @@ class Loader:
         if epoch < 0:
             raise ConfigError(f"epoch must be 0 or more, not {epoch}")
         self._next = (int(epoch), 0)
-        self._begun, self._left = False, None
+        self._track.clear()
 
     def _started(self) -> Engine:
         if self._engine is None:
             self._engine = self._build()
+            self._account.follow(self._engine.counters)
         return self._engine
+
+    def _unstarted(self) -> Counters:
+        """What there is to say of a loader that has not begun."""
+        native = self._plan.native
+        if native is None:
+            return Counters(workers=self.num_workers, stages={"python": 0.0, "transform": 0.0})
+        stages: dict[str, float] = dict.fromkeys(("read", "decode", "transform", "room"), 0.0)
+        workers = min(self.num_workers, len(os.sched_getaffinity(0)))
+        return Counters(workers=workers, stages=stages, facts=dict(native.facts))
 
     def _build(self) -> Engine:
         plan = self._plan
@@ -216,6 +230,7 @@ class Loader:
             return NativeEngine(
                 plan.native,
                 self._order,
+                self._track,
                 workers=self.num_workers,
                 prefetch=self.prefetch_factor,
                 skip=self._skip,
@@ -227,6 +242,7 @@ class Loader:
             plan.dataset,
             plan.samples,
             self._order,
+            self._track,
             weights=self._weights,
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor,
@@ -247,10 +263,12 @@ class Loader:
     def state_dict(self) -> dict[str, Any]:
         """The loader's place, exact between any two batches; plain numbers and strings.
 
+        With several iterators in use at once it is the place of the newest of them.
+
         It does not depend on the rank: taken on any rank after the same number of batches, it restores every rank of
         any world size.
         """
-        place = self._left or (self._started().place() if self._begun else self._next)
+        place = self._track.place() or self._next
         state = {
             "version": _STATE_VERSION,
             "epoch": place[0],
@@ -297,18 +315,18 @@ class Loader:
                 raise ResumeError(f"cannot resume: {what} ({name} was {state.get(name)}, is {mine[name]})")
         self._next = (int(state["epoch"]), int(state["cursor"]))
         self._resume_digest = state.get("order")
-        self._begun, self._left = False, None
+        self._track.clear()
 
     # -- account
 
     def report(self, oracle: Callable[[Any], Any] | None = None) -> Report:
-        """An account of what the loader did and what limits it.
+        """An account of what the loader did and what limits it, over everything since its construction.
 
         Args:
             oracle: the training step, called with a batch; measures the oracle ratio with a second loader like this
                 one, some seconds long.
         """
-        report = self._started().report(self.notes)
+        report = Report.of(self._account.total(), self.notes)
         if oracle is not None:
             report.oracle_ratio = oracle_ratio(self._twin(), oracle)
         return report
@@ -323,13 +341,15 @@ class Loader:
         return type(self)(**self._arguments)
 
     def close(self) -> None:
-        """Stops the workers. Batches that were handed out stay valid; the next iteration starts workers anew."""
-        if self._engine is not None:
-            if self._begun:
-                self._left = self._engine.place()
-                self._begun = False
-            self._engine.close()
-            self._engine = None
+        """Stops the workers.
+
+        Batches that were handed out stay valid, place and report are kept. Iterators in use raise
+        :class:`zenith.LoaderClosedError`; the next iteration starts workers anew.
+        """
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+            self._account.settle(engine.counters)
 
     def __enter__(self) -> Loader:
         return self

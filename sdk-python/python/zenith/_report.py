@@ -9,11 +9,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ._account import Counters
+
 _STAGES = ("read", "decode", "transform")
 
 STEP_LIMITS_BELOW = 0.05
 """Part of the time waited for data below which the training step is what limits."""
 STEP_ADVICE = "the training step is the limit: the data is there before it is asked for"
+
+_PYTHON_ADVICE = "samples are made by Python code; native sources and transforms need no Python per sample"
 
 
 @dataclass(frozen=True)
@@ -73,37 +77,34 @@ class Report:
     facts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_counters(
-        cls, counters: dict[str, Any], skipped: list[tuple[int, str]], notes: list[str]
-    ) -> Report:
-        """Builds the report of a native loader.
+    def of(cls, counted: Counters, notes: list[str]) -> Report:
+        """Builds the report of a loader.
 
         Args:
-            counters: what ``_core.Loader.counters()`` gives; times in nanoseconds.
-            skipped: (sample, reason) of samples left out.
-            notes: what was done in another way than asked.
+            counted: what its engines counted.
+            notes: what the loader itself did in another way than asked.
         """
-        wait, step = counters["wait_ns"] / 1e9, counters["step_ns"] / 1e9
-        seconds = {name: counters[f"{name}_ns"] / 1e9 for name in _STAGES}
-        seconds["room"] = counters["worker_wait_ns"] / 1e9
-        total = sum(seconds.values()) or 1.0
-        report = cls(
-            samples=counters["samples"],
-            batches=counters["batches"],
-            samples_per_second=counters["samples"] / (wait + step) if wait + step > 0 else 0.0,
-            data_wait_seconds=wait,
-            data_wait_fraction=wait / (wait + step) if wait + step > 0 else 0.0,
-            first_batch_seconds=counters["first_batch_ns"] / 1e9,
-            stages=[Stage(name, value, value / total) for name, value in seconds.items()],
-            skipped=skipped,
-            skipped_count=counters["skipped"],
-            bytes_read=counters["bytes"],
-            workers=counters["workers"],
-            notes=notes,
-            facts={name: value for name, value in counters["facts"]} | {"slabs": counters["slabs"]},
+        iteration = counted.wait + counted.step
+        waiting = counted.wait / iteration if iteration > 0 else 0.0
+        total = sum(counted.stages.values()) or 1.0
+        bottleneck, advice = _diagnose(waiting, counted.stages, counted.workers)
+        return cls(
+            samples=counted.samples,
+            batches=counted.batches,
+            samples_per_second=counted.samples / iteration if iteration > 0 else 0.0,
+            data_wait_seconds=counted.wait,
+            data_wait_fraction=waiting,
+            first_batch_seconds=counted.first_batch,
+            bottleneck=bottleneck,
+            advice=advice,
+            stages=[Stage(name, seconds, seconds / total) for name, seconds in counted.stages.items()],
+            skipped=list(counted.skipped),
+            skipped_count=counted.skipped_count,
+            bytes_read=counted.bytes,
+            workers=counted.workers,
+            notes=[*notes, *counted.notes],
+            facts=dict(counted.facts),
         )
-        report.bottleneck, report.advice = _diagnose(report.data_wait_fraction, seconds, report.workers)
-        return report
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain numbers, strings, lists and dictionaries."""
@@ -144,7 +145,9 @@ class Report:
 def _diagnose(wait: float, seconds: dict[str, float], workers: int) -> tuple[str, str]:
     if wait < STEP_LIMITS_BELOW:
         return "step", STEP_ADVICE
-    stage = max(_STAGES, key=lambda name: seconds[name])
+    if "python" in seconds:
+        return "python", _PYTHON_ADVICE
+    stage = max(_STAGES, key=lambda name: seconds.get(name, 0.0))
     cores = len(os.sched_getaffinity(0))
     if workers < cores:
         return (

@@ -9,6 +9,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from . import _core
+from ._engines import Start
 from ._loader import Loader
 from ._sampling import WeightedSampler
 
@@ -19,20 +20,18 @@ class DataLoader(Loader):
     _module = "torch"
 
     @staticmethod
-    def _batches(native: _core.Loader, pin: bool) -> Iterator[Any]:
-        batches = native.tensors(from_dlpack)
-        return map(_pin, batches) if pin else batches
+    def _batches(native: _core.Loader, start: Start, pin: bool) -> Iterator[Any]:
+        return native.tensors(_pinned if pin else from_dlpack, *start)
 
-    def _can_pin(self) -> bool:
-        return torch.cuda.is_available()
+    def _cannot_pin(self) -> str | None:
+        if torch.cuda.is_available():
+            return None
+        return "pin_memory was asked for, but there is no CUDA device: batches are pageable"
 
 
-def _pin(batch: Any) -> Any:
-    if isinstance(batch, torch.Tensor):
-        return batch.pin_memory()
-    if isinstance(batch, dict):
-        return {name: _pin(value) for name, value in batch.items()}
-    return tuple(_pin(value) for value in batch)
+def _pinned(capsule: Any) -> torch.Tensor:
+    """A tensor copied into page-locked memory; the copy is a part of ``next()`` and counts as waiting."""
+    return from_dlpack(capsule).pin_memory()
 
 
 __all__ = ["DataLoader", "WeightedSampler"]

@@ -210,6 +210,11 @@ impl Board {
         self.state().queue.front().is_some_and(|front| !front.is_ready())
     }
 
+    /// Whether the front batch is one whose error the consumer has been told.
+    pub(super) fn front_was_raised(&self) -> bool {
+        self.state().queue.front().is_some_and(|front| front.was_raised())
+    }
+
     /// Takes the finished front batch out; how many batches remain queued.
     pub(super) fn take(&self) -> usize {
         let mut state = self.state();

@@ -23,7 +23,7 @@ use zenith_runtime_cpu::sync::Gate;
 use zenith_runtime_cpu::thread::{Thread, ThreadConfig, allowed_cpus};
 
 pub use batch::{ArrayView, Batch};
-pub use stats::{ConsumerStats, Snapshot};
+pub use stats::{ConsumerStats, Meter, Snapshot};
 pub use stream::{EpochPlan, Place, StreamSpec};
 
 use crate::sampler::Cut;
@@ -32,7 +32,7 @@ use crate::{Error, Result, SampleError, Schema};
 use board::{Board, Fault, Front, Work};
 use shared::Shared;
 use slots::SlotLayout;
-use stats::{Stats, nanos};
+use stats::Stats;
 use worker::{Hands, close_gaps};
 
 /// Small batches are prefetched in larger numbers, up to this many and ...
@@ -84,7 +84,6 @@ pub struct Pipeline {
     place: Place,
     hands: Option<Hands>,
     threads: Vec<Thread<()>>,
-    consumer: ConsumerStats,
     last_return: Option<Instant>,
     begun: Option<Instant>,
     process: u32,
@@ -123,7 +122,7 @@ impl Pipeline {
             board: Board::new(spec.clone(), Place::default(), depth, grain),
             layout,
             pool,
-            stats: Stats::default(),
+            stats: Arc::new(Stats::default()),
             whole_batches,
             work: Gate::new(),
             done: Gate::new(),
@@ -137,7 +136,6 @@ impl Pipeline {
             place: Place::default(),
             hands: None,
             threads: Vec::new(),
-            consumer: ConsumerStats::default(),
             last_return: None,
             begun: None,
             process: std::process::id(),
@@ -151,7 +149,8 @@ impl Pipeline {
     pub fn begin(&mut self, place: Place) -> Result<()> {
         self.check_process()?;
         self.last_return = None;
-        if place != self.place {
+        // A batch that has told its error already would tell a new beginning nothing of it.
+        if place != self.place || self.shared.board.front_was_raised() {
             self.place = place;
             self.shared.board.restart(self.spec.clone(), place);
         }
@@ -210,27 +209,19 @@ impl Pipeline {
     pub fn next_while(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Batch>> {
         self.check_process()?;
         let start = Instant::now();
-        if let Some(last) = self.last_return {
-            self.consumer.step_ns += nanos(start - last);
-        }
         let outcome = self.advance(patient);
         let end = Instant::now();
-        self.consumer.wait_ns += nanos(end - start);
+        self.shared.stats.waited(end - start, self.last_return.map(|last| start - last));
         self.last_return = matches!(outcome, Ok(Some(_))).then_some(end);
-        if let (Ok(Some(batch)), Some(begun)) = (&outcome, self.begun)
-            && self.consumer.batches == 0
-        {
-            self.consumer.first_batch_ns = nanos(end - begun);
-            debug_assert!(!batch.is_empty());
-        }
         if let Ok(Some(batch)) = &outcome {
-            self.consumer.batches += 1;
-            self.consumer.samples += batch.len as u64;
+            debug_assert!(!batch.is_empty());
+            self.shared.stats.took(batch.len, end - self.begun.unwrap_or(start));
         }
         outcome
     }
 
     fn advance(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Batch>> {
+        let mut asked = Instant::now();
         loop {
             match self.shared.board.front(self.place.epoch) {
                 Front::Ready(work) => {
@@ -248,10 +239,14 @@ impl Pipeline {
                             Err(error) => self.shared.give_up(&claim, error),
                         }
                     }
-                    let helped = start.elapsed();
-                    self.consumer.help_ns += nanos(helped);
-                    if helped > PATIENCE / 4 && !patient() {
-                        return Err(Error::Interrupted);
+                    let now = Instant::now();
+                    self.shared.stats.helped(now - start);
+                    // Many small parts try patience as one large one does.
+                    if now - asked > PATIENCE / 4 {
+                        if !patient() {
+                            return Err(Error::Interrupted);
+                        }
+                        asked = now;
                     }
                 }
                 Front::Wait => {
@@ -374,7 +369,13 @@ impl Pipeline {
     /// What has been spent so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.shared.stats.snapshot(&self.consumer)
+        self.shared.stats.snapshot()
+    }
+
+    /// What reads the counters without the pipeline.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter::new(&self.shared)
     }
 
     /// The samples skipped so far, in the order of the stream (the first 10,000 of them).
@@ -405,6 +406,7 @@ impl Drop for Pipeline {
         self.shared.board.stop();
         self.shared.work.notify_all();
         self.threads.clear();
+        self.shared.stats.ended(self.shared.pool.stats());
     }
 }
 
