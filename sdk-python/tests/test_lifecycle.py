@@ -103,7 +103,8 @@ def test_close_ends_threads_and_keeps_batches_and_place():
 
 def test_a_newer_iterator_takes_over():
     for source in ({"x": np.arange(40.0)}, list(range(40))):
-        loader = zenith.DataLoader(source, 8, num_workers=0, label=False)
+        arguments = {"label": False} if isinstance(source, dict) else {}
+        loader = zenith.DataLoader(source, 8, num_workers=0, **arguments)
         first = iter(loader)
         next(first)
         second = iter(loader)

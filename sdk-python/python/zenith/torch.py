@@ -19,12 +19,18 @@ class DataLoader(Loader):
     _module = "torch"
 
     @staticmethod
-    def _batches(native: _core.Loader, pin: bool) -> Iterator[Any]:
-        batches = native.tensors(from_dlpack)
+    def _batches(native: _core.Loader, pin: bool, channels_last: bool) -> Iterator[Any]:
+        batches = native.tensors(_channels_last if channels_last else from_dlpack)
         return map(_pin, batches) if pin else batches
 
     def _can_pin(self) -> bool:
         return torch.cuda.is_available()
+
+
+def _channels_last(capsule: Any) -> torch.Tensor:
+    """The tensor of a capsule; of [B, H, W, C] pictures the [B, C, H, W] view over the same memory."""
+    tensor = from_dlpack(capsule)
+    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 else tensor
 
 
 def _pin(batch: Any) -> Any:
