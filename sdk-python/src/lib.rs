@@ -25,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use crate::meter::Meter;
     #[pymodule_export]
-    use crate::open::{open_arrow, open_columns, open_paths};
+    use crate::open::{open_arrow, open_columns, open_labelled, open_paths};
     #[pymodule_export]
     use crate::order::Order;
     #[pymodule_export]

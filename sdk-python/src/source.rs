@@ -8,6 +8,7 @@ use zenith_data::pipeline::slots::{SlotLayout, Slots};
 use zenith_data::pipeline::{Batch, OnError, Pipeline, PipelineConfig, Place, StreamSpec};
 use zenith_data::sampler::weighted::Weights;
 use zenith_data::sampler::{Cut, OrderSpec};
+use zenith_data::schema::Shape;
 use zenith_data::source::subset::Subset;
 use zenith_data::source::{Filler, SampleKey, Source as Samples, Spent};
 use zenith_data::{Error, Schema};
@@ -218,6 +219,28 @@ impl Source {
     fn fields(&self) -> Vec<(String, &'static str, Vec<usize>)> {
         let fields = &self.samples.schema().fields;
         fields.iter().map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone())).collect()
+    }
+
+    /// How the fields of a sample belong together: `tuple`, `single` or `dict`.
+    #[getter]
+    fn shape(&self) -> &'static str {
+        match self.samples.schema().shape {
+            Shape::Tuple => "tuple",
+            Shape::Single => "single",
+            Shape::Dict => "dict",
+        }
+    }
+
+    /// Whether the first field holds decoded pictures.
+    #[getter]
+    fn pictures(&self) -> bool {
+        self.samples.pictures()
+    }
+
+    /// Samples that a shuffle's window may hold where the source is streamed; `None` where a shuffle is exact.
+    #[getter]
+    fn window(&self) -> Option<u64> {
+        self.samples.blocks().map(|(_, window)| window)
     }
 
     /// Facts about the source: [(name, value)].

@@ -13,6 +13,7 @@ use zenith_data::source::cache_dir::CacheDir;
 use zenith_data::source::detect::{Found, SourceSpec, detect};
 use zenith_data::source::folder::FolderBlobs;
 use zenith_data::source::image::ImageSource;
+use zenith_data::source::table::{LabelChoice, TableOptions};
 use zenith_data::source::{self, Grain, OpenOptions, SampleKey, Source, Spent};
 use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error, SampleError};
@@ -302,6 +303,15 @@ fn folders_and_tables_open_alike() {
         assert!(error.contains(text), "{error}");
     };
     fails("rows", &resized, "the table holds none");
+    let rows = source::open(&spec("rows"), &OpenOptions { untransformed_rows: true, ..resized }).unwrap();
+    assert!(!rows.pictures() && pictures.pictures() && *rows.schema().fields[0].shape == [2]);
+    let table = |table| OpenOptions { table, ..OpenOptions::default() };
+    let columns = TableOptions { columns: Some(vec!["x".into()]), ..TableOptions::default() };
+    fails("pictures", &table(columns), "columns= is for tables");
+    let unlabelled = TableOptions { label: LabelChoice::None, ..TableOptions::default() };
+    fails("pictures", &table(unlabelled), "label= is for tables");
+    let typed = TableOptions { dtype: Some(DType::Float64), ..TableOptions::default() };
+    fails("pictures", &table(typed), "dtype= is for tables");
     fails("two", &plain, "files of one kind");
     fails("false", &plain, "found gzip data; Parquet");
 }

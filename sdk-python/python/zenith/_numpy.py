@@ -18,8 +18,9 @@ class DataLoader(Loader):
     _module = "numpy"
 
     @staticmethod
-    def _batches(native: _core.Loader, start: Start, pin: bool) -> Iterator[Any]:
+    def _batches(native: _core.Loader, start: Start, pin: bool, channels_last: bool) -> Iterator[Any]:
         del pin  # NumPy has no page-locked arrays, and says so
+        del channels_last  # the arrays are what they are in memory
         return native.arrays(np.asarray, *start)
 
     def _cannot_pin(self) -> str | None:

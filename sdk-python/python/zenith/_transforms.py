@@ -28,12 +28,14 @@ class Compiled:
 
     native: operations as the native plan reads them (JSON-able, ``{"op": "resize", ...}``).
     python: the rest, or None.
-    python_takes: what ``python`` expects: "image" (a PIL image, RGB: no native operation has made a tensor
-    yet),
-        "tensor" (uint8 or float, CHW), or None where there is no rest.
+    python_takes: what ``python`` expects: "image" (a PIL image: no native operation has made a tensor yet),
+        "tensor" (of torch; a picture is uint8 or float, CHW), "array" (of whatever the loader's batches are made),
+        or None where there is no rest.
+    exif_transpose: whether the picture is first turned upright as its EXIF data say.
     notes: for the report: which operations stay Python, and why.
     """
 
+    exif_transpose: bool = False
     native: list[Op] = field(default_factory=list)
     python: Callable[[Any], Any] | None = None
     python_takes: str | None = None
@@ -70,6 +72,9 @@ def compile_transform(transform: Callable[[Any], Any] | None) -> Compiled:
     if transform is None:
         return out
     operations = list(_flatten(transform))
+    if operations and _is_exif_transpose(operations[0]):
+        out.exif_transpose = True
+        operations = operations[1:]
     for at, operation in enumerate(operations):
         try:
             native = _compile(operation)
@@ -86,6 +91,38 @@ def compile_transform(transform: Callable[[Any], Any] | None) -> Compiled:
         if native is not None:
             out.native.append(native)
     return out
+
+
+def row_transform(transform: Callable[[Any], Any]) -> Compiled:
+    """The same for samples that are no pictures: there all of ``transform`` stays Python.
+
+    torch's and torchvision's operations do nothing to a NumPy array, so they get tensors from any loader.
+    """
+    kinds = {type(operation).__module__.partition(".")[0] for operation in _flatten(transform)}
+    return Compiled(
+        python=transform,
+        python_takes="tensor" if kinds & {"torch", "torchvision"} else "array",
+        notes=[f"{_name(transform)} runs in Python: the source holds no pictures"],
+    )
+
+
+def turns_too_late(python: Any) -> bool:
+    """Whether a Python rest would turn the picture by EXIF data, which a decoded picture does not have any more."""
+    operations = python.operations if isinstance(python, PythonTail) else (python,)
+    return any(_is_exif_transpose(operation) for operation in operations)
+
+
+def _is_exif_transpose(operation: Any) -> bool:
+    """Whether this is ``PIL.ImageOps.exif_transpose``, bare or in a ``Lambda`` of torchvision's."""
+    known: Any = sys.modules.get("PIL.ImageOps")
+    if known is None:
+        return False
+    if _is(operation, *_either("Lambda")) and not _altered(operation):
+        picture = sys.modules["PIL.Image"].Image
+        if not issubclass(picture, getattr(operation, "types", object)):
+            return False
+        operation = operation.lambd
+    return operation is known.exif_transpose
 
 
 def _name(operation: Any) -> str:

@@ -151,6 +151,10 @@ impl Source for ImageSource {
         self.blobs.blocks()
     }
 
+    fn pictures(&self) -> bool {
+        true
+    }
+
     fn classes(&self) -> Option<&[String]> {
         self.blobs.classes()
     }

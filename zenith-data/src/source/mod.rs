@@ -57,6 +57,11 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// Whether the first field holds decoded pictures, and a transform is applied to it.
+    fn pictures(&self) -> bool {
+        false
+    }
+
     /// Names of the label's classes, where there are any.
     fn classes(&self) -> Option<&[String]> {
         None

@@ -52,6 +52,10 @@ impl Source for Subset {
         self.inner.grain()
     }
 
+    fn pictures(&self) -> bool {
+        self.inner.pictures()
+    }
+
     fn classes(&self) -> Option<&[String]> {
         self.inner.classes()
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import statistics
 import sys
 import weakref
 from collections import deque
@@ -20,7 +21,7 @@ from .errors import LoaderClosedError
 from .fetch import check_dataset
 from .iteration import PythonIterator
 from .local_engines import InlineEngine, ThreadEngine
-from .process_pool import ProcessPool
+from .process_pool import RECENT_PIECES, ProcessPool
 from .worker import WorkerSpec
 
 Batches = Callable[[int], Iterator[Sequence[Any]]] | Iterable[Sequence[Any]]
@@ -29,6 +30,12 @@ Batches = Callable[[int], Iterator[Sequence[Any]]] | Iterable[Sequence[Any]]
 INLINE_BATCH_NS = 250_000
 # A single sample above this is never taken for trivial.
 INLINE_SAMPLE_NS = 20_000
+# So many pieces of work in a row must be cheap, by their median, before workers are given up.
+INLINE_PIECES = 16
+# Each return to workers makes the next time harder by this factor, so that a dataset of both kinds settles.
+INLINE_PIECES_GROWTH = 4
+# What inline batches may take beyond twice `INLINE_BATCH_NS`, all in all: about what starting workers costs.
+INLINE_EXCESS_NS = 10_000_000
 
 
 class Core:
@@ -67,6 +74,9 @@ class Core:
         self.pin = self._can_pin(pin_memory)
         self.mode, self.why = self._choose(worker)
         self.may_inline = worker == "auto" and self.mode == "process" and worker_init_fn is None
+        self.may_return = False
+        self.inline_pieces = INLINE_PIECES
+        self.inline_excess_ns = 0
         self.start_method = start_method or ("fork" if sys.platform == "linux" else "spawn")
         self.runs = itertools.count(1)
         self.engine: Engine | None = None
@@ -150,18 +160,31 @@ class Core:
             self.retired.append(self.engine)
             self.engine = None
         self.mode, self.why = mode, why
-        self.may_inline = False
+        self.may_inline = self.may_return = False
         self.sweep()
 
     def reconsider(self, engine: Engine, batch_len: int) -> None:
-        """Go on inline if the samples turn out so cheap that workers are not worth their cost."""
-        if not self.may_inline or not isinstance(engine, ProcessPool) or engine is not self.engine:
+        """Go on inline if the samples turn out so cheap that workers are not worth their cost, and back if not."""
+        if engine is not self.engine:
             return
-        each = engine.fastest_sample_ns
-        if each is None:
-            return
-        if each <= INLINE_SAMPLE_NS and each * batch_len <= INLINE_BATCH_NS:
-            self.switch("inline", f"a sample takes {each / 1000:.1f} us, less than workers cost")
+        if self.may_inline and isinstance(engine, ProcessPool):
+            recent = engine.recent_sample_ns
+            if len(recent) < self.inline_pieces or recent[-1] > INLINE_SAMPLE_NS:
+                return
+            each = statistics.median(recent)
+            if each <= INLINE_SAMPLE_NS and each * batch_len <= INLINE_BATCH_NS:
+                self.switch("inline", f"a sample takes {each / 1000:.1f} us, less than workers cost")
+                self.may_return = True
+                self.inline_excess_ns = 0
+        elif self.may_return and isinstance(engine, InlineEngine):
+            excess = self.inline_excess_ns + engine.last_batch_ns - 2 * INLINE_BATCH_NS
+            self.inline_excess_ns = max(0, excess)
+            if excess > INLINE_EXCESS_NS:
+                self.switch(
+                    "process", f"a batch takes {engine.last_batch_ns / 1e6:.1f} ms of the caller's time"
+                )
+                self.may_inline = True
+                self.inline_pieces = min(RECENT_PIECES, self.inline_pieces * INLINE_PIECES_GROWTH)
 
     def replace_broken(self) -> None:
         """Before a pass: fresh workers where some of the present ones have died."""

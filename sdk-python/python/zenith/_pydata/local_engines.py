@@ -30,6 +30,7 @@ class InlineEngine:
     ) -> None:
         self.mode = "inline"
         self.totals = Totals()
+        self.last_batch_ns = 0
         self._fetcher = Fetcher(dataset, seed=seed, skip=skip, caller=True)
         self._own = collate_fn
         self._default = default_collate(array_module)
@@ -59,7 +60,8 @@ class InlineEngine:
         totals = self.totals
         totals.fetch_ns += middle - start
         totals.write_ns += time.perf_counter_ns() - middle
-        totals.wait_ns += time.perf_counter_ns() - start
+        self.last_batch_ns = time.perf_counter_ns() - start
+        totals.wait_ns += self.last_batch_ns
         totals.samples += len(fetched.samples)
         totals.draws = self._fetcher.draws
         batch.done = True

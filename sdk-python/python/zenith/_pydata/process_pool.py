@@ -44,6 +44,8 @@ _COPY_SHARE = 8
 _STOP_S = 2.0
 # How often a wait looks whether the loader was closed, by a signal handler or another thread.
 _LOOK_MS = 500
+RECENT_PIECES = 256
+"""Pieces whose time per sample is remembered."""
 
 _open: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
@@ -108,7 +110,7 @@ class ProcessPool:
         self._schemas: dict[tuple[int, int], schema.Node] = {}
         self._sample_ns = 0.0
         self._batch_ns = 0.0
-        self.fastest_sample_ns: float | None = None
+        self.recent_sample_ns: collections.deque[float] = collections.deque(maxlen=RECENT_PIECES)
         self._pieces = spec.num_workers
         self._whole_only = spec.collate_fn is not None
         self._one_piece = self._whole_only or batched_fetch(spec.dataset) is not None
@@ -333,8 +335,7 @@ class ProcessPool:
         if isinstance(body, (Rows, Blob)) and result.samples:
             each = (result.fetch_ns + result.write_ns) / result.samples
             self._sample_ns = each if self._sample_ns == 0.0 else 0.8 * self._sample_ns + 0.2 * each
-            if self.fastest_sample_ns is None or each < self.fastest_sample_ns:
-                self.fastest_sample_ns = each
+            self.recent_sample_ns.append(each)
         work.pending -= 1
         if isinstance(body, Rows):
             if body.fresh is not None:
