@@ -14,6 +14,7 @@ import zenith
 import zenith.torch as zt
 from torch.utils.data import IterableDataset, Subset, TensorDataset
 from torchvision import datasets, transforms
+from torchvision.transforms import v2
 
 NAMED = {
     "num_workers": None,
@@ -346,3 +347,13 @@ def test_weighted_sampling_follows_the_weights(table):
     assert 0.7 < np.mean(first == 40) < 0.8
     with pytest.raises(zenith.ZenithError):
         zenith.DataLoader(table, sampler=zenith.WeightedSampler([-1.0] * 53))._started()
+
+
+def test_numbers_that_no_memory_holds_are_refused(pictures, table):
+    transform = v2.Compose([v2.Resize((16, 16)), v2.ToImage()])
+    with pytest.raises(zenith.ConfigError, match="larger than any memory"):
+        next(iter(zt.DataLoader(pictures, 2**62, transform=transform)))
+    with pytest.raises(zenith.ConfigError, match="larger than any memory"):
+        next(iter(zt.DataLoader(table, 2**62)))
+    with pytest.raises(zenith.ConfigError, match="at most 65536 batches can be made ahead"):
+        next(iter(zt.DataLoader(table, 4, prefetch_factor=10**12)))
