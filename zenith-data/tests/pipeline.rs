@@ -313,7 +313,7 @@ fn a_consumer_that_gets_no_reader_says_so_and_does_not_hang() {
 fn batches_that_do_not_fit_their_memory_are_refused() {
     let refused = |spec: StreamSpec, config: PipelineConfig| {
         let source = Arc::new(numbers(20, Grain::Sample));
-        Pipeline::new(source, spec, config).err().expect("a refusal").to_string()
+        Pipeline::new(source, spec, config).expect_err("a refusal").to_string()
     };
     let error = refused(spec(20, 1 << 62, false), config(1 << 62, 0));
     assert!(error.contains("larger than any memory"), "{error}");

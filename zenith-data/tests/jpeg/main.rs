@@ -248,7 +248,7 @@ fn an_index_of_other_bytes_is_refused() {
 fn restored(index: &EntropyIndex) -> EntropyIndex {
     let (mut bytes, mut back) = (Vec::new(), EntropyIndex::default());
     index.pack(&mut bytes);
-    back.unpack(&bytes).unwrap();
+    back.unpack(&bytes).expect("what was packed");
     back
 }
 
