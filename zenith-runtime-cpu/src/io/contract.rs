@@ -148,6 +148,7 @@ impl Faulty for Mirror {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature of every backend here")]
 fn memory(depth: usize, script: Vec<(Site, Plan)>) -> Box<dyn Faulty> {
     assert!(script.is_empty(), "nothing below a memory reader can fail");
     Box::new(Mirror(MemoryReader::new(std::sync::Arc::default(), depth)))
