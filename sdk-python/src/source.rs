@@ -122,9 +122,9 @@ struct Single {
 impl Source {
     pub(crate) fn new(samples: Arc<dyn Samples>) -> zenith_data::Result<Self> {
         let schema = Arc::new(samples.schema().clone());
-        let layout = Arc::new(SlotLayout::new(&schema, 1));
+        let layout = Arc::new(SlotLayout::new(&schema, 1)?);
         let pool = SlabPool::new(SlabPoolConfig {
-            slab_bytes: layout.bytes.max(1),
+            slab_bytes: layout.bytes().max(1),
             keep: 4,
             pages: PagesWanted::Auto,
             node: None,

@@ -14,6 +14,7 @@ import zenith
 import zenith.torch as zt
 from torch.utils.data import IterableDataset, Subset, TensorDataset
 from torchvision import datasets, transforms
+from torchvision.transforms import v2
 
 NAMED = {
     "num_workers": None,
@@ -488,3 +489,13 @@ def test_a_long_epoch_with_a_length_is_drawn(table, monkeypatch):
     for arguments in ({"sampler": [3] * 2000}, {"batch_sampler": [[3] * 20] * 100}):
         batches = zenith.DataLoader(table, num_workers=0, **arguments)
         assert sum(len(labels) for _, labels in batches) == 2000
+
+
+def test_numbers_that_no_memory_holds_are_refused(pictures, table):
+    transform = v2.Compose([v2.Resize((16, 16)), v2.ToImage()])
+    with pytest.raises(zenith.ConfigError, match="larger than any memory"):
+        next(iter(zt.DataLoader(pictures, 2**62, transform=transform)))
+    with pytest.raises(zenith.ConfigError, match="larger than any memory"):
+        next(iter(zt.DataLoader(table, 2**62)))
+    with pytest.raises(zenith.ConfigError, match="at most 65536 batches can be made ahead"):
+        next(iter(zt.DataLoader(table, 4, prefetch_factor=10**12)))

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import mmap
 import os
 import random
 import signal
@@ -225,6 +226,27 @@ def test_a_fork_of_a_running_loader_is_told(workers):
 
     assert in_child(drop) == 5
     assert len(list(batches)) == 249
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_lets_go_of_a_folder_and_keeps_its_own_memory(pictures):
+    transform = v2.Compose([v2.Resize((16, 16)), v2.ToImage()])
+    loader = zt.DataLoader(pictures, 2, num_workers=2, transform=transform)
+    batches = iter(loader)
+    next(batches)
+
+    def drop():
+        nonlocal loader, batches
+        # Taken after the fork, these lie where the parent's rings were, which a child does not inherit.
+        own = [mmap.mmap(-1, size) for size in (4096, 8192, 16384, 65536) for _ in range(200)]
+        for memory in own:
+            memory[:] = b"z" * len(memory)
+        del loader, batches
+        gc.collect()
+        return 6 if all(memory[:] == b"z" * len(memory) for memory in own) else 1
+
+    assert in_child(drop) == 6
+    assert len(list(batches)) == 5
 
 
 class Stuck:

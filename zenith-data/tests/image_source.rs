@@ -51,13 +51,13 @@ const KEY: SampleKey = SampleKey { sample: 0, seed: 5, epoch: 0 };
 
 /// Bytes of each field for the given samples, each filled alone.
 fn fill(source: &dyn Source, samples: &[u64]) -> Vec<Result<Vec<Vec<u8>>, SampleError>> {
-    let layout = SlotLayout::new(source.schema(), 1);
+    let layout = SlotLayout::new(source.schema(), 1).unwrap();
     let mut filler = source.filler().unwrap();
     let keys: Vec<SampleKey> = samples.iter().map(|&sample| SampleKey { sample, ..KEY }).collect();
     filler.read_ahead(&keys);
     keys.iter()
         .map(|&key| {
-            let mut slab = vec![0xee; layout.bytes];
+            let mut slab = vec![0xee; layout.bytes()];
             let mut slots = Slots::of(&mut slab, &layout, 1);
             let mut spent = Spent::default();
             let done = filler.fill(&[key], &mut slots, &mut spent).map_err(|(at, error)| {
@@ -66,7 +66,7 @@ fn fill(source: &dyn Source, samples: &[u64]) -> Vec<Result<Vec<Vec<u8>>, Sample
             });
             done.map(|()| {
                 assert!(spent.bytes > 0 && spent.decode_ns > 0);
-                (0..layout.sizes.len()).map(|field| slots.bytes(field, 0).to_vec()).collect()
+                (0..layout.sizes().len()).map(|field| slots.bytes(field, 0).to_vec()).collect()
             })
         })
         .collect()
@@ -203,8 +203,8 @@ fn a_run_stops_at_the_bad_one_and_goes_on_behind_it() {
     }
     let source = open(dir.path(), ops("[]")).unwrap();
     put(dir.path(), "2.png", b"broken");
-    let layout = SlotLayout::new(source.schema(), 4);
-    let mut slab = vec![0xee; layout.bytes];
+    let layout = SlotLayout::new(source.schema(), 4).unwrap();
+    let mut slab = vec![0xee; layout.bytes()];
     let mut slots = Slots::of(&mut slab, &layout, 4);
     let keys: Vec<SampleKey> = (0..4).map(|sample| SampleKey { sample, ..KEY }).collect();
     let mut filler = source.filler().unwrap();

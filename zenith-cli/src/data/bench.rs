@@ -49,8 +49,8 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
 
 /// Samples per second of reading, decoding and writing alone, on this thread.
 fn bare(source: &dyn Source, time: Duration) -> Result<f64, Failure> {
-    let layout = SlotLayout::new(source.schema(), 64);
-    let mut slab = vec![0u8; layout.bytes];
+    let layout = SlotLayout::new(source.schema(), 64)?;
+    let mut slab = vec![0u8; layout.bytes()];
     let mut filler = source.filler()?;
     let order = OrderSpec::Shuffled.epoch(source.len(), 0, 0);
     let (start, mut done) = (Instant::now(), 0u64);

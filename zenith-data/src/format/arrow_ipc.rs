@@ -12,7 +12,7 @@ use arrow_buffer::Buffer;
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{RecordBatchDecoder, read_dictionary, read_footer_length};
 use arrow_ipc::{Message, MessageHeader, root_as_footer, root_as_message};
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, Schema, SchemaRef};
 use parquet::file::reader::ChunkReader;
 
 use super::arrow_columns::collect_texts;
@@ -23,7 +23,7 @@ use crate::source::table::blocks::{Blocks, Job};
 use crate::source::table::cells::Cells;
 use crate::source::table::columns::MemoryColumn;
 use crate::source::table::mapping::{Column, Plan};
-use crate::source::table::memory::{Bytes, Mapping};
+use crate::source::table::memory::{self, Bytes};
 use crate::{Error, Result};
 
 /// Where a message lies: its header (with the marks in front of it), then its body.
@@ -35,8 +35,8 @@ struct Place {
     compressed: bool,
 }
 
-/// Bodies from this size on are mapped rather than read, so that a task touches only its own columns' bytes.
-const MAP_FROM: usize = 1 << 20;
+/// Of bodies from this size on a task reads only its own columns' bytes.
+const APART_FROM: usize = 1 << 20;
 /// Columns that one task writes.
 const GROUP: usize = 16;
 
@@ -122,16 +122,14 @@ impl IpcBlocks {
     pub(crate) fn batch(&self, block: usize, projection: &[usize]) -> Result<RecordBatch> {
         let (nth, _, place) = self.places[block];
         let open = &self.files[nth];
-        if place.compressed || place.body < MAP_FROM {
-            let message = read(&open.file, place);
-            return self.in_block(
-                block,
-                message.and_then(|(header, body)| self.decode_batch(block, &header, &body, projection)),
-            );
-        }
-        let map = as_buffer(Bytes::of(Mapping::file(&open.path)?));
-        let (header, body) = self.in_block(block, within(&map, place))?;
-        self.in_block(block, self.decode_batch(block, &header, &body, projection))
+        let message = if place.compressed || place.body < APART_FROM {
+            read(&open.file, place)
+        } else {
+            read_columns(&open.file, place, &open.schema, projection)
+        };
+        let decode =
+            |(header, body): (bytes::Bytes, Buffer)| self.decode_batch(block, &header, &body, projection);
+        self.in_block(block, message.and_then(decode))
     }
 
     /// Bytes of a block's message.
@@ -167,22 +165,20 @@ impl IpcBlocks {
         Ok(decoded)
     }
 
-    /// Every batch as columns in the mapped files, where all of them are row-major as they are and not compressed.
+    /// Every batch as columns in the bytes of its message, where all of them are row-major as they are and not compressed.
     pub(crate) fn borrow(&self, plan: &Plan) -> Result<Option<Vec<Vec<MemoryColumn>>>> {
         if plan.targets.len() != plan.schema.fields.len() {
             return Ok(None);
         }
         let projection = projection(plan, 0..plan.targets.len());
-        let mut maps: Vec<Buffer> = Vec::new();
-        for open in &self.files {
-            maps.push(as_buffer(Bytes::of(Mapping::file(&open.path)?)));
-        }
         let mut parts = Vec::with_capacity(self.rows.len());
         for (block, (nth, _, place)) in self.places.iter().enumerate() {
             if place.compressed {
                 return Ok(None);
             }
-            let (header, body) = self.in_block(block, within(&maps[*nth], *place))?;
+            let open = &self.files[*nth];
+            let message = read_columns(&open.file, *place, &open.schema, &projection);
+            let (header, body) = self.in_block(block, message)?;
             let batch = self.in_block(block, self.decode_batch(block, &header, &body, &projection))?;
             match borrow(plan, &self.columns, |t| column_of(&batch, &projection, t.column)) {
                 Some(columns) => parts.push(columns),
@@ -224,17 +220,74 @@ fn read(file: &PreadFile, place: Place) -> std::result::Result<(bytes::Bytes, Bu
     Ok((all.slice(..place.header), body))
 }
 
-/// Header and body of a message in a mapped file.
-fn within(map: &Buffer, place: Place) -> std::result::Result<(Buffer, Buffer), String> {
-    let start = place.offset as usize;
-    let end = start.checked_add(place.header).and_then(|end| end.checked_add(place.body));
-    if end.is_none_or(|end| end > map.len()) {
+/// As [`read`], but of the body only what belongs to the columns `projection`: the rest are zeroes that take no memory.
+fn read_columns(
+    file: &PreadFile,
+    place: Place,
+    schema: &Schema,
+    projection: &[usize],
+) -> std::result::Result<(bytes::Bytes, Buffer), String> {
+    let header = file.get_bytes(place.offset, place.header).map_err(|e| e.to_string())?;
+    let start = place.offset + place.header as u64;
+    if start.checked_add(place.body as u64).is_none_or(|end| end > file.len()) {
         return Err(format!(
             "the file is cut off: {} bytes from offset {start} on are not there",
-            place.header + place.body
+            place.body
         ));
     }
-    Ok((map.slice_with_length(start, place.header), map.slice_with_length(start + place.header, place.body)))
+    let batch = message(&header)?;
+    let batch = batch.header_as_record_batch().ok_or("the message holds no record batch")?;
+    let Some(needed) = buffers_of(schema, &batch, projection) else {
+        return read(file, place);
+    };
+    let mut body = memory::sparse(place.body).map_err(|e| e.to_string())?;
+    for range in needed {
+        let part = body.as_mut_slice().get_mut(range.clone()).ok_or("a column lies outside of its batch")?;
+        file.read_into(part, start + range.start as u64)
+            .map_err(|e| format!("at offset {}: {e}", start + range.start as u64))?;
+    }
+    Ok((header, as_buffer(Bytes::of(body))))
+}
+
+/// Where in a batch's body the buffers of some columns lie; `None` where that takes more than counting.
+fn buffers_of(
+    schema: &Schema,
+    batch: &arrow_ipc::RecordBatch<'_>,
+    projection: &[usize],
+) -> Option<Vec<Range<usize>>> {
+    let buffers = batch.buffers()?;
+    let (mut next, mut needed) = (0, Vec::new());
+    for (column, field) in schema.fields().iter().enumerate() {
+        let own = next..next + buffer_count(field.data_type())?;
+        next = own.end;
+        if next > buffers.len() {
+            return None;
+        }
+        if projection.contains(&column) {
+            for buffer in own.map(|at| buffers.get(at)) {
+                let start = usize::try_from(buffer.offset()).ok()?;
+                needed.push(start..start.checked_add(usize::try_from(buffer.length()).ok()?)?);
+            }
+        }
+    }
+    (next == buffers.len()).then_some(needed)
+}
+
+/// Buffers that an array of this type has in a message; `None` for types that say so elsewhere.
+fn buffer_count(data_type: &DataType) -> Option<usize> {
+    match data_type {
+        DataType::Null => Some(0),
+        DataType::Boolean | DataType::FixedSizeBinary(_) | DataType::Dictionary(..) => Some(2),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => Some(3),
+        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => {
+            Some(2 + buffer_count(item.data_type())?)
+        }
+        DataType::FixedSizeList(item, _) => Some(1 + buffer_count(item.data_type())?),
+        DataType::Struct(fields) => {
+            fields.iter().try_fold(1, |all, field| Some(all + buffer_count(field.data_type())?))
+        }
+        other => other.is_primitive().then_some(2),
+    }
 }
 
 /// Parses a message's header, which starts with a continuation mark and its length.
@@ -359,9 +412,9 @@ impl Blocks for IpcBlocks {
     }
 
     fn tasks(&self, plan: &Plan) -> Vec<Range<usize>> {
-        // A batch that is read rather than mapped is cheapest read once.
-        let mapped = |(_, _, place): &(usize, usize, Place)| !place.compressed && place.body >= MAP_FROM;
-        let step = if self.places.iter().all(mapped) { GROUP } else { plan.targets.len().max(1) };
+        // A batch that is not read column by column is cheapest read once.
+        let apart = |(_, _, place): &(usize, usize, Place)| !place.compressed && place.body >= APART_FROM;
+        let step = if self.places.iter().all(apart) { GROUP } else { plan.targets.len().max(1) };
         (0..plan.targets.len()).step_by(step).map(|at| at..(at + step).min(plan.targets.len())).collect()
     }
 

@@ -1,10 +1,10 @@
-//! NumPy's NPY files: the header, and the array as a column that lies in the mapped file. Reads no other members of an
+//! NumPy's NPY files: the header, and the array as a column that lies in the file's bytes. Reads no other members of an
 //! archive; that is [`super::npz`].
 
 use std::path::Path;
 
 use crate::source::table::columns::MemoryColumn;
-use crate::source::table::memory::{Bytes, Mapping};
+use crate::source::table::memory::{Bytes, read_file};
 use crate::{DType, Error, Result};
 
 /// A header longer than this is no header.
@@ -21,13 +21,12 @@ struct Header {
     data: usize,
 }
 
-/// The array in the file at `path` as a column called `name`; rows are the first dimension. Nothing is copied unless
-/// the array is big-endian.
+/// The array in the file at `path` as a column called `name`; rows are the first dimension.
 ///
 /// # Errors
 /// A file that is no NPY or is cut off, and arrays that have no rows or are no numbers.
 pub(crate) fn open(path: &Path, name: &str) -> Result<MemoryColumn> {
-    let bytes = Bytes::of(Mapping::file(path)?);
+    let bytes = read_file(path)?;
     column(&bytes, name).map_err(|reason| Error::source(path, reason))
 }
 

@@ -1,11 +1,11 @@
 //! NumPy's NPZ archives: the members of a zip archive, each an NPY file. Members that are stored as they are stay in the
-//! mapped file; deflated ones are inflated into memory. Reads no other kind of archive.
+//! file's bytes; deflated ones are inflated into memory. Reads no other kind of archive.
 
 use std::io::Read;
 use std::path::Path;
 
 use crate::source::table::columns::MemoryColumn;
-use crate::source::table::memory::{Bytes, Mapping};
+use crate::source::table::memory::{Bytes, read_file};
 use crate::{Error, Result};
 
 /// The end record of a zip archive, without its comment.
@@ -27,7 +27,7 @@ struct Member {
 /// # Errors
 /// An archive that is damaged or cut off, and arrays that cannot be columns.
 pub(crate) fn open(path: &Path) -> Result<Vec<MemoryColumn>> {
-    let bytes = Bytes::of(Mapping::file(path)?);
+    let bytes = read_file(path)?;
     columns(&bytes).map_err(|reason| Error::source(path, reason))
 }
 

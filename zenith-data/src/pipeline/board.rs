@@ -4,12 +4,16 @@
 //! only while fewer than `depth` batches are queued, which is all the back-pressure there is.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use zenith_runtime_cpu::buffer::Lease;
+use zenith_runtime_cpu::sync::Gate;
+use zenith_runtime_cpu::thread::panic_message;
 
-use super::stream::{Making, Place, Stream, StreamSpec};
+use super::stream::{Making, Place, Scout, Stream, StreamSpec};
+use crate::source::SampleKey;
 use crate::{Error, SampleError};
 
 /// A batch in the making.
@@ -24,6 +28,8 @@ pub(super) struct Work {
     /// Whether the user has been told about the bad samples.
     raised: AtomicBool,
     faults: Mutex<Vec<Fault>>,
+    /// Where the consumer waits for it.
+    done: Arc<Gate>,
 }
 
 /// What went wrong with a part of a batch.
@@ -36,7 +42,7 @@ pub(super) enum Fault {
 }
 
 impl Work {
-    fn new(making: Making) -> Self {
+    fn new(making: Making, done: Arc<Gate>) -> Self {
         let len = (making.positions.end - making.positions.start) as usize;
         Self {
             making,
@@ -45,6 +51,7 @@ impl Work {
             ready: AtomicBool::new(false),
             raised: AtomicBool::new(false),
             faults: Mutex::new(Vec::new()),
+            done,
         }
     }
 
@@ -60,13 +67,12 @@ impl Work {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that `count` more slots are written; true for the caller that finished the batch, who is alone with it.
-    pub(super) fn finished(&self, count: usize) -> bool {
-        self.left.fetch_sub(count, Ordering::AcqRel) == count
-    }
-
-    pub(super) fn publish(&self) {
-        self.ready.store(true, Ordering::Release);
+    /// Says that `count` more slots are done with; whoever does so last publishes the batch.
+    fn account(&self, count: usize) {
+        if self.left.fetch_sub(count, Ordering::AcqRel) == count {
+            self.ready.store(true, Ordering::Release);
+            self.done.notify_one();
+        }
     }
 
     pub(super) fn raised(&self) {
@@ -82,12 +88,47 @@ impl Work {
     }
 }
 
-/// Some slots of a batch that one thread has taken on itself to write.
+/// Some slots of a batch that one thread has taken on itself to write. However it ends, by [`Claim::settle`],
+/// [`Claim::fail`] or by being dropped on the way of a panic, its slots are accounted for: a batch with a part that nobody
+/// accounts for would be waited for without end.
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) work: Arc<Work>,
     pub(super) first: usize,
     pub(super) len: usize,
+    /// Later batches that came into sight when this one was opened.
+    pub(super) upcoming: Vec<Making>,
+    settled: bool,
+}
+
+impl Claim {
+    /// The samples of its slots.
+    pub(super) fn keys(&self) -> impl Iterator<Item = SampleKey> + '_ {
+        let making = &self.work.making;
+        let start = making.positions.start + self.first as u64;
+        (start..start + self.len as u64).map(|position| making.plan.key(position))
+    }
+
+    /// Its slots are written, or the faults say which are not.
+    pub(super) fn settle(mut self) {
+        self.settled = true;
+    }
+
+    /// Its slots cannot be written, which is the fault of its batch.
+    pub(super) fn fail(self, error: Error) {
+        self.work.fault(Fault::Batch(error));
+        self.settle();
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.settled {
+            let reason = "a part of this batch was given up by the thread that had it".to_owned();
+            self.work.fault(Fault::Batch(Error::Machine(reason)));
+        }
+        self.work.account(self.len);
+    }
 }
 
 /// What the consumer finds when it looks at the board.
@@ -101,6 +142,8 @@ pub(super) enum Front {
     Wait,
     /// There is no further batch in the consumer's epoch.
     End,
+    /// What comes next cannot be found out: finding out panicked, with this message.
+    Broken(String),
 }
 
 #[derive(Debug)]
@@ -109,45 +152,86 @@ pub(super) struct Board {
     depth: usize,
     /// Slots of one claim; `usize::MAX` where a claim is a whole batch.
     grain: usize,
+    /// Samples that claims tell of before they are made; 0 for none.
+    lead: u64,
+    done: Arc<Gate>,
 }
 
 #[derive(Debug)]
 struct State {
     stream: Stream,
+    scout: Option<Scout>,
     queue: VecDeque<Arc<Work>>,
-    /// The queue's last batch and its first slot that nobody has claimed, as long as there is one.
-    open: Option<(Arc<Work>, usize)>,
+    open: Option<Open>,
     stopped: bool,
+    /// The message of a panic of the stream, which would only panic again.
+    broken: Option<String>,
+}
+
+/// The queue's last batch, as long as it has a slot that nobody has claimed.
+#[derive(Debug)]
+struct Open {
+    work: Arc<Work>,
+    /// The first such slot.
+    first: usize,
+    /// For the next claim.
+    upcoming: Vec<Making>,
 }
 
 impl State {
-    /// Takes a part of the open batch, after opening one if there is room.
-    fn claim(&mut self, depth: usize, grain: usize) -> Option<Claim> {
-        if self.stopped {
+    /// Opens the next batch if none is open and there is room; the epoch of the one that is open.
+    fn open(&mut self, depth: usize, done: &Arc<Gate>) -> Option<u64> {
+        if self.stopped || self.broken.is_some() {
             return None;
         }
-        if self.open.is_none() {
-            if self.queue.len() >= depth {
-                return None;
+        if self.open.is_none() && self.queue.len() < depth {
+            let (stream, scout) = (&mut self.stream, &mut self.scout);
+            let next = catch_unwind(AssertUnwindSafe(|| {
+                let making = stream.next()?;
+                Some((making, scout.as_mut().map(Scout::follow).unwrap_or_default()))
+            }));
+            match next {
+                Ok(next) => {
+                    let (making, upcoming) = next?;
+                    let work = Arc::new(Work::new(making, Arc::clone(done)));
+                    self.queue.push_back(Arc::clone(&work));
+                    self.open = Some(Open { work, first: 0, upcoming });
+                }
+                Err(panic) => self.broken = Some(panic_message(&*panic)),
             }
-            let work = Arc::new(Work::new(self.stream.next()?));
-            self.queue.push_back(Arc::clone(&work));
-            self.open = Some((work, 0));
         }
-        let (work, first) = self.open.take()?;
+        self.open.as_ref().map(|open| open.work.making.plan.epoch())
+    }
+
+    /// Takes a part of the open batch.
+    fn claim(&mut self, grain: usize) -> Option<Claim> {
+        let Open { work, first, upcoming } = self.open.take()?;
         let len = grain.min(work.len() - first);
         if first + len < work.len() {
-            self.open = Some((Arc::clone(&work), first + len));
+            self.open = Some(Open { work: Arc::clone(&work), first: first + len, upcoming: Vec::new() });
         }
-        Some(Claim { work, first, len })
+        Some(Claim { work, first, len, upcoming, settled: false })
     }
 }
 
 impl Board {
-    pub(super) fn new(spec: StreamSpec, place: Place, depth: usize, grain: usize) -> Self {
-        let state =
-            State { stream: Stream::new(spec, place), queue: VecDeque::new(), open: None, stopped: false };
-        Self { state: Mutex::new(state), depth, grain }
+    /// A board for the batches of `spec` from `place` on, `depth` of them at a time, in claims of `grain` slots. Claims
+    /// tell of batches up to `lead` samples ahead of theirs, where the order has a locality that makes it useful.
+    pub(super) fn new(spec: StreamSpec, place: Place, depth: usize, grain: usize, lead: u64) -> Self {
+        let state = State {
+            scout: Scout::new(&spec, place, lead),
+            stream: Stream::new(spec, place),
+            queue: VecDeque::new(),
+            open: None,
+            stopped: false,
+            broken: None,
+        };
+        Self { state: Mutex::new(state), depth, grain, lead, done: Arc::new(Gate::new()) }
+    }
+
+    /// Where the consumer waits for a finished batch.
+    pub(super) fn done(&self) -> &Gate {
+        &self.done
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -156,11 +240,14 @@ impl Board {
 
     /// Starts over from `place`. Parts that are in hand are finished into batches nobody will see.
     pub(super) fn restart(&self, spec: StreamSpec, place: Place) {
+        let scout = Scout::new(&spec, place, self.lead);
         let stream = Stream::new(spec, place);
         let mut state = self.state();
+        state.scout = scout;
         state.stream = stream;
         state.open = None;
         state.queue.clear();
+        state.broken = None;
     }
 
     /// Lets no further part be claimed.
@@ -177,7 +264,9 @@ impl Board {
 
     /// A part for a worker, if there is one.
     pub(super) fn claim(&self) -> Option<Claim> {
-        self.state().claim(self.depth, self.grain)
+        let mut state = self.state();
+        state.open(self.depth, &self.done)?;
+        state.claim(self.grain)
     }
 
     /// What the consumer, who stands at `place`, should do.
@@ -187,20 +276,17 @@ impl Board {
             Some(front) if front.making.plan.epoch() != epoch => Front::End,
             Some(front) if front.is_ready() => Front::Ready(Arc::clone(front)),
             Some(front) => {
-                let open = state.open.as_ref().is_some_and(|(work, _)| Arc::ptr_eq(work, front));
-                match open.then(|| state.claim(self.depth, self.grain)).flatten() {
+                let open = state.open.as_ref().is_some_and(|open| Arc::ptr_eq(&open.work, front));
+                match open.then(|| state.claim(self.grain)).flatten() {
                     Some(claim) => Front::Help(claim),
                     None => Front::Wait,
                 }
             }
-            None => match state.claim(self.depth, self.grain) {
-                None => Front::End,
-                // A claim that is the next epoch's is given back: the consumer may never come for it.
-                Some(claim) if claim.work.making.plan.epoch() != epoch => {
-                    state.open = Some((claim.work, claim.first));
-                    Front::End
-                }
-                Some(claim) => Front::Help(claim),
+            None => match state.open(self.depth, &self.done) {
+                Some(opened) if opened == epoch => state.claim(self.grain).map_or(Front::End, Front::Help),
+                // The next epoch's: the consumer may never come for it.
+                Some(_) => Front::End,
+                None => state.broken.clone().map_or(Front::End, Front::Broken),
             },
         }
     }

@@ -40,6 +40,9 @@ const SMALL_BATCH_DEPTH: usize = 16;
 /// ... up to this many bytes, so that a worker that wakes up has a worthwhile run of work.
 const SMALL_BATCH_BYTES: usize = 4 << 20;
 
+/// Batches that can be made ahead at most; more is a slip of the pen, not a wish.
+const MOST_PREFETCH: usize = 1 << 16;
+
 /// How long a consumer waits before it is asked whether it still wants to.
 pub const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -60,7 +63,7 @@ pub struct PipelineConfig {
     /// Worker threads, at most one for each processor this process may use: more would only add memory, as reading
     /// ahead needs no thread. With 0 the consumer makes every batch itself.
     pub workers: usize,
-    /// Batches made ahead of the consumer (at least 1 if there are workers).
+    /// Batches made ahead of the consumer (at least 1 if there are workers, at most 65,536).
     pub prefetch: usize,
     /// What becomes of bad samples.
     pub on_error: OnError,
@@ -99,18 +102,25 @@ impl Pipeline {
     /// A pipeline at the beginning of epoch 0. Threads start with the first [`Pipeline::begin`].
     ///
     /// # Errors
-    /// When the batch size is 0 or the batch's memory cannot be described.
+    /// When a batch is empty, longer than the largest, or larger than memory, or too many are to be made ahead.
     pub fn new(source: Arc<dyn Source>, spec: StreamSpec, mut config: PipelineConfig) -> Result<Self> {
         if config.batch_size == 0 {
             return Err(Error::Config("batch_size must be at least 1".into()));
         }
+        spec.cut.check(config.batch_size as u64)?;
+        if config.prefetch > MOST_PREFETCH {
+            return Err(Error::Config(format!(
+                "prefetch_factor={}: at most {MOST_PREFETCH} batches can be made ahead",
+                config.prefetch
+            )));
+        }
         let processors = allowed_cpus().map_err(|error| Error::Machine(error.to_string()))?.len();
         config.workers = config.workers.min(processors.max(1));
         let schema = Arc::new(source.schema().clone());
-        let layout = Arc::new(SlotLayout::new(&schema, config.batch_size));
-        let depth = depth(&config, layout.bytes);
+        let layout = Arc::new(SlotLayout::new(&schema, config.batch_size)?);
+        let depth = depth(&config, layout.bytes());
         let pool = SlabPool::new(SlabPoolConfig {
-            slab_bytes: layout.bytes.max(1),
+            slab_bytes: layout.bytes().max(1),
             keep: depth + 2,
             pages: config.pages,
             node: config.node,
@@ -119,13 +129,12 @@ impl Pipeline {
         let whole_batches = source.grain() == Grain::Batch;
         let grain = if whole_batches { usize::MAX } else { 1 };
         let shared = Shared {
-            board: Board::new(spec.clone(), Place::default(), depth, grain),
+            board: Board::new(spec.clone(), Place::default(), depth, grain, lead(&*source)),
             layout,
             pool,
             stats: Arc::new(Stats::default()),
             whole_batches,
             work: Gate::new(),
-            done: Gate::new(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -166,15 +175,7 @@ impl Pipeline {
     /// As [`Pipeline::begin`]; also when a batch is longer than the largest this pipeline was built for.
     pub fn begin_with(&mut self, spec: StreamSpec, place: Place) -> Result<()> {
         self.check_process()?;
-        if let Cut::Listed(ends) = &spec.cut {
-            let starts = std::iter::once(&0).chain(ends.iter());
-            let longest = starts.zip(ends.iter()).map(|(start, end)| end.saturating_sub(*start)).max();
-            if let Some(longest) = longest.filter(|longest| *longest > self.config.batch_size as u64) {
-                let reason =
-                    format!("a batch of {longest} samples in a loader for {}", self.config.batch_size);
-                return Err(Error::Config(reason));
-            }
-        }
+        spec.cut.check(self.config.batch_size as u64)?;
         self.shared.board.restart(spec.clone(), place);
         self.spec = spec;
         self.place = place;
@@ -232,11 +233,11 @@ impl Pipeline {
                 Front::Help(claim) => {
                     let start = Instant::now();
                     if let Some(hands) = &mut self.hands {
-                        hands.make(&self.shared, &claim);
+                        hands.make(&self.shared, claim);
                     } else {
                         match self.source.filler() {
-                            Ok(filler) => self.hands.insert(Hands::new(filler)).make(&self.shared, &claim),
-                            Err(error) => self.shared.give_up(&claim, error),
+                            Ok(filler) => self.hands.insert(Hands::new(filler)).make(&self.shared, claim),
+                            Err(error) => claim.fail(error),
                         }
                     }
                     let now = Instant::now();
@@ -252,7 +253,7 @@ impl Pipeline {
                 Front::Wait => {
                     let shared = &self.shared;
                     let ready = || (!shared.board.is_waiting()).then_some(());
-                    while shared.done.until_deadline(ready, Instant::now() + PATIENCE).is_none() {
+                    while shared.board.done().until_deadline(ready, Instant::now() + PATIENCE).is_none() {
                         if !patient() {
                             return Err(Error::Interrupted);
                         }
@@ -262,6 +263,7 @@ impl Pipeline {
                     self.place = Place { epoch: self.place.epoch + 1, cursor: 0 };
                     return Ok(None);
                 }
+                Front::Broken(message) => return Err(Error::Panic(message)),
             }
         }
     }
@@ -408,6 +410,15 @@ impl Drop for Pipeline {
         self.threads.clear();
         self.shared.stats.ended(self.shared.pool.stats());
     }
+}
+
+/// How many samples ahead of their need blocks are announced: half a window, so that the one being read and what is
+/// announced of the next fit into the source's budget together; nothing where that has no room for two blocks.
+fn lead(source: &dyn Source) -> u64 {
+    let Some((ends, window)) = source.blocks() else { return 0 };
+    let starts = std::iter::once(&0).chain(ends);
+    let largest = starts.zip(ends).map(|(start, end)| end.saturating_sub(*start)).max();
+    if largest.is_some_and(|largest| largest <= window) { window / 2 } else { 0 }
 }
 
 fn depth(config: &PipelineConfig, slab_bytes: usize) -> usize {

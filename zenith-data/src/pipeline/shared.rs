@@ -20,6 +20,4 @@ pub(super) struct Shared {
     pub(super) whole_batches: bool,
     /// Workers wait here for something to claim.
     pub(super) work: Gate,
-    /// The consumer waits here for a finished batch.
-    pub(super) done: Gate,
 }

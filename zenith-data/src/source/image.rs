@@ -229,6 +229,12 @@ impl Filler for ImageFiller {
         self.ids.extend(upcoming.iter().map(|key| key.sample).filter(|&id| id < self.blobs.len()));
         self.reader.read_ahead(&self.ids);
     }
+
+    fn announce(&mut self, later: &[SampleKey]) {
+        self.ids.clear();
+        self.ids.extend(later.iter().map(|key| key.sample).filter(|&id| id < self.blobs.len()));
+        self.reader.announce(&self.ids);
+    }
 }
 
 impl ImageFiller {

@@ -109,6 +109,11 @@ pub trait Filler: Send {
         spent: &mut Spent,
     ) -> Result<(), (usize, SampleError)>;
 
-    /// Says which samples this source will soon be asked for, so that their bytes can be on the way. A hint.
+    /// Says what this filler will be asked for next, in order and completely, so that the bytes can be on the way; what
+    /// was said before and is not among it is wanted no more. A hint.
     fn read_ahead(&mut self, _upcoming: &[SampleKey]) {}
+
+    /// Says that any of the source's fillers will be asked for samples like these in a while, so that the
+    /// [blocks](Source::blocks) they lie in can be brought. A hint.
+    fn announce(&mut self, _later: &[SampleKey]) {}
 }

@@ -94,4 +94,9 @@ impl Filler for SubsetFiller {
         self.translate(upcoming);
         self.inner.read_ahead(&self.keys);
     }
+
+    fn announce(&mut self, later: &[SampleKey]) {
+        self.translate(later);
+        self.inner.announce(&self.keys);
+    }
 }

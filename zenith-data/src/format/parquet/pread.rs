@@ -37,6 +37,11 @@ impl PreadFile {
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
+
+    /// Fills `into` with the bytes from `start` on, or fails.
+    pub(crate) fn read_into(&self, into: &mut [u8], start: u64) -> std::io::Result<()> {
+        self.file.read_exact_at(into, start)
+    }
 }
 
 impl Length for PreadFile {

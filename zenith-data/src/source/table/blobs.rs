@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
+use zenith_runtime_cpu::thread::panic_message;
 
 use super::blocks::{self, Blocks};
 use super::cache::BlockCache;
@@ -95,7 +96,7 @@ impl ColumnBlobs {
                 Ok(arrays) => arrays.map_err(Arc::new),
                 Err(panic) => {
                     let (path, name) = table.place(block);
-                    let text = blocks::panic_text(panic.as_ref());
+                    let text = panic_message(panic.as_ref());
                     Err(Arc::new(Error::source(path, format!("{name} cannot be decoded: {text}"))))
                 }
             }
@@ -193,12 +194,10 @@ impl ColumnBlobs {
         Err(bad("the block ends before this row".into()))
     }
 
-    /// Asks for the block of picture `id` to be read by the time it is needed.
-    pub fn hint(&self, id: u64) {
-        let block = self.ends.partition_point(|end| *end <= id);
-        if block < self.ends.len() {
-            self.cache.hint(block);
-        }
+    /// Asks for the blocks of pictures to be read by the time they are needed.
+    pub fn hint(&self, ids: &[u64]) {
+        let blocks = ids.iter().map(|id| self.ends.partition_point(|end| end <= id));
+        self.cache.hint(blocks.filter(|block| *block < self.ends.len()));
     }
 
     /// Element type of the labels: int64 or float32; `None` without labels.

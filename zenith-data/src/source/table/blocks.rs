@@ -2,13 +2,14 @@
 //! loading all of them into one row store on several threads. Knows no format.
 #![expect(unsafe_code, reason = "threads claim disjoint cells of the matrices they fill together")]
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use zenith_runtime_cpu::thread::{panic_message, spawn_scoped};
 
 use super::cells::{Cells, Matrices};
 use super::mapping::{Column, Plan};
@@ -111,7 +112,10 @@ pub(crate) fn load(
                 // The decoders of damaged files may panic; that is bad input, not a bug of the caller.
                 Err(panic) => {
                     let (path, name) = blocks.place(block);
-                    Error::source(path, format!("{name} cannot be decoded: {}", panic_text(panic.as_ref())))
+                    Error::source(
+                        path,
+                        format!("{name} cannot be decoded: {}", panic_message(panic.as_ref())),
+                    )
                 }
             };
             if !skip_bad {
@@ -123,9 +127,7 @@ pub(crate) fn load(
     let threads = threads.clamp(1, tasks.max(1));
     std::thread::scope(|scope| {
         for nth in 1..threads {
-            let spawned =
-                std::thread::Builder::new().name(format!("zenith-load-{nth}")).spawn_scoped(scope, work);
-            if let Err(error) = spawned {
+            if let Err(error) = spawn_scoped(scope, format!("zenith-load-{nth}"), work) {
                 tracing::warn!(%error, "loading a table with fewer threads than asked for");
                 break;
             }
@@ -139,11 +141,4 @@ pub(crate) fn load(
         return Err(failed.swap_remove(0).1);
     }
     Ok((matrices.finish(), failed))
-}
-
-/// The message of a panic.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the decoder gave up".to_owned())
 }

@@ -1,10 +1,10 @@
 //! A bounded window of decoded blocks: least recently used ones leave when another must come in, a block is decoded
 //! once however many threads ask for it, and one thread decodes ahead of the need. Knows no format.
 
-use std::collections::HashMap;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+
+use zenith_runtime_cpu::thread::{Thread, ThreadConfig};
 
 use crate::{Error, Result};
 
@@ -20,7 +20,8 @@ pub(crate) type Reason = Arc<Error>;
 /// The window.
 pub(crate) struct BlockCache<V> {
     shared: Arc<Shared<V>>,
-    ahead: Option<(SyncSender<usize>, JoinHandle<()>)>,
+    /// Decodes what is hinted at.
+    ahead: Thread<()>,
 }
 
 struct Shared<V> {
@@ -30,9 +31,14 @@ struct Shared<V> {
     budget: u64,
     state: Mutex<State<V>>,
     changed: Condvar,
+    /// The thread that decodes ahead waits here for hints.
+    hinted: Condvar,
 }
 
 struct State<V> {
+    /// Blocks to decode ahead, each once.
+    wanted: VecDeque<usize>,
+    closing: bool,
     entries: HashMap<usize, Entry<V>>,
     bytes: u64,
     clock: u64,
@@ -51,28 +57,27 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
     /// # Errors
     /// When the system refuses the thread that decodes ahead.
     pub(crate) fn new(sizes: Vec<u64>, budget: Option<u64>, decode: Decode<V>) -> Result<Self> {
-        let state = State { entries: HashMap::new(), bytes: 0, clock: 0, decoded: 0, hits: 0 };
+        let state = State {
+            wanted: VecDeque::new(),
+            closing: false,
+            entries: HashMap::new(),
+            bytes: 0,
+            clock: 0,
+            decoded: 0,
+            hits: 0,
+        };
         let shared = Arc::new(Shared {
             decode,
             sizes,
             budget: budget.unwrap_or(u64::MAX),
             state: Mutex::new(state),
             changed: Condvar::new(),
+            hinted: Condvar::new(),
         });
-        let (sender, receiver) = sync_channel::<usize>(AHEAD);
         let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("zenith-blocks".into())
-            .spawn(move || {
-                while let Ok(block) = receiver.recv() {
-                    // What it yields is in the window now; the reader that needs it gets the error too.
-                    drop(worker.get(block));
-                }
-            })
-            .map_err(|error| {
-                Error::Machine(format!("cannot start the thread that decodes ahead: {error}"))
-            })?;
-        Ok(Self { shared, ahead: Some((sender, thread)) })
+        let ahead = Thread::spawn(ThreadConfig::named("zenith-blocks"), move || worker.decode_ahead())
+            .map_err(|error| Error::Machine(error.to_string()))?;
+        Ok(Self { shared, ahead })
     }
 
     /// The block, decoded now if it is not in the window.
@@ -80,15 +85,22 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
         self.shared.get(block)
     }
 
-    /// Asks for a block to be decoded by the time it is needed.
-    pub(crate) fn hint(&self, block: usize) {
-        if self.shared.lock().entries.contains_key(&block) {
-            return;
-        }
-        if let Some((sender, _)) = &self.ahead {
-            match sender.try_send(block) {
-                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+    /// Asks for blocks to be decoded by the time they are needed.
+    pub(crate) fn hint(&self, blocks: impl Iterator<Item = usize>) {
+        let mut state = self.shared.lock();
+        let before = state.wanted.len();
+        for block in blocks {
+            if state.wanted.len() < AHEAD
+                && !state.entries.contains_key(&block)
+                && !state.wanted.contains(&block)
+            {
+                state.wanted.push_back(block);
             }
+        }
+        let any = state.wanted.len() > before;
+        drop(state);
+        if any {
+            self.shared.hinted.notify_one();
         }
     }
 
@@ -116,11 +128,10 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
 
 impl<V> Drop for BlockCache<V> {
     fn drop(&mut self) {
-        if let Some((sender, thread)) = self.ahead.take() {
-            drop(sender);
-            if thread.join().is_err() {
-                tracing::error!("the thread that decodes blocks ahead panicked");
-            }
+        // A forked child has no such thread, and the lock may have been another thread's at the fork.
+        if self.ahead.is_of_this_process() {
+            self.shared.lock().closing = true;
+            self.shared.hinted.notify_all();
         }
     }
 }
@@ -134,6 +145,26 @@ impl<V> std::fmt::Debug for BlockCache<V> {
 impl<V> Shared<V> {
     fn lock(&self) -> MutexGuard<'_, State<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of the thread that decodes ahead. It ends before the next block, not behind the last one hinted at.
+    fn decode_ahead(&self) {
+        loop {
+            let mut state = self.lock();
+            let block = loop {
+                if state.closing {
+                    return;
+                }
+                match state.wanted.pop_front() {
+                    Some(block) if state.entries.contains_key(&block) => {}
+                    Some(block) => break block,
+                    None => state = self.hinted.wait(state).unwrap_or_else(PoisonError::into_inner),
+                }
+            };
+            drop(state);
+            // What it yields is in the window now; the reader that needs it gets the error too.
+            drop(self.get(block));
+        }
     }
 
     fn get(&self, block: usize) -> std::result::Result<Arc<V>, Reason> {
@@ -239,13 +270,39 @@ mod tests {
             Ok(block)
         });
         let cache = BlockCache::new(vec![1; 2], None, decode).unwrap();
-        cache.hint(1);
+        cache.hint([1, 1].into_iter());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| assert_eq!(*cache.get(1).unwrap(), 1));
             }
         });
         assert_eq!(decoded.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn closing_waits_for_the_block_in_hand_and_no_other() {
+        let (enter, entered) = std::sync::mpsc::channel();
+        let (leave, left) = std::sync::mpsc::channel::<()>();
+        let (enter, left) = (Mutex::new(enter), Mutex::new(left));
+        let decode: Decode<usize> = Box::new(move |block| {
+            enter.lock().unwrap().send(block).unwrap();
+            left.lock().unwrap().recv().unwrap();
+            Ok(block)
+        });
+        let cache = BlockCache::new(vec![1; 40], None, decode).unwrap();
+        cache.hint(0..40);
+        assert_eq!(entered.recv().unwrap(), 0);
+        cache.hint((0..40).rev());
+        let shared = Arc::clone(&cache.shared);
+        assert_eq!(shared.lock().wanted, (1..40).collect::<Vec<_>>(), "each block once");
+        let closer = std::thread::spawn(move || drop(cache));
+        while !shared.lock().closing {
+            std::thread::yield_now();
+        }
+        leave.send(()).unwrap();
+        closer.join().unwrap();
+        assert_eq!(entered.try_iter().count(), 0, "blocks were decoded for nobody");
+        assert_eq!(shared.lock().decoded, 1);
     }
 
     #[test]

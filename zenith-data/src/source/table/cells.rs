@@ -5,9 +5,11 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use zenith_runtime_cpu::allocator::Block;
+
 use super::convert::{convert, is_float};
 use super::mapping::{Plan, Target};
-use super::memory::{Bytes, Mapping};
+use super::memory::{self, Bytes};
 use super::rows::{RowField, RowStore};
 use crate::{DType, Error, Result};
 
@@ -20,7 +22,7 @@ pub(crate) struct Matrices {
 
 #[derive(Debug)]
 struct Matrix {
-    memory: Mapping,
+    memory: Block,
     elements: usize,
     dtype: DType,
 }
@@ -39,7 +41,8 @@ impl Matrices {
                     .filter(|bytes| isize::try_from(bytes.saturating_add(1 << 30)).is_ok())
                     .ok_or_else(|| Error::Machine(format!("{rows} rows are larger than memory")))?;
                 Ok(Matrix {
-                    memory: Mapping::zeroed(bytes)?,
+                    memory: memory::zeroed(bytes)
+                        .map_err(|error| Error::Machine(format!("for a table of {rows} rows: {error}")))?,
                     elements: field.shape.iter().product(),
                     dtype: field.dtype,
                 })
@@ -73,7 +76,7 @@ impl Matrices {
                     let offset = rows.start * stride + target.element * matrix.dtype.size();
                     claims.push(Cells {
                         // SAFETY: rows and elements were checked to be inside the matrix.
-                        base: unsafe { matrix.memory.start().as_ptr().add(offset) },
+                        base: unsafe { matrix.memory.as_ptr().add(offset) },
                         stride,
                         rows: rows.len(),
                         field: target.field,

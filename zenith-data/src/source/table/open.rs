@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
+use zenith_runtime_cpu::thread::panic_message;
 
 use super::blobs::{ArrayBlocks, ColumnBlobs, first_bytes};
-use super::blocks::{Blocks, panic_text};
+use super::blocks::Blocks;
 use super::columns::MemoryColumn;
 use super::mapping::{Mapped, TableOptions, is_label_name, map};
 use super::source::TableSource;
@@ -45,7 +46,7 @@ pub fn open_files(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Resu
     // The decoders of damaged files may panic; that is bad input, not a bug of the caller.
     opened.unwrap_or_else(|panic| {
         let path = paths.first().map_or_else(PathBuf::new, Clone::clone);
-        Err(Error::source(path, format!("cannot be decoded: {}", panic_text(panic.as_ref()))))
+        Err(Error::source(path, format!("cannot be decoded: {}", panic_message(panic.as_ref()))))
     })
 }
 

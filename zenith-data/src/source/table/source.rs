@@ -363,14 +363,8 @@ impl Filler for WindowFiller {
         Ok(())
     }
 
-    fn read_ahead(&mut self, upcoming: &[SampleKey]) {
-        let mut last = None;
-        for key in upcoming {
-            let block = locate(&self.window.ends, key.sample).map(|(block, _)| block);
-            if let Some(block) = block.filter(|b| Some(*b) != last) {
-                self.window.cache.hint(block);
-                last = Some(block);
-            }
-        }
+    fn announce(&mut self, later: &[SampleKey]) {
+        let blocks = later.iter().filter_map(|key| locate(&self.window.ends, key.sample));
+        self.window.cache.hint(blocks.map(|(block, _)| block));
     }
 }
