@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that fails")]
 
 mod bad;
+mod changing;
 mod made;
 
 use std::fs;

@@ -1,10 +1,9 @@
-//! Where the bytes of a table live: an exact-size anonymous mapping advised to use huge pages, a mapped file, or memory
-//! that belongs to the caller and is kept alive by an owner. Knows no rows and no dtypes.
+//! Where the bytes of a table live: an exact-size anonymous mapping advised to use huge pages, or memory that belongs to
+//! the caller and is kept alive by an owner. Files are never mapped: one that shrank would end the process. Knows no
+//! rows and no dtypes.
 #![expect(unsafe_code, reason = "mappings, and memory owned by the caller, are raw by nature")]
 
 use std::any::Any;
-use std::fs::File;
-use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -59,27 +58,20 @@ impl Mapping {
         }
     }
 
-    /// A whole file, read-only. The file must not be truncated while it is mapped.
-    pub(crate) fn file(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(path, error))?;
-        let len = file.metadata().map_err(|error| Error::io(path, error))?.len() as usize;
-        if len == 0 {
-            return Err(Error::source(path, "the file is empty"));
-        }
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
-        let start =
-            map(len, libc::PROT_READ, libc::MAP_PRIVATE, fd).map_err(|error| Error::io(path, error))?;
-        Ok(Self { start, len })
-    }
-
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.start
     }
 
     /// All bytes.
     pub(crate) fn as_slice(&self) -> &[u8] {
-        // SAFETY: the mapping is readable and initialised (zeroes or file content) for `len` bytes while `self` lives.
+        // SAFETY: the mapping is readable and initialised (with zeroes at first) for `len` bytes while `self` lives.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    /// All bytes, to be written.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and the mapping is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
@@ -106,7 +98,7 @@ fn map(len: usize, protection: i32, flags: i32, fd: i32) -> std::io::Result<NonN
 pub(crate) struct Bytes {
     start: NonNull<u8>,
     len: usize,
-    owner: Arc<dyn Any + Send + Sync>,
+    _owner: Arc<dyn Any + Send + Sync>,
 }
 
 // SAFETY: the bytes are only read, and the owner that keeps them alive is Send + Sync.
@@ -121,7 +113,7 @@ impl Bytes {
     /// The range is readable and not written for as long as `owner` lives.
     pub(crate) unsafe fn new(start: *const u8, len: usize, owner: Arc<dyn Any + Send + Sync>) -> Self {
         let start = NonNull::new(start.cast_mut()).unwrap_or(NonNull::dangling());
-        Self { start, len, owner }
+        Self { start, len, _owner: owner }
     }
 
     /// The bytes of something that owns them and neither moves nor changes them.
@@ -133,16 +125,6 @@ impl Bytes {
         };
         // SAFETY: the slice lies in (or behind) the value in the Arc, which is not handed out mutably.
         unsafe { Self::new(start, len, owner) }
-    }
-
-    /// The part `from..from + len`.
-    ///
-    /// # Panics
-    /// When the part is not inside.
-    pub(crate) fn slice(&self, from: usize, len: usize) -> Self {
-        assert!(from.checked_add(len).is_some_and(|end| end <= self.len), "slice outside of the bytes");
-        // SAFETY: checked to be inside, and the owner is the same.
-        unsafe { Self::new(self.start.as_ptr().add(from), len, Arc::clone(&self.owner)) }
     }
 
     pub(crate) fn as_ptr(&self) -> *const u8 {
@@ -190,16 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_keeps_its_owner() {
-        let whole = Bytes::of(vec![1u8, 2, 3, 4]);
-        let part = whole.slice(1, 2);
-        drop(whole);
-        assert_eq!(part.as_slice(), [2, 3]);
-    }
-
-    #[test]
-    fn an_empty_file_is_refused() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(Mapping::file(file.path()).unwrap_err().to_string().contains("empty"));
+    fn bytes_keep_their_owner() {
+        let first = Bytes::of(vec![1u8, 2, 3, 4]);
+        let second = first.clone();
+        drop(first);
+        assert_eq!(second.as_slice(), [1, 2, 3, 4]);
     }
 }

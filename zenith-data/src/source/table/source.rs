@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::blocks::{self, Blocks};
 use super::cache::BlockCache;
 use super::columns::{self, MemoryColumn};
+use super::files::{self, FileBlocks, FileColumn};
 use super::mapping::{Column, Mapped, Plan, TableOptions, Target, map};
 use super::rows::{RowStore, gather_from};
 use crate::pipeline::slots::Slots;
@@ -21,6 +22,9 @@ pub struct TableSource {
     plan: Plan,
     ends: Vec<u64>,
     fingerprint: u64,
+    /// Bytes of a row in the types it is held in.
+    row_bytes: u64,
+    facts: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,8 +56,12 @@ impl TableSource {
     /// # Errors
     /// [`Error::Config`] for columns of unequal length, none, or names and columns that the options do not fit.
     pub fn from_columns(columns: &[MemoryColumn], options: &TableOptions) -> Result<Self> {
-        let fingerprint = columns::fingerprint(columns);
-        Self::of_parts(&[columns.to_vec()], fingerprint, options)
+        let described: Vec<Column> = columns.iter().map(|c| Column::new(&c.name, c.holds())).collect();
+        let Mapped::Rows(plan) = map(&described, options)? else {
+            return Err(Error::Config("columns in memory hold numbers, not pictures".into()));
+        };
+        let stores = vec![columns::store(columns, &plan, thread_count(options.threads))?];
+        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)))
     }
 
     /// Columns that become a tuple of fields as they are: types, shapes and order kept, no label looked for.
@@ -78,23 +86,37 @@ impl TableSource {
         Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)))
     }
 
-    /// Tables of the same columns, one behind the other.
-    pub(crate) fn of_parts(
-        parts: &[Vec<MemoryColumn>],
+    /// Columns whose values lie in files: read now where they fit into the budget, else in parts as they are needed.
+    ///
+    /// # Errors
+    /// What cannot be read, [`Error::Config`] for options that the columns do not fit.
+    pub(crate) fn of_files(
+        columns: Vec<FileColumn>,
         fingerprint: u64,
         options: &TableOptions,
     ) -> Result<Self> {
-        let Some(first) = parts.first() else {
-            return Err(Error::Config("there are no columns".into()));
+        let Mapped::Rows(plan) = map(&files::described(&columns), options)? else {
+            return Err(Error::Config("arrays hold numbers, not pictures".into()));
         };
-        let described: Vec<Column> = first.iter().map(|c| Column::new(&c.name, c.holds())).collect();
-        let Mapped::Rows(plan) = map(&described, options)? else {
-            return Err(Error::Config("columns in memory hold numbers, not pictures".into()));
-        };
-        let threads = thread_count(options.threads);
-        let stores =
-            parts.iter().map(|part| columns::store(part, &plan, threads)).collect::<Result<Vec<_>>>()?;
-        Ok(Self::resident(stores, Vec::new(), plan, fingerprint))
+        let table = FileBlocks::new(columns, &plan, options.memory_budget, fingerprint)?;
+        Self::of_blocks(Arc::new(table), plan, options)
+    }
+
+    /// The columns of the targets of `plan`, in their order, whose values lie in files.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(crate) fn of_plain(
+        columns: Vec<FileColumn>,
+        mut plan: Plan,
+        fingerprint: u64,
+        options: &TableOptions,
+    ) -> Result<Self> {
+        for (nth, target) in plan.targets.iter_mut().enumerate() {
+            target.column = nth;
+        }
+        let table = FileBlocks::new(columns, &plan, options.memory_budget, fingerprint)?;
+        Self::of_blocks(Arc::new(table), plan, options)
     }
 
     /// Columns that are one field each, as they lie.
@@ -111,14 +133,16 @@ impl TableSource {
         let ends = sums(stores.iter().map(|s| s.rows() as u64));
         let fingerprint = with_plan(fingerprint, &plan);
         let rows = Rows::Resident(Arc::new(Resident { stores, ends: ends.clone(), bad }));
-        Self { rows, plan, ends, fingerprint }
+        let row_bytes = plan.schema.sample_bytes() as u64;
+        Self { rows, plan, ends, fingerprint, row_bytes, facts: Vec::new() }
     }
 
     /// The rows of a table of blocks: loaded now where they fit into the budget, else streamed.
     pub(crate) fn of_blocks(table: Arc<dyn Blocks>, mut plan: Plan, options: &TableOptions) -> Result<Self> {
         let threads = thread_count(options.threads);
         blocks::find_classes(table.as_ref(), &mut plan)?;
-        let row_bytes = plan.schema.sample_bytes() as u64;
+        let row_bytes = table.held(&plan).schema.sample_bytes() as u64;
+        let facts = table.facts();
         let sizes: Vec<u64> = table.rows().iter().map(|rows| rows.saturating_mul(row_bytes)).collect();
         let total = sizes.iter().fold(0u64, |all, size| all.saturating_add(*size));
         let ends = sums(table.rows().iter().copied());
@@ -126,18 +150,22 @@ impl TableSource {
             None => {
                 let all = 0..table.rows().len();
                 let (store, failed) = blocks::load(table.as_ref(), &plan, all, threads, options.skip_bad)?;
+                if failed.is_empty() {
+                    table.loaded()?;
+                }
                 let first = |block: usize| if block == 0 { 0 } else { ends[block - 1] };
                 let bad =
                     failed.into_iter().map(|(block, error)| (first(block), ends[block], error)).collect();
-                Ok(Self::resident(vec![store], bad, plan, table.fingerprint()))
+                Ok(Self { row_bytes, facts, ..Self::resident(vec![store], bad, plan, table.fingerprint()) })
             }
             Some(budget) => {
                 if let Some((block, size)) = sizes.iter().enumerate().find(|(_, size)| **size > budget) {
                     let (path, name) = table.place(block);
                     return Err(Error::Config(format!(
                         "{}: {name} alone has {size} bytes of rows, more than memory_budget={budget}; raise the budget \
-                         to {size} at least, or write the file with smaller row groups",
-                        path.display()
+                         to {size} at least, or {}",
+                        path.display(),
+                        table.smaller()
                     )));
                 }
                 let fingerprint = with_plan(table.fingerprint(), &plan);
@@ -149,7 +177,7 @@ impl TableSource {
                 });
                 let cache = BlockCache::new(sizes, Some(budget), decode)?;
                 let rows = Rows::Window(Arc::new(Window { cache, ends: ends.clone() }));
-                Ok(Self { rows, plan, ends, fingerprint })
+                Ok(Self { rows, plan, ends, fingerprint, row_bytes, facts })
             }
         }
     }
@@ -186,8 +214,7 @@ impl Source for TableSource {
             return None;
         };
         // Half of the budget is the window being read; the other half lets the next one load meanwhile.
-        let row_bytes = self.plan.schema.sample_bytes().max(1) as u64;
-        Some((&self.ends, window.cache.budget() / 2 / row_bytes))
+        Some((&self.ends, window.cache.budget() / 2 / self.row_bytes.max(1)))
     }
 
     fn classes(&self) -> Option<&[String]> {
@@ -195,10 +222,9 @@ impl Source for TableSource {
     }
 
     fn facts(&self) -> Vec<(String, String)> {
-        let row_bytes = self.plan.schema.sample_bytes() as u64;
-        match &self.rows {
+        let mut facts = match &self.rows {
             Rows::Resident(_) => {
-                vec![("rows held in memory".into(), format!("{} bytes", self.len() * row_bytes))]
+                vec![("rows held in memory".into(), format!("{} bytes", self.len() * self.row_bytes))]
             }
             Rows::Window(window) => {
                 let (decoded, hits) = window.cache.counts();
@@ -208,7 +234,9 @@ impl Source for TableSource {
                     ("reads that found their block decoded".into(), hits.to_string()),
                 ]
             }
-        }
+        };
+        facts.extend(self.facts.iter().cloned());
+        facts
     }
 }
 
