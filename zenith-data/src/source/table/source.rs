@@ -9,7 +9,7 @@ use super::cache::BlockCache;
 use super::columns::{self, MemoryColumn};
 use super::files::{self, FileBlocks, FileColumn};
 use super::mapping::{Column, Mapped, Plan, TableOptions, Target, map};
-use super::rows::{RowStore, gather_from};
+use super::rows::{Place, RowStore, gather_from};
 use crate::pipeline::slots::Slots;
 use crate::schema::Shape;
 use crate::source::{Filler, Grain, SampleKey, Source, Spent};
@@ -259,10 +259,10 @@ fn with_plan(fingerprint: u64, plan: &Plan) -> u64 {
 }
 
 /// The stretch that holds a row, and the row's number in it.
-fn locate(ends: &[u64], row: u64) -> Option<(usize, u32)> {
+fn locate(ends: &[u64], row: u64) -> Option<(usize, u64)> {
     let part = ends.partition_point(|end| *end <= row);
     let first = if part == 0 { 0 } else { ends[part - 1] };
-    (part < ends.len()).then_some((part, (row - first) as u32))
+    (part < ends.len()).then_some((part, row - first))
 }
 
 fn no_such_row(sample: u64, ends: &[u64]) -> SampleError {
@@ -286,7 +286,7 @@ fn bad_row(sample: u64, error: &Error) -> SampleError {
 struct ResidentFiller {
     rows: Arc<Resident>,
     ids: Vec<u64>,
-    places: Vec<(u32, u32)>,
+    places: Vec<Place>,
 }
 
 impl Filler for ResidentFiller {
@@ -313,7 +313,9 @@ impl Filler for ResidentFiller {
         } else {
             self.places.clear();
             self.places.extend(
-                good.iter().filter_map(|key| locate(&rows.ends, key.sample)).map(|(s, r)| (s as u32, r)),
+                good.iter()
+                    .filter_map(|key| locate(&rows.ends, key.sample))
+                    .map(|(store, row)| Place { store, row }),
             );
             gather_from(&rows.stores, &self.places, slots);
         }
@@ -334,7 +336,7 @@ impl Filler for ResidentFiller {
 
 struct WindowFiller {
     window: Arc<Window>,
-    places: Vec<(u32, u32)>,
+    places: Vec<Place>,
 }
 
 impl Filler for WindowFiller {
@@ -375,7 +377,7 @@ impl Filler for WindowFiller {
                         held.len() - 1
                     }
                 };
-                self.places.push((index as u32, row));
+                self.places.push(Place { store: index, row });
             }
             let waited = started.elapsed().as_nanos() as u64;
             let stores: Vec<&RowStore> = held.iter().map(|(_, store)| store.as_ref()).collect();
@@ -400,5 +402,19 @@ impl Filler for WindowFiller {
                 last = Some(block);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_beyond_32_bits_keep_their_number() {
+        let ends = [3, (1 << 32) + 10, 1 << 40];
+        assert_eq!(locate(&ends, 2), Some((0, 2)));
+        assert_eq!(locate(&ends, (1 << 32) + 7), Some((1, (1 << 32) + 4)));
+        assert_eq!(locate(&ends, (1 << 40) - 1), Some((2, (1 << 40) - (1 << 32) - 11)));
+        assert_eq!(locate(&ends, 1 << 40), None);
     }
 }
