@@ -2,8 +2,17 @@
 //!
 //! A step consumes `batch_size * world` positions and rank r takes the r-th slice. How many positions a step takes
 //! depends only on how many are left, so a place in an epoch is one number and means the same on any rank of any
-//! world size. The end of an epoch is levelled: all ranks do the same number of steps, no slice is longer than
-//! `batch_size`, and no position is repeated or lost as long as one position per rank is left.
+//! world size. The end of an epoch is levelled: all ranks do the same number of steps, and no slice is longer than
+//! `batch_size`.
+//!
+//! What holds for every batch size, every world, and every change of the world between two steps:
+//! - Without `drop_last` no position is lost. With it, fewer than `batch_size * world` are, at the end; none is repeated.
+//! - A position is repeated only in the epoch's last step, and only if fewer positions than ranks are left for it: then
+//!   the `left` positions go round among the ranks, `world - left` deliveries more than positions, and no position comes
+//!   more than `ceil(world / left)` times.
+//! - With batches of two or more that happens only where the epoch has fewer positions than ranks, or was resumed on a
+//!   larger world with fewer left than ranks. With batches of one it happens whenever the world does not divide what is
+//!   left.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -155,6 +164,63 @@ mod tests {
             }
             prop_assert_eq!(count, expected);
         }
+    }
+
+    /// Positions left for the last step of all, when every step from `cursor` on is made by `world` ranks.
+    fn left_for_the_last(len: u64, batch: u64, world: u64, cursor: u64) -> u64 {
+        match len - cursor {
+            left if left < world => left,
+            left if batch == 1 && left % world != 0 => left % world,
+            _ => world,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn positions_are_repeated_only_where_ranks_outnumber_them_and_never_lost(
+            len in 1u64..120, batch in 1u64..6, before in 1u64..9, after in 1u64..9, stop in 0u64..30,
+        ) {
+            let (mut seen, at) = run(len, batch, before, 0, stop);
+            // What the first world repeated, if it came to the end.
+            let world = if at == len { before } else { after };
+            let cursor = if at == len { 0 } else { at };
+            let last = left_for_the_last(len, batch, world, cursor);
+            seen.extend(run(len, batch, after, at, u64::MAX).0);
+            prop_assert_eq!(seen.len() as u64, len + world - last.min(world), "deliveries");
+            let mut times = vec![0u64; len as usize];
+            seen.iter().for_each(|position| times[*position as usize] += 1);
+            for (position, times) in times.iter().enumerate() {
+                let most = if (position as u64) < len - last { 1 } else { world.div_ceil(last) };
+                prop_assert!((1..=most).contains(times), "{position} came {times} times of at most {most}");
+            }
+        }
+
+        #[test]
+        fn dropping_the_last_repeats_nothing_and_loses_less_than_a_step(
+            len in 0u64..120, batch in 1u64..6, before in 1u64..9, after in 1u64..9, stop in 0u64..30,
+        ) {
+            let (mut seen, mut at) = (Vec::new(), 0);
+            for (world, limit) in [(before, stop), (after, u64::MAX)] {
+                for _ in 0..limit {
+                    let all = (0..world).map(|rank| steps(len, batch, rank, world, true).at(at));
+                    let Some(all) = all.collect::<Option<Vec<_>>>() else { break };
+                    seen.extend(all.iter().flat_map(|step| step.positions.clone()));
+                    at = all[0].next;
+                }
+            }
+            prop_assert_eq!(&seen, &(0..at).collect::<Vec<_>>());
+            prop_assert!(len - at < batch * after);
+        }
+    }
+
+    #[test]
+    fn batches_of_one_repeat_at_the_end_of_an_uneven_epoch() {
+        // Five positions for four ranks: the fifth goes to all of them.
+        assert_eq!(run(5, 1, 4, 0, u64::MAX).0, [0, 1, 2, 3, 4, 4, 4, 4]);
+        // Grown from one rank to four with three left.
+        let (seen, at) = run(8, 5, 1, 0, 1);
+        assert_eq!((seen, at), (vec![0, 1, 2, 3, 4], 5));
+        assert_eq!(run(8, 5, 4, at, u64::MAX).0, [5, 6, 7, 5]);
     }
 
     #[test]
