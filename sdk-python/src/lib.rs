@@ -19,7 +19,7 @@ mod _core {
     #[pymodule_export]
     use crate::loader::{Batches, Loader};
     #[pymodule_export]
-    use crate::machine::{command, topology};
+    use crate::machine::{command, processors, topology};
     #[pymodule_export]
     use crate::open::{open_arrow, open_columns, open_paths};
     #[pymodule_export]

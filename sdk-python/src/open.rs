@@ -16,6 +16,7 @@ use zenith_data::source::open::{OpenOptions, no_pictures, open, opened};
 use zenith_data::source::table::{LabelChoice, MemoryColumn, TableOptions, TableSource};
 use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error};
+use zenith_runtime_cpu::config::RawMachineConfig;
 
 use crate::errors::IntoPython;
 use crate::loader::config_error;
@@ -66,6 +67,9 @@ impl Options {
             pictures,
             transform: transform(&self.transform)?,
             cache: CacheDir::user(),
+            io: RawMachineConfig::from_env(|name| std::env::var(name).ok())
+                .backend()
+                .map_err(|error| Error::Config(error.to_string()))?,
             table: TableOptions {
                 columns: self.columns,
                 label: match self.label {

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import _core
+
 _STAGES = ("read", "decode", "transform")
 
 STEP_LIMITS_BELOW = 0.05
@@ -145,7 +147,7 @@ def _diagnose(wait: float, seconds: dict[str, float], workers: int) -> tuple[str
     if wait < STEP_LIMITS_BELOW:
         return "step", STEP_ADVICE
     stage = max(_STAGES, key=lambda name: seconds[name])
-    cores = len(os.sched_getaffinity(0))
+    cores = _core.processors()
     if workers < cores:
         return (
             stage,

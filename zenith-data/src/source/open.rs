@@ -6,6 +6,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zenith_runtime_cpu::io::Backend;
+
 use super::Source;
 use super::blobs::Blobs;
 use super::cache_dir::CacheDir;
@@ -33,6 +35,8 @@ pub struct OpenOptions {
     pub pictures: ImageCache,
     /// Where indexes are kept between runs; nowhere by default.
     pub cache: CacheDir,
+    /// How the files of folders are read. Tables are read at offsets by ordinary system calls.
+    pub io: Backend,
 }
 
 /// Opens the folder, pattern or files that `spec` names, whatever they hold.
@@ -43,7 +47,7 @@ pub struct OpenOptions {
 pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     match detect(spec, &options.cache)? {
         Found::Pictures(index) => {
-            let blobs = FolderBlobs::new(index)?;
+            let blobs = FolderBlobs::with_backend(index, options.io)?;
             let limit = || Limit::of(options.table.memory_budget);
             match options.pictures {
                 ImageCache::Memory => pictures(Arc::new(CachedBlobs::new(Arc::new(blobs), limit())), options),
