@@ -130,7 +130,8 @@ impl IpcBlocks {
             }
             let header = open.file.get_bytes(place.offset, place.header).map_err(|e| e.to_string())?;
             let ranges = layout::ranges(&message(&header)?, &open.schema, projection);
-            let body = layout::read_parts(&open.file, place.offset + place.header as u64, place.body, ranges)?;
+            let body =
+                layout::read_parts(&open.file, place.offset + place.header as u64, place.body, ranges)?;
             self.decode_batch(block, &header, &body, projection)
         };
         let decoded = decoded();
@@ -207,10 +208,7 @@ impl IpcBlocks {
                     let reason = format!("column {:?} lies outside of the message", column.name);
                     return self.in_block(block, Err(reason));
                 }
-                let lies = Lies::Plain {
-                    offset: place.offset + (place.header + offset) as u64,
-                    sum: None,
-                };
+                let lies = Lies::Plain { offset: place.offset + (place.header + offset) as u64, sum: None };
                 column.pieces.push(Piece { file: open.file.clone(), rows, big_endian: false, lies });
             }
         }

@@ -80,8 +80,7 @@ fn column(
     let mut bytes = BufReader::new(file.cursor(start).take(packed));
     if !deflated {
         let header = Header::read(&mut bytes)?;
-        let lies =
-            Lies::Plain { offset: start + header.data, sum: Some(Sum { start, len: packed, crc }) };
+        let lies = Lies::Plain { offset: start + header.data, sum: Some(Sum { start, len: packed, crc }) };
         return header.column(name, packed, file.clone(), lies);
     }
     // A directory may lie about the length.
@@ -282,7 +281,10 @@ pub(crate) mod tests {
     fn stored_and_deflated_members_are_columns() {
         let file = written(&sample());
         let columns = open(file.path()).unwrap();
-        assert_eq!((columns[0].name.as_str(), columns[0].shape.as_slice(), columns[0].rows()), ("x", &[2][..], 2));
+        assert_eq!(
+            (columns[0].name.as_str(), columns[0].shape.as_slice(), columns[0].rows()),
+            ("x", &[2][..], 2)
+        );
         assert_eq!((columns[1].name.as_str(), columns[1].rows()), ("y", 2));
         let mut values = [0; 2];
         columns[1].read(0, 0, &mut values, false).unwrap();
@@ -300,7 +302,8 @@ pub(crate) mod tests {
     fn a_checksum_that_does_not_fit_is_named_for_stored_and_deflated_members() {
         for deflate in [false, true] {
             let x = npy("<i2", false, "(200, 100)", &[3; 40_000]);
-            let file = archive(&[("x.npy", x, deflate), ("y.npy", npy("|u1", false, "(200,)", &[1; 200]), false)]);
+            let file =
+                archive(&[("x.npy", x, deflate), ("y.npy", npy("|u1", false, "(200,)", &[1; 200]), false)]);
             assert!(table(&file, &TableOptions::default()).is_ok());
             let mut damaged = file.clone();
             // The checksum of the first entry of the directory.
@@ -336,7 +339,8 @@ pub(crate) mod tests {
     fn only_chosen_arrays_are_inflated_and_what_is_inflated_has_a_bound() {
         let y = npy("|u1", false, "(100,)", &[1; 100]);
         let large = npy("<f4", false, "(100, 25000)", &vec![0; 10_000_000]);
-        let mut file = archive(&[("x.npy", y.clone(), false), ("large.npy", large, true), ("y.npy", y, false)]);
+        let mut file =
+            archive(&[("x.npy", y.clone(), false), ("large.npy", large, true), ("y.npy", y, false)]);
         let small = TableOptions {
             columns: Some(vec!["x".into()]),
             memory_budget: Some(10_000),

@@ -8,7 +8,7 @@ use zenith_data::Error;
 use zenith_data::source::table::{Kind, LabelChoice, TableOptions, TableSource, open_files};
 
 use crate::made::{
-    assert_numbers, batch, error_of, fill, numbers, open, open_rows, write_ipc, write_parquet,
+    assert_numbers, batch, error_of, fill, npy, numbers, open, open_rows, write_ipc, write_parquet,
 };
 
 #[test]
@@ -65,6 +65,21 @@ fn damaged_files_are_named_and_never_delivered() {
     fs::remove_file(&path).unwrap();
     let error = open_files(one, Kind::Parquet, &TableOptions::default()).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+#[test]
+fn a_table_that_memory_cannot_hold_is_named_and_streams_with_a_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.npy");
+    // A sparse file: 4 TiB of zeroes that take no disk.
+    let rows = 1u64 << 36;
+    let header = npy("<f8", &format!("({rows}, 8)"), &[]);
+    let file = fs::File::create(&path).unwrap();
+    fs::write(&path, &header).unwrap();
+    file.set_len(header.len() as u64 + rows * 64).unwrap();
+    let error = open_files(std::slice::from_ref(&path), Kind::Npy, &TableOptions::default()).unwrap_err();
+    assert_eq!(error.path(), Some(path.as_path()));
+    assert!(error.to_string().contains("memory_budget= streams"), "{error}");
 }
 
 #[test]

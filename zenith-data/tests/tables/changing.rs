@@ -11,7 +11,8 @@ use zenith_data::source::Source;
 use zenith_data::source::table::TableOptions;
 
 use crate::made::{
-    assert_numbers, batch, error_of, fill, floats, integers, npy, numbers, open_rows, write_ipc, write_parquet,
+    assert_numbers, batch, error_of, fill, floats, integers, npy, numbers, open_rows, write_ipc,
+    write_parquet,
 };
 
 const ROWS: usize = 20_000;

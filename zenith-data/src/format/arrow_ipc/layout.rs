@@ -16,7 +16,8 @@ const NEAR: usize = 64 << 10;
 /// Nodes and buffers that a column of this type has in a batch, its children's included; `None` where that cannot be
 /// told from the type.
 fn counts(kind: &DataType) -> Option<(usize, usize)> {
-    let with = |own: usize, child: &DataType| counts(child).map(|(nodes, buffers)| (1 + nodes, own + buffers));
+    let with =
+        |own: usize, child: &DataType| counts(child).map(|(nodes, buffers)| (1 + nodes, own + buffers));
     match kind {
         DataType::Null => Some((1, 0)),
         DataType::Boolean | DataType::FixedSizeBinary(_) | DataType::Dictionary(..) => Some((1, 2)),

@@ -14,9 +14,9 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 
-use super::pread::PreadFile;
 use super::arrow_columns::{agree, collect_texts, holds, needs_look, put};
 use super::identity::file_identity;
+use super::pread::PreadFile;
 use crate::source::table::blocks::{Blocks, Job};
 use crate::source::table::cells::{Cells, claimed};
 use crate::source::table::mapping::{Column, Plan};

@@ -86,7 +86,13 @@ impl FileColumn {
 
     /// Reads whole rows of a plain piece into `out`, in this machine's byte order; gives their checksum as they lie in
     /// the file where one is wanted.
-    pub(crate) fn read(&self, piece: usize, row: usize, out: &mut [u8], sum: bool) -> io::Result<Option<Crc>> {
+    pub(crate) fn read(
+        &self,
+        piece: usize,
+        row: usize,
+        out: &mut [u8],
+        sum: bool,
+    ) -> io::Result<Option<Crc>> {
         let piece = &self.pieces[piece];
         let Lies::Plain { offset, .. } = piece.lies else {
             return Err(io::Error::other("a compressed array is only read from its start"));
@@ -123,6 +129,14 @@ struct Stretch {
     rows: usize,
 }
 
+/// The checksum of some rows of a piece of a column, from the row on.
+struct Part {
+    column: usize,
+    piece: usize,
+    row: usize,
+    crc: Crc,
+}
+
 /// Columns in files as blocks of rows.
 pub(crate) struct FileBlocks {
     columns: Vec<FileColumn>,
@@ -130,8 +144,8 @@ pub(crate) struct FileBlocks {
     stretches: Vec<Stretch>,
     rows: Vec<u64>,
     fingerprint: u64,
-    /// Checksums of the stretches read so far (column, piece, first row), where everything is read once.
-    sums: Option<Mutex<Vec<(usize, usize, usize, Crc)>>>,
+    /// Checksums of what has been read so far, where everything is read once.
+    sums: Option<Mutex<Vec<Part>>>,
     /// Arrays that have a checksum which nobody compares.
     unchecked: usize,
 }
@@ -173,7 +187,8 @@ impl FileBlocks {
             step = step.min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1);
         }
         let used = |column: usize| plan.targets.iter().any(|target| target.column == column);
-        let used: Vec<&FileColumn> = (0..this.columns.len()).filter(|c| used(*c)).map(|c| &this.columns[c]).collect();
+        let used: Vec<&FileColumn> =
+            (0..this.columns.len()).filter(|c| used(*c)).map(|c| &this.columns[c]).collect();
         for (piece, rows) in lengths.iter().enumerate() {
             let deflated = |column: &&FileColumn| matches!(column.pieces[piece].lies, Lies::Deflated { .. });
             // What is compressed can only be read from its start to its end.
@@ -196,7 +211,13 @@ impl FileBlocks {
     }
 
     /// Reads a compressed piece from its start to its end into the cells of `target`.
-    fn inflate(&self, column: usize, piece: usize, target: &Target, cells: &mut Cells<'_>) -> std::result::Result<(), String> {
+    fn inflate(
+        &self,
+        column: usize,
+        piece: usize,
+        target: &Target,
+        cells: &mut Cells<'_>,
+    ) -> std::result::Result<(), String> {
         let column = &self.columns[column];
         let from = &column.pieces[piece];
         let Lies::Deflated { offset, packed, head, len, crc } = from.lies else {
@@ -204,7 +225,8 @@ impl FileBlocks {
         };
         let failed = |error: io::Error| format!("cannot be inflated: {error}");
         let bytes = BufReader::with_capacity(PIECE_BYTES, from.file.cursor(offset).take(packed));
-        let mut inflated = CrcReader::new(flate2::bufread::DeflateDecoder::new(bytes)).take(len.saturating_add(1));
+        let mut inflated =
+            CrcReader::new(flate2::bufread::DeflateDecoder::new(bytes)).take(len.saturating_add(1));
         let mut came = io::copy(&mut (&mut inflated).take(head), &mut io::sink()).map_err(failed)?;
         let row_bytes = column.row_bytes();
         let step = (PIECE_BYTES / row_bytes).max(1);
@@ -228,7 +250,7 @@ impl FileBlocks {
 
     fn note(&self, column: usize, piece: usize, row: usize, crc: Option<Crc>) {
         if let (Some(sums), Some(crc)) = (&self.sums, crc) {
-            sums.lock().unwrap_or_else(PoisonError::into_inner).push((column, piece, row, crc));
+            sums.lock().unwrap_or_else(PoisonError::into_inner).push(Part { column, piece, row, crc });
         }
     }
 
@@ -258,7 +280,12 @@ impl FileBlocks {
                 let n = TILE_ROWS.min(count - row);
                 for (nth, (raw, target)) in raw.iter().zip(targets).enumerate() {
                     let from = self.columns[target.column].dtype;
-                    convert_run(from, &raw[row * from.size()..][..n * from.size()], to, &mut tile[nth * PITCH..][..n * size]);
+                    convert_run(
+                        from,
+                        &raw[row * from.size()..][..n * from.size()],
+                        to,
+                        &mut tile[nth * PITCH..][..n * size],
+                    );
                 }
                 cells.put_tile(&targets[0], targets.len(), start + row, n, &tile, PITCH);
             }
@@ -301,7 +328,10 @@ impl Blocks for FileBlocks {
 
     fn place(&self, block: usize) -> (&Path, String) {
         let Stretch { piece, first, rows } = self.stretches[block];
-        (self.columns[0].pieces[piece].file.path(), format!("the stretch of rows {first} to {}", first + rows - 1))
+        (
+            self.columns[0].pieces[piece].file.path(),
+            format!("the stretch of rows {first} to {}", first + rows - 1),
+        )
     }
 
     fn texts(&self, column: usize) -> Result<Vec<String>> {
@@ -392,9 +422,9 @@ impl Blocks for FileBlocks {
             return Ok(());
         };
         let mut parts = std::mem::take(&mut *sums.lock().unwrap_or_else(PoisonError::into_inner));
-        parts.sort_by_key(|(column, piece, row, _)| (*column, *piece, *row));
-        for parts in parts.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            let (column, piece) = (&self.columns[parts[0].0], parts[0].1);
+        parts.sort_by_key(|part| (part.column, part.piece, part.row));
+        for parts in parts.chunk_by(|a, b| (a.column, a.piece) == (b.column, b.piece)) {
+            let (column, piece) = (&self.columns[parts[0].column], parts[0].piece);
             let from = &column.pieces[piece];
             let Lies::Plain { offset, sum: Some(sum) } = from.lies else {
                 continue;
@@ -402,7 +432,7 @@ impl Blocks for FileBlocks {
             let values = (from.rows * column.row_bytes()) as u64;
             let failed = |error: io::Error| column.error(piece, error);
             let mut crc = sum_of(&from.file, sum.start..offset).map_err(failed)?;
-            parts.iter().for_each(|(_, _, _, part)| crc.combine(part));
+            parts.iter().for_each(|part| crc.combine(&part.crc));
             crc.combine(&sum_of(&from.file, offset + values..sum.start + sum.len).map_err(failed)?);
             if crc.sum() != sum.crc {
                 return Err(column.error(piece, "the checksum does not fit; the archive is damaged"));

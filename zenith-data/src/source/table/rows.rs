@@ -83,6 +83,11 @@ impl RowStore {
         &field.bytes.as_slice()[row * field.stride..][..field.copy.source()]
     }
 
+    /// Bytes of all rows as they lie in memory, without gaps between them.
+    pub(crate) fn source_bytes(&self) -> u64 {
+        self.fields.iter().map(|field| field.copy.source() as u64 * self.rows as u64).sum()
+    }
+
     /// Bytes delivered per row over all fields.
     pub(crate) fn row_bytes(&self) -> usize {
         self.fields.iter().map(|field| field.copy.target()).sum()
@@ -141,9 +146,9 @@ pub(crate) fn gather_from<S: Borrow<RowStore>>(stores: &[S], places: &[Place], s
         return;
     };
     assert!(
-        places.iter().all(|place| stores
-            .get(place.store)
-            .is_some_and(|s| place.row < s.borrow().rows as u64)),
+        places
+            .iter()
+            .all(|place| stores.get(place.store).is_some_and(|s| place.row < s.borrow().rows as u64)),
         "a place that does not exist"
     );
     let mut bases = Vec::with_capacity(stores.len());

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::blocks::{self, Blocks};
-use super::cache::BlockCache;
+use super::cache::{BlockCache, Held};
 use super::columns::{self, MemoryColumn};
 use super::files::{self, FileBlocks, FileColumn};
 use super::mapping::{Column, Mapped, Plan, TableOptions, Target, map};
+use zenith_runtime_cpu::limits::{memory_available, processors};
+
 use super::rows::{Place, RowStore, gather_from};
 use crate::pipeline::slots::Slots;
 use crate::schema::Shape;
@@ -60,8 +62,15 @@ impl TableSource {
         let Mapped::Rows(plan) = map(&described, options)? else {
             return Err(Error::Config("columns in memory hold numbers, not pictures".into()));
         };
+        let copied = columns::copied_bytes(columns, &plan);
+        if let Some(budget) = options.memory_budget.filter(|budget| copied > *budget) {
+            return Err(Error::Config(format!(
+                "laying columns in memory out as rows takes {copied} bytes more, memory_budget={budget} allows less; raise \
+                 it, or give one array of shape [rows, columns], which is read where it lies"
+            )));
+        }
         let stores = vec![columns::store(columns, &plan, thread_count(options.threads))?];
-        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)))
+        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)).holding(copied))
     }
 
     /// Columns that become a tuple of fields as they are: types, shapes and order kept, no label looked for.
@@ -83,7 +92,7 @@ impl TableSource {
         let targets = fields.iter().enumerate().map(target).collect();
         let plan = Plan { schema: Schema { fields, shape: Shape::Tuple }, targets, classes: None };
         let stores = vec![columns::store(columns, &plan, 1)?];
-        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)))
+        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)).holding(0))
     }
 
     /// Columns whose values lie in files: read now where they fit into the budget, else in parts as they are needed.
@@ -126,7 +135,18 @@ impl TableSource {
             plan.targets.iter().enumerate().map(|(column, t)| Target { column, ..t.clone() }).collect();
         let direct = Plan { targets, ..plan.clone() };
         let stores = parts.iter().map(|part| columns::store(part, &direct, 1)).collect::<Result<Vec<_>>>()?;
-        Ok(Self::resident(stores, Vec::new(), plan, fingerprint))
+        Ok(Self::resident(stores, Vec::new(), plan, fingerprint).holding(0))
+    }
+
+    /// Of all rows only so many bytes are ours; the others lie in the caller's memory.
+    fn holding(mut self, bytes: u64) -> Self {
+        self.row_bytes = bytes / self.len().max(1);
+        if let Rows::Resident(rows) = &self.rows {
+            let all: u64 = rows.stores.iter().map(RowStore::source_bytes).sum();
+            let text = format!("{} bytes, which memory_budget does not count", all - bytes);
+            self.facts.push(("rows in the caller's memory".into(), text));
+        }
+        self
     }
 
     fn resident(stores: Vec<RowStore>, bad: Vec<(u64, u64, Error)>, plan: Plan, fingerprint: u64) -> Self {
@@ -146,6 +166,16 @@ impl TableSource {
         let sizes: Vec<u64> = table.rows().iter().map(|rows| rows.saturating_mul(row_bytes)).collect();
         let total = sizes.iter().fold(0u64, |all, size| all.saturating_add(*size));
         let ends = sums(table.rows().iter().copied());
+        if options.memory_budget.is_none()
+            && let Some(available) = memory_available().filter(|available| total > *available)
+        {
+            // Streaming of its own accord would change the order with the memory that happens to be free.
+            let reason = format!(
+                "the table has {total} bytes of rows, and {available} bytes of memory are available; memory_budget= streams \
+                 it within so many bytes"
+            );
+            return Err(Error::source(table.place(0).0, reason));
+        }
         match options.memory_budget.filter(|budget| total > *budget) {
             None => {
                 let all = 0..table.rows().len();
@@ -240,9 +270,9 @@ impl Source for TableSource {
     }
 }
 
-/// The threads to use: as asked, or as many as the process may run on.
+/// The threads to use: as asked, or as many as can run at once.
 pub(crate) fn thread_count(asked: usize) -> usize {
-    if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) }
+    if asked > 0 { asked } else { processors().unwrap_or(1) }
 }
 
 fn sums(rows: impl Iterator<Item = u64>) -> Vec<u64> {
@@ -351,8 +381,7 @@ impl Filler for WindowFiller {
         // As many keys at a time as their blocks fit into the window together; in a block-shuffled order that is all.
         while at < keys.len() {
             let started = Instant::now();
-            let mut held: Vec<(usize, Arc<RowStore>)> = Vec::new();
-            let mut bytes = 0;
+            let mut held: Vec<(usize, Held<RowStore>)> = Vec::new();
             let mut trouble = None;
             self.places.clear();
             for (nth, key) in keys[at..].iter().enumerate() {
@@ -363,11 +392,15 @@ impl Filler for WindowFiller {
                 let index = match held.iter().position(|(b, _)| *b == block) {
                     Some(index) => index,
                     None => {
-                        bytes += window.cache.size(block);
-                        if bytes > window.cache.budget() {
-                            break;
-                        }
-                        match window.cache.get(block) {
+                        // Who holds blocks must not wait for room: another may wait for these.
+                        let came = match held.is_empty() {
+                            true => window.cache.get(block),
+                            false => match window.cache.get_if_room(block) {
+                                Some(came) => came,
+                                None => break,
+                            },
+                        };
+                        match came {
                             Ok(store) => held.push((block, store)),
                             Err(reason) => {
                                 trouble = Some((at + nth, bad_row(key.sample, &reason)));
@@ -380,7 +413,7 @@ impl Filler for WindowFiller {
                 self.places.push(Place { store: index, row });
             }
             let waited = started.elapsed().as_nanos() as u64;
-            let stores: Vec<&RowStore> = held.iter().map(|(_, store)| store.as_ref()).collect();
+            let stores: Vec<&RowStore> = held.iter().map(|(_, store)| &**store).collect();
             gather_from(&stores, &self.places, &mut slots.tail(at));
             spent.decode_ns += waited;
             spent.transform_ns += started.elapsed().as_nanos() as u64 - waited;
