@@ -1,5 +1,4 @@
-"""What the environment and the machine's limits change: how files are read, how many workers there are by default, and what a
-memory budget says of itself."""
+"""What environment and limits change: how files are read, how many workers there are, what a memory budget says."""
 
 import os
 import subprocess
@@ -38,7 +37,9 @@ def test_workers_by_default_are_those_that_can_run_at_once(table, monkeypatch):
 def test_a_process_on_one_processor_has_one_worker():
     code = "import os, zenith; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
     code += "print(zenith.DataLoader({'a': [1.0, 2.0]}).num_workers)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert run.stdout.strip() == "1", run.stderr
 
 
