@@ -21,7 +21,7 @@ mod _core {
     #[pymodule_export]
     use crate::loader::{Batches, Loader};
     #[pymodule_export]
-    use crate::machine::{command, topology};
+    use crate::machine::{command, processors, topology};
     #[pymodule_export]
     use crate::meter::Meter;
     #[pymodule_export]

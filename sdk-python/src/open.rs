@@ -18,6 +18,7 @@ use zenith_data::source::open::{OpenOptions, no_pictures, open, open_folder, ope
 use zenith_data::source::table::{LabelChoice, MemoryColumn, TableOptions, TableSource};
 use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error};
+use zenith_runtime_cpu::config::RawMachineConfig;
 
 use crate::errors::IntoPython;
 use crate::loader::config_error;
@@ -72,6 +73,9 @@ impl Options {
             untransformed_rows: true,
             image: ImageOptions { apply_orientation: self.apply_exif_orientation, ..ImageOptions::default() },
             cache: CacheDir::user(),
+            io: RawMachineConfig::from_env(|name| std::env::var(name).ok())
+                .backend()
+                .map_err(|error| Error::Config(error.to_string()))?,
             table: TableOptions {
                 columns: self.columns,
                 label: match self.label {

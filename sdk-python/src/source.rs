@@ -208,6 +208,12 @@ impl Source {
         self.samples.fingerprint()
     }
 
+    /// Whether rows are read in blocks as they are needed, rather than held in memory.
+    #[getter]
+    fn streamed(&self) -> bool {
+        self.samples.blocks().is_some()
+    }
+
     /// Names of the label's classes, or `None`.
     #[getter]
     fn classes(&self) -> Option<Vec<String>> {

@@ -17,6 +17,7 @@ use zenith_data::source::table::{LabelChoice, TableOptions};
 use zenith_data::source::{self, Grain, OpenOptions, SampleKey, Source, Spent};
 use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error, SampleError};
+use zenith_runtime_cpu::io::Backend;
 
 fn png(width: u32, height: u32, color: [u8; 3]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -317,6 +318,22 @@ fn folders_and_tables_open_alike() {
 }
 
 /// A Parquet file is what `datasets` of pictures often are; the column's bytes are decoded as files are.
+#[test]
+fn files_are_read_by_the_backend_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "a/1.png", &png(4, 4, [1, 2, 3]));
+    let read_by = |io| {
+        let options = OpenOptions { io, ..OpenOptions::default() };
+        let source = source::open(&dir.path().into(), &options).unwrap();
+        fill(&*source, &[0]).remove(0).unwrap();
+        let facts = source.facts();
+        facts.iter().find(|(name, _)| name == "files read by").unwrap().1.clone()
+    };
+    assert_eq!(read_by(Backend::Pread), "pread");
+    let expected = zenith_runtime_cpu::io::open_reader(Backend::Auto, 8).unwrap().backend().to_owned();
+    assert!(read_by(Backend::Auto).starts_with(&expected));
+}
+
 #[test]
 fn a_column_of_pictures_is_decoded() {
     use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};

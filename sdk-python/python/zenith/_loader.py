@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -45,7 +44,8 @@ class Loader:
             PNG, WebP), Parquet, Arrow IPC/Feather, CSV, NPY/NPZ.
         batch_size: samples in a batch.
         shuffle: a new exact global order each epoch (within windows where ``memory_budget`` makes it a stream).
-        num_workers: native threads; all cores this process may use if None; with 0 batches are made in ``next()``.
+        num_workers: native threads; if None as many as this process may run at once (its cores, or the processor time
+            its container is granted); with 0 batches are made in ``next()``.
         pin_memory: page-locked batches where CUDA is present; the report says so where it is not.
         drop_last: leave out an incomplete last batch.
         prefetch_factor: batches made ahead, in all; small batches are made ahead in larger numbers.
@@ -63,8 +63,10 @@ class Loader:
         rank: this process; from torch.distributed or RANK if None. A ``sampler`` decides alone, without it.
         world_size: number of processes; from torch.distributed or WORLD_SIZE if None.
         on_error: ``"raise"`` a bad sample's error in its turn, or ``"skip"`` it, counted and listed in the report.
-        memory_budget: bytes of decoded rows a table may hold, a larger one is streamed; and bytes that ``cache`` may
-            take for pictures, by default half of the available memory.
+        memory_budget: bytes of rows a table may hold, a larger one is streamed (without it, rows are held, and the
+            pictures of a column are streamed from 4 GiB on); and bytes that ``cache`` may take for pictures, by
+            default half of the available memory. Arrays and Arrow buffers of the caller are read where they lie and
+            do not count.
         cache: for pictures, ``"index"`` remembers where their data can be entered, so that from the second epoch on
             (and in later runs) crops skip the decoding outside of them, with the same pixels; ``"memory"`` keeps
             their files in memory, so that nothing is read again. The report's facts show hits and bytes.
@@ -129,7 +131,7 @@ class Loader:
         self.drop_last = drop_last
         self.sampler = sampler
         self.batch_sampler = batch_sampler
-        self.num_workers = len(os.sched_getaffinity(0)) if num_workers is None else num_workers
+        self.num_workers = _core.processors() if num_workers is None else num_workers
         self.prefetch_factor = prefetch_factor or 1
         self.pin_memory = pin_memory
         self.notes: list[str] = []
@@ -176,6 +178,7 @@ class Loader:
         if self._weights is not None and len(self._weights.weights) != self._plan.samples:
             raise ConfigError(f"{len(self._weights.weights)} weights for {self._plan.samples} samples")
         self.notes += self._plan.notes
+        self._note_scattered_reads()
         self._channels_last = bool(channels_last)
         self._python_options = {
             "worker_init_fn": callable_or_none("worker_init_fn", worker_init_fn),
@@ -197,6 +200,15 @@ class Loader:
         self._resumed = False
         self._resume_digest: str | None = None
         self._largest = 1
+
+    def _note_scattered_reads(self) -> None:
+        """Says so where an order by the user's choice visits the blocks of a streamed table as it comes."""
+        native = self._plan.native
+        if native is not None and native.streamed and (self._weights or self._listed):
+            self.notes.append(
+                "the table is streamed, and a sampler's order knows nothing of its row groups: nearly every row may "
+                "decode one again; a memory_budget that holds the table avoids it"
+            )
 
     # -- what a subclass says
 

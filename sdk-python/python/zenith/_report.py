@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import _core
 from ._account import Counters
 
 _STAGES = ("read", "decode", "transform")
@@ -148,7 +149,7 @@ def _diagnose(wait: float, seconds: dict[str, float], workers: int) -> tuple[str
     if "python" in seconds:
         return "python", _PYTHON_ADVICE
     stage = max(_STAGES, key=lambda name: seconds.get(name, 0.0))
-    cores = len(os.sched_getaffinity(0))
+    cores = _core.processors()
     if workers < cores:
         return (
             stage,

@@ -2,6 +2,8 @@
 //! its message headers, so that its batches can be read in any order too. Reads; what becomes of the columns is decided
 //! elsewhere.
 
+mod layout;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,18 +14,17 @@ use arrow_buffer::Buffer;
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{RecordBatchDecoder, read_dictionary, read_footer_length};
 use arrow_ipc::{Message, MessageHeader, root_as_footer, root_as_message};
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 use parquet::file::reader::ChunkReader;
 
 use super::arrow_columns::collect_texts;
-use super::batches::{borrow, describe, put_batch};
+use super::batches::{describe, put_batch};
 use super::identity::{combine, file_identity};
-use super::parquet::pread::PreadFile;
+use super::pread::PreadFile;
 use crate::source::table::blocks::{Blocks, Job};
 use crate::source::table::cells::Cells;
-use crate::source::table::columns::MemoryColumn;
-use crate::source::table::mapping::{Column, Plan};
-use crate::source::table::memory::{self, Bytes};
+use crate::source::table::files::{FileColumn, Lies, Piece};
+use crate::source::table::mapping::{Column, Holds, Plan};
 use crate::{Error, Result};
 
 /// Where a message lies: its header (with the marks in front of it), then its body.
@@ -35,8 +36,8 @@ struct Place {
     compressed: bool,
 }
 
-/// Of bodies from this size on a task reads only its own columns' bytes.
-const APART_FROM: usize = 1 << 20;
+/// Smaller bodies are read whole; of larger ones, a task reads only its own columns' bytes.
+const WHOLE_BELOW: usize = 1 << 20;
 /// Columns that one task writes.
 const GROUP: usize = 16;
 
@@ -118,18 +119,24 @@ impl IpcBlocks {
         Ok(())
     }
 
-    /// Columns `projection` (ascending) of a block.
+    /// Columns `projection` (ascending) of a block. Of a large one, only their bytes are read.
     pub(crate) fn batch(&self, block: usize, projection: &[usize]) -> Result<RecordBatch> {
         let (nth, _, place) = self.places[block];
         let open = &self.files[nth];
-        let message = if place.compressed || place.body < APART_FROM {
-            read(&open.file, place)
-        } else {
-            read_columns(&open.file, place, &open.schema, projection)
+        let decoded = || {
+            if place.body < WHOLE_BELOW {
+                let (header, body) = read(&open.file, place)?;
+                return self.decode_batch(block, &header, &body, projection);
+            }
+            let header = open.file.get_bytes(place.offset, place.header).map_err(|e| e.to_string())?;
+            let ranges = layout::ranges(&message(&header)?, &open.schema, projection);
+            let body =
+                layout::read_parts(&open.file, place.offset + place.header as u64, place.body, ranges)?;
+            self.decode_batch(block, &header, &body, projection)
         };
-        let decode =
-            |(header, body): (bytes::Bytes, Buffer)| self.decode_batch(block, &header, &body, projection);
-        self.in_block(block, message.and_then(decode))
+        let decoded = decoded();
+        open.file.unchanged()?;
+        self.in_block(block, decoded)
     }
 
     /// Bytes of a block's message.
@@ -165,27 +172,47 @@ impl IpcBlocks {
         Ok(decoded)
     }
 
-    /// Every batch as columns in the bytes of its message, where all of them are row-major as they are and not compressed.
-    pub(crate) fn borrow(&self, plan: &Plan) -> Result<Option<Vec<Vec<MemoryColumn>>>> {
-        if plan.targets.len() != plan.schema.fields.len() {
-            return Ok(None);
+    /// The columns that `plan` takes, in its order, where their numbers lie in the files as they are: not compressed,
+    /// without nulls, as rows of one size.
+    ///
+    /// # Errors
+    /// A batch whose description does not fit the file.
+    pub(crate) fn plain(&self, plan: &Plan) -> Result<Option<Vec<FileColumn>>> {
+        let mut columns = Vec::with_capacity(plan.targets.len());
+        for target in &plan.targets {
+            let column = &self.columns[target.column];
+            let (dtype, shape) = match &column.holds {
+                Holds::Number(dtype) => (*dtype, Vec::new()),
+                Holds::Array { dtype, shape } => (*dtype, shape.clone()),
+                _ => return Ok(None),
+            };
+            let pieces = Vec::with_capacity(self.places.len());
+            columns.push(FileColumn { name: column.name.clone(), dtype, shape, pieces });
         }
-        let projection = projection(plan, 0..plan.targets.len());
-        let mut parts = Vec::with_capacity(self.rows.len());
         for (block, (nth, _, place)) in self.places.iter().enumerate() {
             if place.compressed {
                 return Ok(None);
             }
             let open = &self.files[*nth];
-            let message = read_columns(&open.file, *place, &open.schema, &projection);
-            let (header, body) = self.in_block(block, message)?;
-            let batch = self.in_block(block, self.decode_batch(block, &header, &body, &projection))?;
-            match borrow(plan, &self.columns, |t| column_of(&batch, &projection, t.column)) {
-                Some(columns) => parts.push(columns),
-                None => return Ok(None),
+            let header = open.file.get_bytes(place.offset, place.header);
+            let header = self.in_block(block, header.map_err(|e| e.to_string()))?;
+            let message = self.in_block(block, message(&header))?;
+            for (target, column) in plan.targets.iter().zip(&mut columns) {
+                let rows = self.rows[block] as usize;
+                let expected = rows.checked_mul(column.row_bytes());
+                let found = layout::plain(&message, &open.schema, target.column, self.rows[block]);
+                let Some((offset, len)) = found.filter(|(_, len)| Some(*len) == expected) else {
+                    return Ok(None);
+                };
+                if offset.checked_add(len).is_none_or(|end| end > place.body) {
+                    let reason = format!("column {:?} lies outside of the message", column.name);
+                    return self.in_block(block, Err(reason));
+                }
+                let lies = Lies::Plain { offset: place.offset + (place.header + offset) as u64, sum: None };
+                column.pieces.push(Piece { file: open.file.clone(), rows, big_endian: false, lies });
             }
         }
-        Ok(Some(parts))
+        Ok(Some(columns))
     }
 
     fn at_row(&self, block: usize, column: &str, row: usize, reason: &str) -> Error {
@@ -196,10 +223,6 @@ impl IpcBlocks {
             format!("column {column:?}, row {}: {reason}", before + row as u64),
         )
     }
-}
-
-fn as_buffer(bytes: Bytes) -> Buffer {
-    Buffer::from(bytes::Bytes::from_owner(bytes))
 }
 
 fn projection(plan: &Plan, targets: Range<usize>) -> Vec<usize> {
@@ -218,76 +241,6 @@ fn read(file: &PreadFile, place: Place) -> std::result::Result<(bytes::Bytes, Bu
     let all = file.get_bytes(place.offset, place.header + place.body).map_err(|e| e.to_string())?;
     let body = Buffer::from(all.slice(place.header..));
     Ok((all.slice(..place.header), body))
-}
-
-/// As [`read`], but of the body only what belongs to the columns `projection`: the rest are zeroes that take no memory.
-fn read_columns(
-    file: &PreadFile,
-    place: Place,
-    schema: &Schema,
-    projection: &[usize],
-) -> std::result::Result<(bytes::Bytes, Buffer), String> {
-    let header = file.get_bytes(place.offset, place.header).map_err(|e| e.to_string())?;
-    let start = place.offset + place.header as u64;
-    if start.checked_add(place.body as u64).is_none_or(|end| end > file.len()) {
-        return Err(format!(
-            "the file is cut off: {} bytes from offset {start} on are not there",
-            place.body
-        ));
-    }
-    let batch = message(&header)?;
-    let batch = batch.header_as_record_batch().ok_or("the message holds no record batch")?;
-    let Some(needed) = buffers_of(schema, &batch, projection) else {
-        return read(file, place);
-    };
-    let mut body = memory::sparse(place.body).map_err(|e| e.to_string())?;
-    for range in needed {
-        let part = body.as_mut_slice().get_mut(range.clone()).ok_or("a column lies outside of its batch")?;
-        file.read_into(part, start + range.start as u64)
-            .map_err(|e| format!("at offset {}: {e}", start + range.start as u64))?;
-    }
-    Ok((header, as_buffer(Bytes::of(body))))
-}
-
-/// Where in a batch's body the buffers of some columns lie; `None` where that takes more than counting.
-fn buffers_of(
-    schema: &Schema,
-    batch: &arrow_ipc::RecordBatch<'_>,
-    projection: &[usize],
-) -> Option<Vec<Range<usize>>> {
-    let buffers = batch.buffers()?;
-    let (mut next, mut needed) = (0, Vec::new());
-    for (column, field) in schema.fields().iter().enumerate() {
-        let own = next..next + buffer_count(field.data_type())?;
-        next = own.end;
-        if next > buffers.len() {
-            return None;
-        }
-        if projection.contains(&column) {
-            for buffer in own.map(|at| buffers.get(at)) {
-                let start = usize::try_from(buffer.offset()).ok()?;
-                needed.push(start..start.checked_add(usize::try_from(buffer.length()).ok()?)?);
-            }
-        }
-    }
-    (next == buffers.len()).then_some(needed)
-}
-
-/// Buffers that an array of this type has in a message; `None` for types that say so elsewhere.
-fn buffer_count(data_type: &DataType) -> Option<usize> {
-    match data_type {
-        DataType::Null => Some(0),
-        DataType::Boolean | DataType::FixedSizeBinary(_) | DataType::Dictionary(..) => Some(2),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => Some(3),
-        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => {
-            Some(2 + buffer_count(item.data_type())?)
-        }
-        DataType::FixedSizeList(item, _) => Some(1 + buffer_count(item.data_type())?),
-        DataType::Struct(fields) => {
-            fields.iter().try_fold(1, |all, field| Some(all + buffer_count(field.data_type())?))
-        }
-        other => other.is_primitive().then_some(2),
-    }
 }
 
 /// Parses a message's header, which starts with a continuation mark and its length.
@@ -412,9 +365,9 @@ impl Blocks for IpcBlocks {
     }
 
     fn tasks(&self, plan: &Plan) -> Vec<Range<usize>> {
-        // A batch that is not read column by column is cheapest read once.
-        let apart = |(_, _, place): &(usize, usize, Place)| !place.compressed && place.body >= APART_FROM;
-        let step = if self.places.iter().all(apart) { GROUP } else { plan.targets.len().max(1) };
+        // A small batch is cheapest read once.
+        let large = |(_, _, place): &(usize, usize, Place)| place.body >= WHOLE_BELOW;
+        let step = if self.places.iter().all(large) { GROUP } else { plan.targets.len().max(1) };
         (0..plan.targets.len()).step_by(step).map(|at| at..(at + step).min(plan.targets.len())).collect()
     }
 
@@ -423,6 +376,10 @@ impl Blocks for IpcBlocks {
         let batch = self.batch(block, &projection)?;
         put_batch(&self.columns, job, cells, |t| column_of(&batch, &projection, t.column))
             .map_err(|(name, row, reason)| self.at_row(block, &name, row, &reason))
+    }
+
+    fn unchanged(&self, block: usize, _: &Job<'_>) -> Result<()> {
+        self.files[self.places[block].0].file.unchanged()
     }
 
     fn fingerprint(&self) -> u64 {

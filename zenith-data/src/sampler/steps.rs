@@ -238,6 +238,25 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn dropping_the_last_repeats_nothing_and_loses_less_than_a_step(
+            len in 0u64..120, batch in 1u64..6, before in 1u64..9, after in 1u64..9, stop in 0u64..30,
+        ) {
+            let (mut seen, mut at) = (Vec::new(), 0);
+            for (world, limit) in [(before, stop), (after, u64::MAX)] {
+                for _ in 0..limit {
+                    let all = (0..world).map(|rank| steps(len, batch, rank, world, true).at(at));
+                    let Some(all) = all.collect::<Option<Vec<_>>>() else { break };
+                    seen.extend(all.iter().flat_map(|step| step.positions.clone()));
+                    at = all[0].next;
+                }
+            }
+            prop_assert_eq!(&seen, &(0..at).collect::<Vec<_>>());
+            prop_assert!(len - at < batch * after);
+        }
+    }
+
     #[test]
     fn a_last_step_of_too_few_deals_them_out_evenly() {
         // 5 positions, batches of one, 4 ranks: the second step has one position, which all four get.

@@ -6,6 +6,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zenith_runtime_cpu::io::Backend;
+
 use super::Source;
 use super::blobs::Blobs;
 use super::cache_dir::CacheDir;
@@ -37,6 +39,8 @@ pub struct OpenOptions {
     pub pictures: ImageCache,
     /// Where indexes are kept between runs; nowhere by default.
     pub cache: CacheDir,
+    /// How the files of folders are read. Tables are read at offsets by ordinary system calls.
+    pub io: Backend,
 }
 
 /// Opens the folder, pattern or files that `spec` names, whatever they hold.
@@ -67,7 +71,7 @@ pub fn open_folder(index: FolderIndex, options: &OpenOptions) -> Result<Arc<dyn 
             return Err(Error::Config(reason));
         }
     }
-    let blobs = FolderBlobs::new(index)?;
+    let blobs = FolderBlobs::with_backend(index, options.io)?;
     let limit = || Limit::of(table.memory_budget);
     match options.pictures {
         ImageCache::Memory => pictures(Arc::new(CachedBlobs::new(Arc::new(blobs), limit())), options),

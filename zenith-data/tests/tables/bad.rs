@@ -68,6 +68,21 @@ fn damaged_files_are_named_and_never_delivered() {
 }
 
 #[test]
+fn a_table_that_memory_cannot_hold_is_named_and_streams_with_a_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.npy");
+    // A sparse file: 4 TiB of zeroes that take no disk.
+    let rows = 1u64 << 36;
+    let header = npy("<f8", &format!("({rows}, 8)"), &[]);
+    let file = fs::File::create(&path).unwrap();
+    fs::write(&path, &header).unwrap();
+    file.set_len(header.len() as u64 + rows * 64).unwrap();
+    let error = open_files(std::slice::from_ref(&path), Kind::Npy, &TableOptions::default()).unwrap_err();
+    assert_eq!(error.path(), Some(path.as_path()));
+    assert!(error.to_string().contains("memory_budget= streams"), "{error}");
+}
+
+#[test]
 fn cut_arrow_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     for (name, stream) in [("a.arrow", false), ("b.arrows", true)] {

@@ -5,45 +5,14 @@
 #![expect(unsafe_code, reason = "memory owned by the caller is raw by nature")]
 
 use std::any::Any;
-use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use zenith_runtime_cpu::allocator::{Block, HostMemory, MemoryError, PagesWanted, SystemMemory};
 
-use crate::{Error, Result};
-
 /// `len` zeroed bytes on pages as large as there are: random row reads are otherwise bound by TLB misses.
 pub(crate) fn zeroed(len: usize) -> Result<Block, MemoryError> {
     SystemMemory { pages: PagesWanted::Auto, node: None }.allocate(len)
-}
-
-/// `len` zeroed bytes of which only what is touched takes memory.
-pub(crate) fn sparse(len: usize) -> Result<Block, MemoryError> {
-    SystemMemory { pages: PagesWanted::Heap, node: None }.allocate(len)
-}
-
-/// A whole file, as it is now.
-pub(crate) fn read_file(path: &Path) -> Result<Bytes> {
-    let file = File::open(path).map_err(|error| Error::io(path, error))?;
-    let len = file.metadata().map_err(|error| Error::io(path, error))?.len();
-    if len == 0 {
-        return Err(Error::source(path, "the file is empty"));
-    }
-    let mut block = usize::try_from(len)
-        .map_err(|_| MemoryError::TooLarge { bytes: usize::MAX })
-        .and_then(zeroed)
-        .map_err(|error| Error::source(path, format!("the file is read into memory: {error}")))?;
-    file.read_exact_at(block.as_mut_slice(), 0).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => {
-            Error::source(path, format!("the file shrank while it was read; it had {len} bytes"))
-        }
-        _ => Error::io(path, error),
-    })?;
-    Ok(Bytes::of(block))
 }
 
 /// A read-only range of bytes and whoever keeps it alive.
@@ -51,7 +20,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Bytes> {
 pub(crate) struct Bytes {
     start: NonNull<u8>,
     len: usize,
-    owner: Arc<dyn Any + Send + Sync>,
+    _owner: Arc<dyn Any + Send + Sync>,
 }
 
 // SAFETY: the bytes are only read, and the owner that keeps them alive is Send + Sync.
@@ -66,7 +35,7 @@ impl Bytes {
     /// The range is readable and not written for as long as `owner` lives.
     pub(crate) unsafe fn new(start: *const u8, len: usize, owner: Arc<dyn Any + Send + Sync>) -> Self {
         let start = NonNull::new(start.cast_mut()).unwrap_or(NonNull::dangling());
-        Self { start, len, owner }
+        Self { start, len, _owner: owner }
     }
 
     /// The bytes of something that owns them and neither moves nor changes them.
@@ -78,16 +47,6 @@ impl Bytes {
         };
         // SAFETY: the slice lies in (or behind) the value in the Arc, which is not handed out mutably.
         unsafe { Self::new(start, len, owner) }
-    }
-
-    /// The part `from..from + len`.
-    ///
-    /// # Panics
-    /// When the part is not inside.
-    pub(crate) fn slice(&self, from: usize, len: usize) -> Self {
-        assert!(from.checked_add(len).is_some_and(|end| end <= self.len), "slice outside of the bytes");
-        // SAFETY: checked to be inside, and the owner is the same.
-        unsafe { Self::new(self.start.as_ptr().add(from), len, Arc::clone(&self.owner)) }
     }
 
     pub(crate) fn as_ptr(&self) -> *const u8 {
@@ -121,26 +80,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slice_keeps_its_owner() {
-        let whole = Bytes::of(vec![1u8, 2, 3, 4]);
-        let part = whole.slice(1, 2);
-        drop(whole);
-        assert_eq!(part.as_slice(), [2, 3]);
-    }
-
-    #[test]
-    fn a_file_that_changes_after_it_was_read_changes_nothing() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let contents: Vec<u8> = (0..300_000).map(|at| (at % 251) as u8).collect();
-        std::fs::write(file.path(), &contents).unwrap();
-        let bytes = read_file(file.path()).unwrap();
-        file.as_file().set_len(0).unwrap();
-        assert_eq!(bytes.as_slice(), contents);
-    }
-
-    #[test]
-    fn an_empty_file_is_refused() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(read_file(file.path()).unwrap_err().to_string().contains("empty"));
+    fn bytes_keep_their_owner() {
+        let first = Bytes::of(vec![1u8, 2, 3, 4]);
+        let second = first.clone();
+        drop(first);
+        assert_eq!(second.as_slice(), [1, 2, 3, 4]);
     }
 }
