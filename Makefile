@@ -17,6 +17,7 @@ help:
 	@echo "make demo    build Zenith, make a small dataset, train on it with Zenith and with torch, compare"
 	@echo "make test    lints, Rust tests, Python tests, code blocks of the documents"
 	@echo "make plugins build the example plugins for wasm32 into target/plugins"
+	@echo "make wheel   the package, as a wheel in target/wheels and installed in .venv"
 	@echo "make bench   the benchmark program (cargo run -p zenith-bench --release -- full)"
 
 env:
@@ -44,11 +45,17 @@ plugins:
 rust-test: plugins
 	@sh scripts/rust-tests
 
+# Tests run against a package of their own: the one in the environment stays the release build of `make wheel`.
+python-test: export PYTHONPATH = $(CURDIR)/target/python
+python-test: export MYPYPATH = $(CURDIR)/target/python
 python-test: env plugins
 	@sh scripts/wheel dev
 	$(BIN)/python -m mypy.stubtest zenith._core
 	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python -p sdk-python
-	$(BIN)/python -m pytest sdk-python/tests docs/tests
+	$(BIN)/python -m pytest sdk-python/tests docs/tests benches-rivals/tests
+
+tidy:
+	cargo run --quiet -p xtask -- tidy
 
 bench:
 	cargo run -p zenith-bench --release -- full

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -156,6 +157,13 @@ def test_the_architecture_names_every_module() -> None:
     ]
     assert not missing, "say in ARCHITECTURE.md what these are for"
     assert len(modules) > 100
+
+
+def test_the_readme_shows_what_the_records_say() -> None:
+    """The tables of measured results are those that the records give."""
+    results = runpy.run_path(str(ROOT / "benches-rivals/results.py"))
+    shown = results["block"]((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert shown == results["draw"](), "python benches-rivals/results.py --write"
 
 
 def run(command: list[str], folder: Path) -> None:

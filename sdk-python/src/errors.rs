@@ -7,6 +7,8 @@ use pyo3::types::PyDict;
 use zenith_data::{Error, SampleError};
 use zenith_plugin::PluginError;
 
+const CLOSED: &str = "the loader is closed";
+
 /// The Python exception for `error`, with `.path` (and `.sample`, `.offset` of a bad sample).
 pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     let class = match error {
@@ -22,8 +24,19 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     build(py, class, error).unwrap_or_else(|broken| broken)
 }
 
+/// The exception of an iterator whose loader was closed under it.
+pub(crate) fn closed(py: Python<'_>) -> PyErr {
+    let raised =
+        || -> PyResult<PyErr> { Ok(PyErr::from_value(class_of(py, "LoaderClosedError")?.call1((CLOSED,))?)) };
+    raised().unwrap_or_else(|broken| broken)
+}
+
+fn class_of<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("zenith._errors")?.getattr(name)
+}
+
 fn build(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
-    let class = py.import("zenith._errors")?.getattr(class)?;
+    let class = class_of(py, class)?;
     let facts = PyDict::new(py);
     facts.set_item("path", error.path().map(|path| path.to_string_lossy().into_owned()))?;
     if let Error::Sample(SampleError { sample, offset, reason, transform, .. }) = error {
@@ -48,11 +61,12 @@ pub(crate) fn plugin_error(py: Python<'_>, path: Option<&Path>, error: &PluginEr
             return Ok(to_python(py, &Error::Config(error.to_string())));
         }
         let facts = PyDict::new(py);
-        facts.set_item("plugin", error.plugin().unwrap_or_default())?;
+        // A file that cannot be read is no plugin yet; the one it was to be has the file's name.
+        let stem = path.and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
+        facts.set_item("plugin", error.plugin().or(stem.as_deref()).unwrap_or_default())?;
         facts.set_item("kind", error.kind())?;
         facts.set_item("path", path.map(|path| path.to_string_lossy().into_owned()))?;
-        let class = py.import("zenith._errors")?.getattr("PluginError")?;
-        Ok(PyErr::from_value(class.call((error.to_string(),), Some(&facts))?))
+        Ok(PyErr::from_value(class_of(py, "PluginError")?.call((error.to_string(),), Some(&facts))?))
     };
     build().unwrap_or_else(|broken: PyErr| broken)
 }

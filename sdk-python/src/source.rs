@@ -8,6 +8,7 @@ use zenith_data::pipeline::slots::{SlotLayout, Slots};
 use zenith_data::pipeline::{Batch, OnError, Pipeline, PipelineConfig, Place, StreamSpec};
 use zenith_data::sampler::weighted::Weights;
 use zenith_data::sampler::{Cut, OrderSpec};
+use zenith_data::schema::Shape;
 use zenith_data::source::staged::Staged;
 use zenith_data::source::subset::Subset;
 use zenith_data::source::{Filler, SampleKey, Source as Samples, Spent};
@@ -22,6 +23,8 @@ use zenith_runtime_cpu::numa::{CpuSet, Topology};
 use crate::array::Array;
 use crate::errors::IntoPython;
 use crate::loader::{Loader, config_error};
+use crate::meter::{self, PluginCounts};
+use crate::track::Track;
 use crate::wasm::Wasm;
 
 /// How samples become batches, as Python says it.
@@ -124,9 +127,9 @@ struct Single {
 impl Source {
     pub(crate) fn new(samples: Arc<dyn Samples>) -> zenith_data::Result<Self> {
         let schema = Arc::new(samples.schema().clone());
-        let layout = Arc::new(SlotLayout::new(&schema, 1));
+        let layout = Arc::new(SlotLayout::new(&schema, 1)?);
         let pool = SlabPool::new(SlabPoolConfig {
-            slab_bytes: layout.bytes.max(1),
+            slab_bytes: layout.bytes().max(1),
             keep: 4,
             pages: PagesWanted::Auto,
             node: None,
@@ -162,9 +165,16 @@ pub(crate) enum StagedLink<'py> {
 
 #[pymethods]
 impl Source {
-    /// A loader over the source.
-    #[pyo3(signature = (order, run, weights=None))]
-    fn loader(&self, py: Python<'_>, order: &str, run: &str, weights: Option<Vec<f64>>) -> PyResult<Loader> {
+    /// A loader over the source, which leaves its marks on `track`.
+    #[pyo3(signature = (order, run, track, weights=None))]
+    fn loader(
+        &self,
+        py: Python<'_>,
+        order: &str,
+        run: &str,
+        track: &Track,
+        weights: Option<Vec<f64>>,
+    ) -> PyResult<Loader> {
         let order = OrderArguments::parse(py, order)?;
         let run: RunArguments =
             serde_json::from_str(run).map_err(|error| config_error(py, error.to_string()))?;
@@ -182,7 +192,7 @@ impl Source {
         };
         let samples = Arc::clone(&self.samples);
         let pipeline = py.detach(|| Pipeline::new(samples, spec, config)).into_python(py)?;
-        Ok(Loader::new(pipeline))
+        Ok(Loader::new(pipeline, Arc::clone(&track.marks)))
     }
 
     /// The arrays of one sample, each with a batch dimension of 1, augmented as in `epoch`.
@@ -227,6 +237,12 @@ impl Source {
         self.samples.fingerprint()
     }
 
+    /// Whether rows are read in blocks as they are needed, rather than held in memory.
+    #[getter]
+    fn streamed(&self) -> bool {
+        self.samples.blocks().is_some()
+    }
+
     /// Names of the label's classes, or `None`.
     #[getter]
     fn classes(&self) -> Option<Vec<String>> {
@@ -238,6 +254,34 @@ impl Source {
     fn fields(&self) -> Vec<(String, &'static str, Vec<usize>)> {
         let fields = &self.samples.schema().fields;
         fields.iter().map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone())).collect()
+    }
+
+    /// How the fields of a sample belong together: `tuple`, `single` or `dict`.
+    #[getter]
+    fn shape(&self) -> &'static str {
+        match self.samples.schema().shape {
+            Shape::Tuple => "tuple",
+            Shape::Single => "single",
+            Shape::Dict => "dict",
+        }
+    }
+
+    /// Whether the first field holds decoded pictures.
+    #[getter]
+    fn pictures(&self) -> bool {
+        self.samples.pictures()
+    }
+
+    /// Samples that a shuffle's window may hold where the source is streamed; `None` where a shuffle is exact.
+    #[getter]
+    fn window(&self) -> Option<u64> {
+        self.samples.blocks().map(|(_, window)| window)
+    }
+
+    /// What its plugins did so far: [(name, samples, nanoseconds, dropped, split)].
+    #[getter]
+    fn plugins(&self) -> Vec<PluginCounts> {
+        meter::plugins(&*self.samples)
     }
 
     /// Facts about the source: [(name, value)].

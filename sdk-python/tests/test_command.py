@@ -1,6 +1,8 @@
 """The ``zenith`` command that the package brings."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -48,6 +50,14 @@ def test_inspect_and_bench(pictures, tmp_path):
     text = zenith_command("data", "inspect", pictures).stdout
     assert "12" in text
     assert zenith_command("data", "bench", file, "--seconds", "0.3").stdout
+
+
+def test_bench_passes_bad_files_over_and_names_the_workers_in_use(pictures, tmp_path):
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    (folder / "ant" / "0-bad.jpg").write_bytes(b"this is no picture")
+    text = zenith_command("data", "bench", folder, "--seconds", "0.3", "--workers", "4096").stdout
+    assert "bad samples" in text and "bare work" in text
+    assert f"loader, {len(os.sched_getaffinity(0))} of 4096 workers" in text, text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import json
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ import zenith.torch as zt
 from photographs import photograph, write_folder
 from PIL import Image
 from plugins import guest
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 from zenith.transforms import Wasm
 
@@ -135,6 +139,14 @@ def test_randomness_belongs_to_sample_epoch_and_seed():
     assert first == bits(workers=0) == bits(shuffle=True)
     for other in (bits(seed=1), bits(epoch=1), bits(plugins=2)):
         assert not set(first.values()) & set(other.values())
+
+
+def test_randomness_in_a_subset_is_that_of_the_whole(pictures):
+    folder = ImageFolder(pictures, v2.Compose([v2.Resize((8, 8)), Wasm(wasm.RANDOM)]))
+    whole = next(iter(zt.DataLoader(folder, 12)))[0]
+    some = zt.DataLoader(Subset(folder, [7, 2]), 2)
+    assert torch.equal(next(iter(some))[0], whole[[7, 2]]) and len(whole.unique(dim=0)) == 12
+    assert any("ImageFolder is read natively" in note for note in some.notes)
 
 
 # ---- the example plugins
@@ -371,3 +383,84 @@ def test_the_report_tells_what_each_plugin_did():
     # The next epoch may have begun.
     assert int(fact.split()[0].replace(",", "")) >= len(parts)
     assert "plugin pairs" in str(report)
+
+
+def test_every_engine_of_a_loader_counts_into_one_account():
+    loader = zt.DataLoader(rows(20), 5, num_workers=0, plugins=[wasm.BELOW_100])
+    assert loader.report().facts["plugin below_100"].startswith("0 samples")
+    for epochs in (1, 2):
+        assert len(seen(loader)) == 4
+        loader.close()
+        assert loader.report().facts["plugin below_100"].startswith(f"{20 * epochs} samples")
+    assert loader.report().samples == 40
+
+
+# ---- with the other arguments
+
+
+def test_channels_last_is_for_what_zenith_writes(pictures):
+    behind = {"transform": [v2.Resize((8, 10)), Wasm(wasm.ADD_ONE), v2.ToImage()], "batch_size": 12}
+    plain, last = (
+        next(iter(zt.DataLoader(pictures, channels_last=wish, **behind)))[0] for wish in (False, True)
+    )
+    assert torch.equal(plain, last) and last.shape == (12, 3, 8, 10)
+    assert last.is_contiguous(memory_format=torch.channels_last) and not last.is_contiguous()
+    arrays, _ = next(iter(zenith.DataLoader(pictures, channels_last=True, **behind)))
+    assert np.array_equal(arrays, last.permute(0, 2, 3, 1))
+    for transform, plugins in (([v2.Resize(8), Wasm(wasm.ADD_ONE)], None), (v2.Resize(8), [wasm.ADD_ONE])):
+        with pytest.raises(zenith.ConfigError, match=r"channels_last.*plugin plugin"):
+            zt.DataLoader(pictures, transform=transform, plugins=plugins, channels_last=True)
+
+
+def test_rows_that_go_through_plugins_only_stay_native():
+    loader = zt.DataLoader(rows(8), 8, transform=[v2.Identity(), Wasm(wasm.ADD_ONE)])
+    assert next(iter(loader))[0][0].tolist() == [1, 2]
+    assert not any("Python" in note for note in loader.report().notes)
+    mixed = zt.DataLoader(
+        rows(8),
+        8,
+        num_workers=0,
+        transform=[v2.ToDtype(torch.uint8), Wasm(wasm.ADD_ONE)],
+        plugins=[wasm.ADD_ONE],
+    )
+    assert next(iter(mixed))[0][0].tolist() == [2, 3]
+    assert any("the source holds no pictures" in note for note in mixed.report().notes)
+
+
+def test_plugins_in_python_need_no_torch():
+    code = "import sys, numpy as np, zenith\nfrom wasm_modules import ADD_ONE\n"
+    code += "source = {'inputs': np.uint8([[1], [2]]), 'label': np.arange(2)}\n"
+    code += "loader = zenith.DataLoader(source, 2, num_workers=0, target_transform=abs, plugins=[ADD_ONE])\n"
+    code += "assert next(iter(loader))[0].tolist() == [[2], [3]] and 'torch' not in sys.modules"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_named_fields_and_python_do_not_go_together():
+    source = {"inputs": np.zeros((4, 2), np.uint8), "other": np.zeros((4, 3), np.float32)}
+    loader = zt.DataLoader(source, 4, label=False, plugins=[wasm.ADD_ONE])
+    assert next(iter(loader))["inputs"].tolist() == [[1, 1]] * 4
+    with pytest.raises(zenith.ConfigError, match='field "inputs"'):
+        zt.DataLoader(source, 4, label=False, plugins=[wasm.ADD_ONE], collate_fn=list)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_splitters_place_is_kept_by_iterators_that_take_turns(workers):
+    source, _ = pairs()
+    options = {"shuffle": True, "seed": 4, "num_workers": workers, "plugins": [wasm.PAIRS]}
+    found = seen(zt.DataLoader(source, 9, **options))
+    loader = zt.DataLoader(source, 9, **options)
+    first = iter(loader)
+    taken = [next(first) for _ in range(3)]
+    loader.set_epoch(0)
+    second = iter(loader)
+    both = [(next(second), next(first)) for _ in range(3)]
+    assert seen([*taken, *(batch for _, batch in both)]) == found[:6]
+    assert seen([batch for batch, _ in both]) == found[:3]

@@ -8,6 +8,7 @@ from ._engine import Engine
 from ._errors import (
     ConfigError,
     DecodeError,
+    LoaderClosedError,
     MachineError,
     PluginError,
     ReadError,
@@ -27,6 +28,7 @@ __all__ = [
     "DecodeError",
     "Device",
     "Engine",
+    "LoaderClosedError",
     "MachineError",
     "PluginError",
     "ReadError",

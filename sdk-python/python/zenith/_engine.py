@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from . import _core
+from ._arguments import whole_number
 from ._errors import ConfigError, PluginError
 from ._kinds import Leaf, Several, Skeleton, take_apart
 
@@ -25,7 +26,7 @@ class Engine:
 
     Args:
         buffer_size: tensors that :meth:`map` may hold, waiting or finished (default 1,024).
-        num_workers: threads of :meth:`map`; None: one for each processor that this process may use.
+        num_workers: threads of :meth:`map`; None: as many as this process may run at once.
         memory_limit: memory of a plugin on each thread, in bytes (256 MiB).
         deadline_ms: wall time of a call in milliseconds (1,000).
         fuel: instructions of a call, for an end that is the same on every machine; slower (None: no such limit).
@@ -59,11 +60,8 @@ class Engine:
         stack: int | None = None,
         module_bytes: int | None = None,
     ) -> None:
-        for name, value in (("buffer_size", buffer_size), ("num_workers", num_workers)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
-        if num_workers is None:
-            num_workers = len(os.sched_getaffinity(0))
+        buffer_size = whole_number("buffer_size", buffer_size, 1)
+        workers = _core.processors() if num_workers is None else whole_number("num_workers", num_workers, 1)
         limits = {
             "memory_limit": memory_limit,
             "deadline_ms": deadline_ms,
@@ -74,7 +72,7 @@ class Engine:
             "module_bytes": module_bytes,
         }
         given = {name: value for name, value in limits.items() if value is not None}
-        self._core = _core.Engine(buffer_size, num_workers, json.dumps(given))
+        self._core = _core.Engine(buffer_size, workers, json.dumps(given))
         self._closed = False
         self._running = False
 
@@ -104,7 +102,7 @@ class Engine:
             except OSError as error:
                 path = os.fspath(module)
                 raise PluginError(
-                    f"cannot read the plugin {path}: {error.strerror}", path=path, kind="io"
+                    f"cannot read the plugin {path}: {error.strerror}", plugin=name, path=path, kind="io"
                 ) from error
             return self._core.load(read, name, config or "")
         return self._core.load_file(os.fspath(module), config or "")
@@ -137,8 +135,8 @@ class Engine:
                 or record batch without nulls, or a dict, list or tuple of them. It is never modified.
 
         Returns:
-            The same kind; shape and element type are what the plugins made of it (memoryview: of new bytes). None where a
-            plugin dropped the data, a list where one split it.
+            The same kind; shape and element type are what the plugins made of it (memoryview: of new bytes). None where
+            a plugin dropped the data, a list where one split it.
 
         Raises:
             PluginError: a plugin failed; its own code and text are in the message, ``.plugin`` says which.
@@ -192,8 +190,9 @@ class Engine:
                         if len(waiting) > 1:
                             yield from front()
                         else:
+                            size = self._core.buffer_size
                             raise ConfigError(
-                                f"an item of {len(leaves)} arrays does not fit a buffer_size of {self._core.buffer_size}"
+                                f"an item of {len(leaves)} arrays does not fit a buffer_size of {size}"
                             )
             while waiting:
                 yield from front()
@@ -201,7 +200,7 @@ class Engine:
             stream.close()
 
     def close(self) -> None:
-        """Stop the threads and let the plugins go. An engine that is closed stays closed; closing again does nothing."""
+        """Stop the threads and let the plugins go. A closed engine stays closed; closing again does nothing."""
         self._closed = True
         self._running = False
         self._core.close()

@@ -91,9 +91,14 @@ class MachineError(ZenithError, RuntimeError):
     """The machine refused memory or threads, or the loader was used in a forked process."""
 
 
+class LoaderClosedError(ZenithError, RuntimeError):
+    """An iterator was used after its loader was closed. Iterating over the loader anew starts fresh workers."""
+
+
 __all__ = [
     "ConfigError",
     "DecodeError",
+    "LoaderClosedError",
     "MachineError",
     "PluginError",
     "ReadError",

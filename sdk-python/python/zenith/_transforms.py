@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .transforms import Wasm
@@ -18,6 +18,10 @@ Op = dict[str, Any]
 
 _V1 = "torchvision.transforms.transforms"
 _V2 = "torchvision.transforms.v2"
+
+
+CHANNELS_LAST: Op = {"op": "channels_last"}
+"""Has no twin in torchvision: pictures are written as [H, W, C]."""
 
 
 class _NotNativeError(Exception):
@@ -41,15 +45,17 @@ class Compiled:
 
     native: operations as the native plan reads them (JSON-able, ``{"op": "resize", ...}``).
     python: the rest, or None.
-    python_takes: what ``python`` expects: "image" (a PIL image, RGB: no native operation has made a tensor
-    yet),
-        "tensor" (uint8 or float, CHW), or None where there is no rest.
+    python_takes: what ``python`` expects: "image" (a PIL image: no native operation has made a tensor yet),
+        "tensor" (of torch; a picture is uint8 or float, CHW), "array" (of whatever the loader's batches are made),
+        or None where there is no rest.
+    exif_transpose: whether the picture is first turned upright as its EXIF data say.
     notes: for the report: which operations stay Python, and why.
     links: what stands behind ``native`` from the first plugin on; empty where something behind it is Python.
     picture: whether what reaches the first plugin is a picture in torchvision's sense, and not yet a tensor.
     all_python: what ``links`` mean, as a callable.
     """
 
+    exif_transpose: bool = False
     native: list[Op] = field(default_factory=list)
     python: Callable[[Any], Any] | None = None
     python_takes: str | None = None
@@ -68,19 +74,22 @@ class Compiled:
         stages = [link for link in self.links if isinstance(link, Wasm)]
         if not stages and not plugins:
             return self
-        tail = [
-            tail for tail in (self.all_python if self.links else self.python, *plugins) if tail is not None
-        ]
+        rest = self.all_python if self.links else self.python
+        tail = PythonTail([*([] if rest is None else [rest]), *plugins])
         names = ", ".join(f"plugin {wasm.name}" for wasm in (*stages, *plugins))
-        note = f"{names} and what follows run in Python: {why}"
         takes = self.python_takes
-        if self.links or takes is None:
-            takes = "image" if self.links and self.picture else "tensor"
-        return Compiled(
-            self.native,
-            tail[0] if len(tail) == 1 else PythonTail(tail),
-            takes,
-            [*self.notes, note],
+        if self.links and self.picture:
+            takes = "image"
+        elif takes is None:
+            # Plugins take arrays of any kind, and some loaders have no torch.
+            takes = "array" if all(isinstance(operation, Wasm) for operation in tail.operations) else "tensor"
+        return replace(
+            self,
+            python=tail.operations[0] if len(tail.operations) == 1 else tail,
+            python_takes=takes,
+            notes=[*self.notes, f"{names} and what follows run in Python: {why}"],
+            links=[],
+            all_python=None,
         )
 
 
@@ -88,7 +97,11 @@ class PythonTail:
     """The operations that stay Python, one after the other; pickles if they do."""
 
     def __init__(self, operations: Sequence[Callable[[Any], Any]]) -> None:
-        self.operations = tuple(operations)
+        self.operations: tuple[Callable[[Any], Any], ...] = tuple(
+            inner
+            for operation in operations
+            for inner in (operation.operations if isinstance(operation, PythonTail) else (operation,))
+        )
 
     def __call__(self, sample: Any) -> Any:
         for operation in self.operations:
@@ -99,7 +112,7 @@ class PythonTail:
         return f"PythonTail({', '.join(_name(operation) for operation in self.operations)})"
 
 
-def compile_transform(transform: Callable[[Any], Any] | None) -> Compiled:
+def compile_transform(transform: Any) -> Compiled:
     """Split ``transform`` into what the native plan does and what stays Python.
 
     Args:
@@ -113,7 +126,10 @@ def compile_transform(transform: Callable[[Any], Any] | None) -> Compiled:
     if transform is None:
         return out
     operations = list(_flatten(transform))
-    first = next((at for at, operation in enumerate(operations) if isinstance(operation, Wasm)), None)
+    if operations and _is_exif_transpose(operations[0]):
+        out.exif_transpose = True
+        operations = operations[1:]
+    first = _first_plugin(operations)
     for at, operation in enumerate(operations[:first]):
         try:
             native = _compile(operation)
@@ -148,7 +164,7 @@ def _link(out: Compiled, operations: Sequence[Any]) -> None:
         if isinstance(operation, Wasm):
             if ops:
                 # The next plugin sees a picture with its channels last, as the first one does.
-                last = [{"op": "channels_last"}] if picture and _is_picture(ops) else []
+                last = [CHANNELS_LAST] if picture and _is_picture(ops) else []
                 out.links.append(NativeOps(ops + last, picture))
                 picture, ops = picture and _is_picture(ops), []
             out.links.append(operation)
@@ -173,9 +189,61 @@ def as_callable(transform: Any) -> Callable[[Any], Any] | None:
     return PythonTail(list(_flatten(transform))) if isinstance(transform, (list, tuple)) else transform
 
 
-def plugins_in(transform: Any) -> list[Wasm]:
-    """The plugins among the operations of ``transform``."""
-    return [] if transform is None else [op for op in _flatten(transform) if isinstance(op, Wasm)]
+def plugins_in(*transforms: Any) -> list[Wasm]:
+    """The plugins among the operations of ``transforms``."""
+    given = [transform for transform in transforms if transform is not None]
+    return [operation for operation in _flatten(given) if isinstance(operation, Wasm)]
+
+
+def row_transform(transform: Any) -> Compiled:
+    """The same for samples that are no pictures: there all of ``transform`` stays Python, unless a plugin is its first.
+
+    torch's and torchvision's operations do nothing to a NumPy array, so they get tensors from any loader.
+    """
+    operations = list(_flatten(transform))
+    first = _first_plugin(operations)
+    if first is not None and all(_does_nothing(operation) for operation in operations[:first]):
+        out = Compiled(all_python=PythonTail(operations[first:]))
+        _link(out, operations[first:])
+        if out.links:
+            return out
+    kinds = {type(operation).__module__.partition(".")[0] for operation in operations}
+    name = ", ".join(map(_name, transform)) if isinstance(transform, (list, tuple)) else _name(transform)
+    return Compiled(
+        python=as_callable(transform),
+        python_takes="tensor" if kinds & {"torch", "torchvision"} else "array",
+        notes=[f"{name} runs in Python: the source holds no pictures"],
+    )
+
+
+def _first_plugin(operations: Sequence[Any]) -> int | None:
+    return next((at for at, operation in enumerate(operations) if isinstance(operation, Wasm)), None)
+
+
+def _does_nothing(operation: Any) -> bool:
+    try:
+        return _compile(operation) is None
+    except _NotNativeError:
+        return False
+
+
+def turns_too_late(python: Any) -> bool:
+    """Whether a Python rest would turn the picture by EXIF data, which a decoded picture does not have any more."""
+    operations = python.operations if isinstance(python, PythonTail) else (python,)
+    return any(_is_exif_transpose(operation) for operation in operations)
+
+
+def _is_exif_transpose(operation: Any) -> bool:
+    """Whether this is ``PIL.ImageOps.exif_transpose``, bare or in a ``Lambda`` of torchvision's."""
+    known: Any = sys.modules.get("PIL.ImageOps")
+    if known is None:
+        return False
+    if _is(operation, *_either("Lambda")) and not _altered(operation):
+        picture = sys.modules["PIL.Image"].Image
+        if not issubclass(picture, getattr(operation, "types", object)):
+            return False
+        operation = operation.lambd
+    return operation is known.exif_transpose
 
 
 def _name(operation: Any) -> str:

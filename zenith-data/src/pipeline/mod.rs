@@ -25,7 +25,7 @@ use zenith_runtime_cpu::sync::Gate;
 use zenith_runtime_cpu::thread::{Thread, ThreadConfig, allowed_cpus};
 
 pub use batch::{ArrayView, Batch};
-pub use stats::{ConsumerStats, Snapshot};
+pub use stats::{ConsumerStats, Meter, Snapshot};
 pub use stream::{EpochPlan, Place, StreamSpec};
 
 use crate::sampler::Cut;
@@ -37,13 +37,16 @@ use pack::{Packed, Packer};
 use parts::Spill;
 use shared::Shared;
 use slots::SlotLayout;
-use stats::{Stats, nanos};
+use stats::Stats;
 use worker::{Hands, close_gaps};
 
 /// Small batches are prefetched in larger numbers, up to this many and ...
 const SMALL_BATCH_DEPTH: usize = 16;
 /// ... up to this many bytes, so that a worker that wakes up has a worthwhile run of work.
 const SMALL_BATCH_BYTES: usize = 4 << 20;
+
+/// Batches that can be made ahead at most; more is a slip of the pen, not a wish.
+const MOST_PREFETCH: usize = 1 << 16;
 
 /// How long a consumer waits before it is asked whether it still wants to.
 pub const PATIENCE: Duration = Duration::from_millis(100);
@@ -65,7 +68,7 @@ pub struct PipelineConfig {
     /// Worker threads, at most one for each processor this process may use: more would only add memory, as reading
     /// ahead needs no thread. With 0 the consumer makes every batch itself.
     pub workers: usize,
-    /// Batches made ahead of the consumer (at least 1 if there are workers).
+    /// Batches made ahead of the consumer (at least 1 if there are workers, at most 65,536).
     pub prefetch: usize,
     /// What becomes of bad samples.
     pub on_error: OnError,
@@ -91,7 +94,6 @@ pub struct Pipeline {
     /// Cuts anew what filters and splitters leave; none where every sample stays one.
     packer: Option<Packer>,
     threads: Vec<Thread<()>>,
-    consumer: ConsumerStats,
     last_return: Option<Instant>,
     begun: Option<Instant>,
     process: u32,
@@ -107,11 +109,18 @@ impl Pipeline {
     /// A pipeline at the beginning of epoch 0. Threads start with the first [`Pipeline::begin`].
     ///
     /// # Errors
-    /// When the batch size is 0, the batch's memory cannot be described, or samples may be dropped or split and batches
-    /// are shared among ranks or listed.
+    /// When a batch is empty, longer than the largest, or larger than memory, or too many are to be made ahead; also when
+    /// samples may be dropped or split and batches are shared among ranks or listed.
     pub fn new(source: Arc<dyn Source>, spec: StreamSpec, mut config: PipelineConfig) -> Result<Self> {
         if config.batch_size == 0 {
             return Err(Error::Config("batch_size must be at least 1".into()));
+        }
+        spec.cut.check(config.batch_size as u64)?;
+        if config.prefetch > MOST_PREFETCH {
+            return Err(Error::Config(format!(
+                "prefetch_factor={}: at most {MOST_PREFETCH} batches can be made ahead",
+                config.prefetch
+            )));
         }
         let packs = source.parts() != Yield::One;
         let packer = if packs {
@@ -123,10 +132,10 @@ impl Pipeline {
         let processors = allowed_cpus().map_err(|error| Error::Machine(error.to_string()))?.len();
         config.workers = config.workers.min(processors.max(1));
         let schema = Arc::new(source.schema().clone());
-        let layout = Arc::new(SlotLayout::new(&schema, config.batch_size));
-        let depth = depth(&config, layout.bytes);
+        let layout = Arc::new(SlotLayout::new(&schema, config.batch_size)?);
+        let depth = depth(&config, layout.bytes());
         let pool = SlabPool::new(SlabPoolConfig {
-            slab_bytes: layout.bytes.max(1),
+            slab_bytes: layout.bytes().max(1),
             keep: depth + 2,
             pages: config.pages,
             node: config.node,
@@ -140,13 +149,12 @@ impl Pipeline {
         let whole_batches = grain >= config.batch_size && grain > 1;
         let spill = packs.then(Arc::<Spill>::default);
         let shared = Shared {
-            board: Board::new(raw(&spec, packs), Place::default(), depth, grain, spill),
+            board: Board::new(raw(&spec, packs), Place::default(), depth, grain, lead(&*source), spill),
             layout,
             pool,
-            stats: Stats::default(),
+            stats: Arc::new(Stats::default()),
             whole_batches,
             work: Gate::new(),
-            done: Gate::new(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -158,7 +166,6 @@ impl Pipeline {
             hands: None,
             packer,
             threads: Vec::new(),
-            consumer: ConsumerStats::default(),
             last_return: None,
             begun: None,
             process: std::process::id(),
@@ -172,7 +179,8 @@ impl Pipeline {
     pub fn begin(&mut self, place: Place) -> Result<()> {
         self.check_process()?;
         self.last_return = None;
-        if place != self.place {
+        // A batch that has told its error already would tell a new beginning nothing of it.
+        if place != self.place || self.shared.board.front_was_raised() {
             self.restart(place)?;
         }
         self.begun.get_or_insert_with(Instant::now);
@@ -188,15 +196,7 @@ impl Pipeline {
     /// are listed and samples may be dropped or split.
     pub fn begin_with(&mut self, spec: StreamSpec, place: Place) -> Result<()> {
         self.check_process()?;
-        if let Cut::Listed(ends) = &spec.cut {
-            let starts = std::iter::once(&0).chain(ends.iter());
-            let longest = starts.zip(ends.iter()).map(|(start, end)| end.saturating_sub(*start)).max();
-            if let Some(longest) = longest.filter(|longest| *longest > self.config.batch_size as u64) {
-                let reason =
-                    format!("a batch of {longest} samples in a loader for {}", self.config.batch_size);
-                return Err(Error::Config(reason));
-            }
-        }
+        spec.cut.check(self.config.batch_size as u64)?;
         let old = std::mem::replace(&mut self.spec, spec);
         if let Err(error) = self.restart(place) {
             self.spec = old;
@@ -244,22 +244,13 @@ impl Pipeline {
     pub fn next_while(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Batch>> {
         self.check_process()?;
         let start = Instant::now();
-        if let Some(last) = self.last_return {
-            self.consumer.step_ns += nanos(start - last);
-        }
         let outcome = self.advance(patient);
         let end = Instant::now();
-        self.consumer.wait_ns += nanos(end - start);
+        self.shared.stats.waited(end - start, self.last_return.map(|last| start - last));
         self.last_return = matches!(outcome, Ok(Some(_))).then_some(end);
-        if let (Ok(Some(batch)), Some(begun)) = (&outcome, self.begun)
-            && self.consumer.batches == 0
-        {
-            self.consumer.first_batch_ns = nanos(end - begun);
-            debug_assert!(!batch.is_empty());
-        }
         if let Ok(Some(batch)) = &outcome {
-            self.consumer.batches += 1;
-            self.consumer.samples += batch.len as u64;
+            debug_assert!(!batch.is_empty());
+            self.shared.stats.took(batch.len, end - self.begun.unwrap_or(start));
         }
         outcome
     }
@@ -270,7 +261,7 @@ impl Pipeline {
             if let Some(packed) = self.packed()? {
                 return Ok(Some(packed));
             }
-            let Some(work) = self.front(patient)? else {
+            let Some(work) = self.front(patient, &mut asked)? else {
                 if let Some((lease, len, place)) = self.packer.as_mut().and_then(Packer::rest) {
                     return Ok(Some(self.delivered(lease, len, place)));
                 }
@@ -317,36 +308,42 @@ impl Pipeline {
     }
 
     /// The front batch when it is finished; `None` at the end of the epoch.
-    fn front(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Arc<Work>>> {
+    /// `asked` is when `patient` was asked last.
+    fn front(&mut self, patient: &mut dyn FnMut() -> bool, asked: &mut Instant) -> Result<Option<Arc<Work>>> {
         loop {
             match self.shared.board.front(self.place.epoch) {
                 Front::Ready(work) => return Ok(Some(work)),
                 Front::Help(claim) => {
                     let start = Instant::now();
                     if let Some(hands) = &mut self.hands {
-                        hands.make(&self.shared, &claim);
+                        hands.make(&self.shared, claim);
                     } else {
                         match self.source.filler() {
-                            Ok(filler) => self.hands.insert(Hands::new(filler)).make(&self.shared, &claim),
-                            Err(error) => self.shared.give_up(&claim, error),
+                            Ok(filler) => self.hands.insert(Hands::new(filler)).make(&self.shared, claim),
+                            Err(error) => claim.fail(error),
                         }
                     }
-                    let helped = start.elapsed();
-                    self.consumer.help_ns += nanos(helped);
-                    if helped > PATIENCE / 4 && !patient() {
-                        return Err(Error::Interrupted);
+                    let now = Instant::now();
+                    self.shared.stats.helped(now - start);
+                    // Many small parts try patience as one large one does.
+                    if now - *asked > PATIENCE / 4 {
+                        if !patient() {
+                            return Err(Error::Interrupted);
+                        }
+                        *asked = now;
                     }
                 }
                 Front::Wait => {
                     let shared = &self.shared;
                     let ready = || (!shared.board.is_waiting()).then_some(());
-                    while shared.done.until_deadline(ready, Instant::now() + PATIENCE).is_none() {
+                    while shared.board.done().until_deadline(ready, Instant::now() + PATIENCE).is_none() {
                         if !patient() {
                             return Err(Error::Interrupted);
                         }
                     }
                 }
                 Front::End => return Ok(None),
+                Front::Broken(message) => return Err(Error::Panic(message)),
             }
         }
     }
@@ -454,7 +451,13 @@ impl Pipeline {
     /// What has been spent so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.shared.stats.snapshot(&self.consumer)
+        self.shared.stats.snapshot()
+    }
+
+    /// What reads the counters without the pipeline.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter::new(&self.shared)
     }
 
     /// The samples skipped so far, in the order of the stream (the first 10,000 of them).
@@ -485,6 +488,7 @@ impl Drop for Pipeline {
         self.shared.board.stop();
         self.shared.work.notify_all();
         self.threads.clear();
+        self.shared.stats.ended(self.shared.pool.stats());
     }
 }
 
@@ -513,6 +517,15 @@ fn raw(spec: &StreamSpec, packs: bool) -> StreamSpec {
         }
         _ => spec.clone(),
     }
+}
+
+/// How many samples ahead of their need blocks are announced: half a window, so that the one being read and what is
+/// announced of the next fit into the source's budget together; nothing where that has no room for two blocks.
+fn lead(source: &dyn Source) -> u64 {
+    let Some((ends, window)) = source.blocks() else { return 0 };
+    let starts = std::iter::once(&0).chain(ends);
+    let largest = starts.zip(ends).map(|(start, end)| end.saturating_sub(*start)).max();
+    if largest.is_some_and(|largest| largest <= window) { window / 2 } else { 0 }
 }
 
 fn depth(config: &PipelineConfig, slab_bytes: usize) -> usize {

@@ -207,10 +207,10 @@ fn move_slots(layout: &SlotLayout, from: (&Lease, usize), to: (&Lease, usize), c
         return;
     }
     assert!(
-        first + count <= layout.batch_size && place + count <= layout.batch_size,
+        first + count <= layout.batch_size() && place + count <= layout.batch_size(),
         "slots beyond the slab"
     );
-    for (offset, size) in layout.offsets.iter().zip(&layout.sizes) {
+    for (offset, size) in layout.offsets().iter().zip(layout.sizes()) {
         // SAFETY: both slabs have this layout and nobody else uses them: the one is a finished batch that was taken off
         // the board, the other has not been handed out. All slots were checked to lie in the field; `copy` allows overlap.
         unsafe {
@@ -224,12 +224,12 @@ fn move_slots(layout: &SlotLayout, from: (&Lease, usize), to: (&Lease, usize), c
 fn copy_part(layout: &SlotLayout, from: (&Lease, usize), became: &Became, part: usize, to: (&Lease, usize)) {
     move_slots(layout, from, to, 1);
     if let Some(nth) = part.checked_sub(1) {
-        let size = layout.sizes[became.field];
+        let size = layout.sizes()[became.field];
         let own = &became.more()[nth * size..(nth + 1) * size];
         // SAFETY: as in `move_slots`, which checked the slot; `own` has the length of one sample of the field and lies in
         // no slab.
         unsafe {
-            let start = to.0.as_mut_ptr().add(layout.offsets[became.field] + to.1 * size);
+            let start = to.0.as_mut_ptr().add(layout.offsets()[became.field] + to.1 * size);
             std::ptr::copy_nonoverlapping(own.as_ptr(), start, size);
         }
     }

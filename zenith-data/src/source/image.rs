@@ -158,6 +158,10 @@ impl Source for ImageSource {
         self.blobs.blocks()
     }
 
+    fn pictures(&self) -> bool {
+        true
+    }
+
     fn classes(&self) -> Option<&[String]> {
         self.blobs.classes()
     }
@@ -250,6 +254,12 @@ impl Filler for ImageFiller {
         self.ids.clear();
         self.ids.extend(upcoming.iter().map(|key| key.sample).filter(|&id| id < self.blobs.len()));
         self.reader.read_ahead(&self.ids);
+    }
+
+    fn announce(&mut self, later: &[SampleKey]) {
+        self.ids.clear();
+        self.ids.extend(later.iter().map(|key| key.sample).filter(|&id| id < self.blobs.len()));
+        self.reader.announce(&self.ids);
     }
 }
 

@@ -62,6 +62,11 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// Whether the first field holds decoded pictures, and a transform is applied to it.
+    fn pictures(&self) -> bool {
+        false
+    }
+
     /// Names of the label's classes, where there are any.
     fn classes(&self) -> Option<&[String]> {
         None
@@ -149,8 +154,13 @@ pub trait Filler: Send {
         Err(SampleError { sample: key.sample, path: None, offset: None, reason, transform: None })
     }
 
-    /// Says which samples this source will soon be asked for, so that their bytes can be on the way. A hint.
+    /// Says what this filler will be asked for next, in order and completely, so that the bytes can be on the way; what
+    /// was said before and is not among it is wanted no more. A hint.
     fn read_ahead(&mut self, _upcoming: &[SampleKey]) {}
+
+    /// Says that any of the source's fillers will be asked for samples like these in a while, so that the
+    /// [blocks](Source::blocks) they lie in can be brought. A hint.
+    fn announce(&mut self, _later: &[SampleKey]) {}
 }
 
 /// The first field of one sample, with a shape of its own. Its memory is used again and again.

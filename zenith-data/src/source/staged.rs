@@ -119,7 +119,7 @@ fn fingerprint(inner: &dyn Source, chain: &Chain) -> u64 {
 /// The type and shape that the first sample becomes that is neither dropped nor bad.
 fn first_result(shared: &Shared) -> Result<(DType, Vec<usize>)> {
     let inner = &*shared.source;
-    let mut scratch = Scratch::new(&shared.given);
+    let mut scratch = Scratch::new(&shared.given)?;
     let mut filler = inner.filler()?;
     let mut chain = shared.chain.worker()?;
     let mut first_error = None;
@@ -233,7 +233,7 @@ impl Source for Staged {
         Ok(Box::new(StagedFiller {
             inner: self.shared.source.filler()?,
             chain: self.shared.chain.worker()?,
-            scratch: Scratch::new(&self.shared.given),
+            scratch: Scratch::new(&self.shared.given)?,
             more: Vec::new(),
             shared: Arc::clone(&self.shared),
         }))
@@ -285,17 +285,18 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(schema: &Schema) -> Self {
-        let layout = SlotLayout::new(schema, 1);
-        Self { slab: vec![0; layout.bytes], layout, loose: Loose::new() }
+    fn new(schema: &Schema) -> Result<Self> {
+        let layout = SlotLayout::new(schema, 1)?;
+        Ok(Self { slab: vec![0; layout.bytes()], layout, loose: Loose::new() })
     }
 
     /// Makes room for `samples`.
-    fn reserve(&mut self, schema: &Schema, samples: usize) {
-        if self.layout.batch_size < samples {
-            self.layout = SlotLayout::new(schema, samples);
-            self.slab.resize(self.layout.bytes, 0);
+    fn reserve(&mut self, schema: &Schema, samples: usize) -> Result<()> {
+        if self.layout.batch_size() < samples {
+            self.layout = SlotLayout::new(schema, samples)?;
+            self.slab.resize(self.layout.bytes(), 0);
         }
+        Ok(())
     }
 
     /// Reads one sample of the inner source; what the chain is applied to.
@@ -318,14 +319,14 @@ impl Scratch {
     /// What the chain is applied to, of the sample in `slot`.
     fn tensor<'a>(&'a self, shared: &'a Shared, slot: usize) -> TensorRef<'a> {
         let field = &shared.given.fields[shared.field];
-        let size = self.layout.sizes[shared.field];
-        let start = self.layout.offsets[shared.field] + slot * size;
+        let size = self.layout.sizes()[shared.field];
+        let start = self.layout.offsets()[shared.field] + slot * size;
         TensorRef { dtype: field.dtype, shape: &field.shape, bytes: &self.slab[start..start + size] }
     }
 
     /// Copies the fields that the chain leaves alone, of `count` samples from slot `from` on to slot `to` on.
     fn copy_rest(&self, shared: &Shared, (from, to): (usize, usize), count: usize, slots: &mut Slots<'_>) {
-        for (field, (offset, size)) in self.layout.offsets.iter().zip(&self.layout.sizes).enumerate() {
+        for (field, (offset, size)) in self.layout.offsets().iter().zip(self.layout.sizes()).enumerate() {
             if field != shared.field {
                 let start = offset + from * size;
                 slots.column(field)[to * size..(to + count) * size]
@@ -367,6 +368,10 @@ impl Filler for StagedFiller {
     fn read_ahead(&mut self, upcoming: &[SampleKey]) {
         self.inner.read_ahead(upcoming);
     }
+
+    fn announce(&mut self, later: &[SampleKey]) {
+        self.inner.announce(later);
+    }
 }
 
 impl StagedFiller {
@@ -378,7 +383,10 @@ impl StagedFiller {
         spent: &mut Spent,
     ) -> std::result::Result<(), (usize, SampleError)> {
         let Self { shared, inner, chain, scratch, more } = self;
-        scratch.reserve(&shared.given, keys.len());
+        scratch.reserve(&shared.given, keys.len()).map_err(|error| {
+            let (sample, reason) = (keys[0].sample, error.to_string());
+            (0, SampleError { sample, path: None, offset: None, reason, transform: None })
+        })?;
         let mut inner_slots = Slots::of(&mut scratch.slab, &scratch.layout, keys.len());
         let (good, trouble) = match inner.fill(keys, &mut inner_slots, spent) {
             Ok(()) => (keys.len(), Ok(())),
@@ -416,8 +424,8 @@ fn batch(
     spent: &mut Spent,
 ) -> std::result::Result<(), ChainFault> {
     let field = &shared.given.fields[shared.field];
-    let start = scratch.layout.offsets[shared.field];
-    let bytes = &scratch.slab[start..start + keys.len() * scratch.layout.sizes[shared.field]];
+    let start = scratch.layout.offsets()[shared.field];
+    let bytes = &scratch.slab[start..start + keys.len() * scratch.layout.sizes()[shared.field]];
     let mut shape = Vec::with_capacity(field.shape.len() + 1);
     shape.push(keys.len());
     shape.extend_from_slice(&field.shape);

@@ -55,6 +55,10 @@ impl Source for Subset {
         self.inner.grain()
     }
 
+    fn pictures(&self) -> bool {
+        self.inner.pictures()
+    }
+
     fn classes(&self) -> Option<&[String]> {
         self.inner.classes()
     }
@@ -119,5 +123,10 @@ impl Filler for SubsetFiller {
     fn read_ahead(&mut self, upcoming: &[SampleKey]) {
         self.translate(upcoming);
         self.inner.read_ahead(&self.keys);
+    }
+
+    fn announce(&mut self, later: &[SampleKey]) {
+        self.translate(later);
+        self.inner.announce(&self.keys);
     }
 }

@@ -97,8 +97,8 @@ fn make(function: fn(TensorRef<'_>) -> Made) -> Link {
 }
 
 fn read(source: &dyn Source, sample: u64, epoch: u64) -> std::result::Result<Vec<u8>, SampleError> {
-    let layout = SlotLayout::new(source.schema(), 1);
-    let mut slab = vec![0xee; layout.bytes];
+    let layout = SlotLayout::new(source.schema(), 1).unwrap();
+    let mut slab = vec![0xee; layout.bytes()];
     let mut slots = Slots::of(&mut slab, &layout, 1);
     let key = SampleKey { sample, seed: 3, epoch };
     let mut filler = source.filler().unwrap();
