@@ -290,7 +290,7 @@ class Loader:
         if native is None:
             return Counters(workers=self.num_workers, stages={"python": 0.0, "transform": 0.0})
         stages: dict[str, float] = dict.fromkeys(("read", "decode", "transform", "room"), 0.0)
-        workers = min(self.num_workers, len(os.sched_getaffinity(0)))
+        workers = min(self.num_workers, _core.processors())
         return Counters(workers=workers, stages=stages, facts=dict(native.facts))
 
     def _build(self) -> Engine:
