@@ -10,7 +10,7 @@ import atexit
 import json
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from ._order import OrderOptions, Place
 from ._pydata import PythonLoader
 from ._sampling import ListedOrder, WeightedSampler
 
-Start = tuple[Place, list[int] | None, list[int] | None]
+Start = tuple[Place, Sequence[int] | None, list[int] | None]
 """Where an iteration begins: the place, then the user's own order of its epoch and the ends of his batches."""
 
 
