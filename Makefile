@@ -52,7 +52,8 @@ python-test: env plugins
 	@sh scripts/wheel dev
 	$(BIN)/python -m mypy.stubtest zenith._core
 	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python -p sdk-python
-	$(BIN)/python -m pytest sdk-python/tests docs/tests benches-rivals/tests
+	$(BIN)/python -m pytest sdk-python/tests docs/tests
+	cd benches-rivals && $(BIN)/python -m pytest tests
 
 tidy:
 	cargo run --quiet -p xtask -- tidy
