@@ -88,7 +88,6 @@ impl Options {
                 threads: self.threads,
                 skip_bad: self.on_error == "skip",
             },
-            ..OpenOptions::default()
         })
     }
 }

@@ -240,7 +240,7 @@ mod tests {
         assert!(missing("(module)").contains("process"));
         assert!(missing(&format!("(module {})", func("process", 2, 1))).contains("memory"));
         let version = func("zenith_abi_version", 0, 1);
-        assert!(missing(&module(&[version.clone()])).contains("zenith_describe"));
+        assert!(missing(&module(std::slice::from_ref(&version))).contains("zenith_describe"));
         assert!(missing(&module(&[version, func("zenith_describe", 0, 1)])).contains("zenith_process"));
     }
 

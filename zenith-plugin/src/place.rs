@@ -63,7 +63,7 @@ impl Core {
                 limit: plugin.limits.memory,
             }));
         }
-        if start % ALIGNMENT != 0 {
+        if !start.is_multiple_of(ALIGNMENT) {
             return Err(
                 plugin.bad_result(format!("zenith_alloc gave {start}, which is no multiple of {ALIGNMENT}"))
             );

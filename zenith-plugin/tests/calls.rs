@@ -1,10 +1,11 @@
 //! Calls that go well: both ABIs, places in memory, configuration, filters, splits, batches, threads, and many calls.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-mod guests;
+mod handwritten;
 
 use std::path::PathBuf;
 
-use guests::{
+use handwritten::{
     ADD_ONE, TENSORS, apply, bytes_guest, fixed_guest, flat, host, instance, load, resident, tensor_guest,
     tight,
 };
@@ -218,7 +219,7 @@ fn whole_batches_keep_their_first_axis() {
     assert!(error.kind() == "bad_result" && error.to_string().contains("batch of 3"), "{error}");
     let scalar = TensorRef { dtype: DType::UInt8, shape: &[], bytes: &[7] };
     assert_eq!(instance.apply_batch(scalar, 0, &mut |_| Ok(())).unwrap_err().kind(), "bad_input");
-    let mut single = guests::instance(&tensor_guest(0, ECHO));
+    let mut single = handwritten::instance(&tensor_guest(0, ECHO));
     assert_eq!(single.apply_batch(input, 0, &mut |_| Ok(())).unwrap_err().kind(), "bad_input");
 }
 
@@ -326,15 +327,15 @@ fn sixteen_threads_share_a_plugin() {
 #[test]
 fn processes_share_the_cache() {
     const CHILD: &str = "ZENITH_TEST_CACHE_CHILD";
-    let load = |dir: PathBuf| {
+    let run = |dir: PathBuf| {
         let host = Host::new(HostConfig { cache: Cache::Dir(dir) }).unwrap();
-        let plugin = guests::load(&host, ADD_ONE, &Limits::default()).unwrap();
+        let plugin = load(&host, ADD_ONE, &Limits::default()).unwrap();
         let mut bytes = [1];
         plugin.instance().unwrap().apply_in_place(&mut bytes).unwrap();
         assert_eq!(bytes, [2]);
     };
     if let Some(dir) = std::env::var_os(CHILD) {
-        return load(dir.into());
+        return run(dir.into());
     }
     let dir = tempfile::tempdir().unwrap();
     for round in 0..3 {

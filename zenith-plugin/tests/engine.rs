@@ -1,12 +1,13 @@
 //! The engine: order, back-pressure, starting and stopping, changes of the chain, and what is left behind.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-mod guests;
+mod handwritten;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use guests::{ADD_ONE, bytes_guest, flat};
+use handwritten::{ADD_ONE, bytes_guest, flat};
 use zenith_data::DType;
 use zenith_plugin::engine::{Done, Engine, EngineConfig, Item, Next, Refused, Stream};
 use zenith_plugin::{Cache, Limits, PluginError};

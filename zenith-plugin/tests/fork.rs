@@ -1,11 +1,11 @@
 //! A process that is forked has no clock and no workers: plugins that came along refuse to run, new ones work.
 #![expect(unsafe_code, reason = "fork")]
 
-mod guests;
+mod handwritten;
 
 use std::time::{Duration, Instant};
 
-use guests::{ADD_ONE, flat, host, load};
+use handwritten::{ADD_ONE, flat, host, load};
 use zenith_plugin::engine::{Engine, EngineConfig, Item, Refused};
 use zenith_plugin::{Cache, Limits, PluginError};
 
@@ -33,11 +33,11 @@ fn a_child_is_told_to_load_anew() {
             Err(Refused::Stopped(_, PluginError::Forked { .. }))
         );
         drop((instance, plugin, stream, engine, host));
-        let anew = guests::host();
-        let endless = guests::bytes_guest(
+        let anew = handwritten::host();
+        let endless = handwritten::bytes_guest(
             "(if (i32.load8_u (local.get $at)) (then (loop $ever (br $ever)))) (i32.const 0)",
         );
-        let works = load(&anew, &endless, &guests::tight()).and_then(|plugin| {
+        let works = load(&anew, &endless, &handwritten::tight()).and_then(|plugin| {
             let mut instance = plugin.instance()?;
             instance.apply_in_place(&mut [0])?;
             instance.apply_in_place(&mut [1])

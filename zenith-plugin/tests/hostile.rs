@@ -1,11 +1,14 @@
 //! Guests that want to do harm, one by one: each is stopped with its own error, the next call is served, and others go
 //! on.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-mod guests;
+mod handwritten;
 
 use std::time::{Duration, Instant};
 
-use guests::{ADD_ONE, TENSORS, apply, bytes_guest, fixed_guest, host, instance, load, tensor_guest, tight};
+use handwritten::{
+    ADD_ONE, TENSORS, apply, bytes_guest, fixed_guest, host, instance, load, tensor_guest, tight,
+};
 use zenith_plugin::{Host, Instance, Limits, Plugin, PluginError};
 
 /// A guest that does harm when the first byte is 1, and else adds one to it.
@@ -24,7 +27,7 @@ fn harmed(harm: &str) -> PluginError {
     let neighbour = load(&host, ADD_ONE, &tight()).unwrap();
     let (mut hostile_instance, mut other_thread) = (hostile.instance().unwrap(), hostile.instance().unwrap());
     let mut neighbour = neighbour.instance().unwrap();
-    let mut good = |instance: &mut Instance| {
+    let good = |instance: &mut Instance| {
         let mut bytes = [5, 6, 7];
         instance.apply_in_place(&mut bytes).unwrap();
         bytes
@@ -387,7 +390,7 @@ fn a_sample_longer_than_the_memory_is_refused_and_shorter_ones_go_on() {
     assert_eq!(instance.apply_in_place(&mut vec![0; 5 << 20]).unwrap_err().kind(), "memory");
     instance.apply_in_place(&mut vec![0; 3 << 20]).unwrap();
     let fixed = ADD_ONE.replace("\"memory\") 1", "\"memory\") 1 2");
-    let mut instance = guests::instance(&fixed);
+    let mut instance = handwritten::instance(&fixed);
     instance.apply_in_place(&mut vec![0; 65_536]).unwrap();
     let error = instance.apply_in_place(&mut vec![0; 65_537]).unwrap_err();
     assert!(matches!(error, PluginError::Memory { limit: 131_072, .. }), "{error}");

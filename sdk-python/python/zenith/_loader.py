@@ -307,12 +307,8 @@ class Loader:
             return Counters(workers=self.num_workers, stages={"python": 0.0, "transform": 0.0})
         stages: dict[str, float] = dict.fromkeys(("read", "decode", "transform", "room"), 0.0)
         workers = min(self.num_workers, _core.processors())
-<<<<<<< HEAD
         plugins = plugin_counters(native.plugins)
         return Counters(workers=workers, stages=stages, plugins=plugins, facts=dict(native.facts))
-=======
-        return Counters(workers=workers, stages=stages, facts=dict(native.facts))
->>>>>>> main
 
     def _build(self) -> Engine:
         plan = self._plan

@@ -498,11 +498,14 @@ fn packable(spec: &StreamSpec) -> Result<(usize, bool)> {
         Cut::Even { batch_size, world: 1, drop_last, .. } => return Ok((*batch_size as usize, *drop_last)),
         Cut::Even { world, .. } => {
             return Err(Error::Config(format!(
-                "a transform that may drop or split samples cannot be used on {world} ranks: they would get unequal                  numbers of batches, and the ranks with more would wait for ever; filter the data beforehand, or give                  each rank data of its own with world_size=1 and stop all ranks after the same number of steps"
+                "a transform that may drop or split samples cannot be used on {world} ranks: they would get unequal \
+                 numbers of batches, and the ranks with more would wait for ever; filter the data beforehand, or give \
+                 each rank data of its own with world_size=1 and stop all ranks after the same number of steps"
             )));
         }
         Cut::Listed(_) => {
-            "batch_sampler says which samples a batch holds, but a transform may drop or split some; give sampler= and              batch_size= instead"
+            "batch_sampler says which samples a batch holds, but a transform may drop or split some; give sampler= and \
+             batch_size= instead"
         }
     };
     Err(Error::Config(why.into()))

@@ -18,7 +18,7 @@ use super::image_cache::{CachedBlobs, ImageCache, IndexCache, Limit};
 use super::picture_column::PictureColumn;
 use super::table::{Kind, LabelChoice, Opened, TableOptions, open_files};
 use crate::format::image::ImageOptions;
-use crate::transform::{Mode, Op, Plan, TransformError};
+use crate::transform::{Mode, Plan, TransformError};
 use crate::{Error, Result};
 
 /// How a source is opened.
@@ -27,8 +27,6 @@ pub struct OpenOptions {
     /// What becomes of pictures; `None` for their pixels as they are. Refused for tables without pictures, unless
     /// `untransformed_rows`.
     pub transform: Option<Plan>,
-    /// Whether pictures come as [H, W, C] where there is no transform.
-    pub channels_last: bool,
     /// Whether a table without pictures is opened although there is a transform: its rows are as they are then, which
     /// [`Source::pictures`] tells, and what the transform means for them is the caller's matter.
     pub untransformed_rows: bool,
@@ -113,7 +111,7 @@ pub fn no_pictures(cache: ImageCache) -> Error {
 fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     let plan = match &options.transform {
         Some(plan) => plan.clone(),
-        None => Plan::compile(if options.channels_last { &[Op::ChannelsLast] } else { &[] }, Mode::Exact)
+        None => Plan::compile(&[], Mode::Exact)
             .map_err(|error: TransformError| Error::Config(error.to_string()))?,
     };
     let indexes = (options.pictures == ImageCache::Index).then(|| {

@@ -82,9 +82,9 @@ fn ops(json: &str) -> Vec<Op> {
 }
 
 fn open(dir: &tempfile::TempDir, ops: &[Op]) -> Arc<dyn Source> {
-    let transform = (!ops.is_empty()).then(|| Plan::compile(ops, Mode::Exact).unwrap());
-    let options =
-        OpenOptions { transform, channels_last: true, cache: CacheDir::none(), ..OpenOptions::default() };
+    let ops = if ops.is_empty() { &[Op::ChannelsLast] } else { ops };
+    let transform = Some(Plan::compile(ops, Mode::Exact).unwrap());
+    let options = OpenOptions { transform, cache: CacheDir::none(), ..OpenOptions::default() };
     source::open(&SourceSpec::from(dir.path()), &options).unwrap()
 }
 

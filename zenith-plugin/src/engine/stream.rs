@@ -91,7 +91,6 @@ pub enum Refused {
 
 /// What there is to take.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is moved once, from the slot to the consumer")]
 pub enum Next {
     /// The oldest sample.
     Done(Done),
@@ -136,6 +135,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`Refused`], which gives the sample back.
+    #[expect(clippy::result_large_err, reason = "the error gives the sample back")]
     pub fn submit(&mut self, item: Item) -> Result<(), Refused> {
         if let Err(error) = self.engine.running() {
             return Err(Refused::Stopped(item, error));
@@ -154,6 +154,10 @@ impl Stream {
     ///
     /// # Errors
     /// [`PluginError::Forked`] in a child process, which has no workers.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it fails apart from the samples, and its end is not for ever"
+    )]
     pub fn next(&mut self) -> Result<Next, PluginError> {
         loop {
             match self.next_within(Duration::from_secs(3600))? {

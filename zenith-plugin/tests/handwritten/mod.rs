@@ -1,5 +1,5 @@
 //! Guests written by hand, and means to load them.
-#![allow(dead_code, reason = "every test file uses some of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "every test uses some of it and ends at the first failure")]
 
 use std::time::Duration;
 
