@@ -1,6 +1,7 @@
 //! The engine: order, back-pressure, starting and stopping, changes of the chain, and what is left behind.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+#[expect(dead_code, reason = "every test uses some of it")]
 mod handwritten;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! A process that is forked has no clock and no workers: plugins that came along refuse to run, new ones work.
 #![expect(unsafe_code, reason = "fork")]
 
+#[expect(dead_code, reason = "every test uses some of it")]
 mod handwritten;
 
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 //! on.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+#[expect(dead_code, reason = "every test uses some of it")]
 mod handwritten;
 
 use std::time::{Duration, Instant};

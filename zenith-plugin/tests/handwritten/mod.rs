@@ -1,5 +1,5 @@
 //! Guests written by hand, and means to load them.
-#![allow(dead_code, clippy::unwrap_used, reason = "every test uses some of it and ends at the first failure")]
+#![expect(clippy::unwrap_used, reason = "a guest that cannot be loaded ends the test")]
 
 use std::time::Duration;
 
