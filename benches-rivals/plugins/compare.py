@@ -2,7 +2,8 @@
 """Plugins called from Python: zenith.Engine against wasmtime's and Extism's own packages, in alternating rounds.
 
 All run `add_one` (a saturating addition to every byte): Zenith and wasmtime the same module, Extism the same loop
-behind its own calls for input and output. Every contender gives back new memory with the result; every result is checked.
+behind its own calls for input and output. Every contender gives back new memory with the result; every result is
+checked.
 
     make plugins
     python3 benches-rivals/plugins/compare.py [--bytes 0,150000] [--rounds 7] [--plugins target/plugins]
