@@ -58,6 +58,7 @@ ENVIRONMENTS = {
             pkg_config=(("opencv4", "libopencv-dev"), ("libturbojpeg", "libturbojpeg0-dev")),
             exact=True,
         ),
+        Environment("plugins", "import wasmtime, extism, zenith", zenith=True),
         Environment("bare", "", cargo=True),
     )
 }

@@ -1,12 +1,15 @@
 """Runs the code blocks of the documents, each document's blocks in their order and in one namespace.
 
 A block marked ``python`` runs; a ``sh`` block runs if its lines begin with ``zenith ``. ``python no-run`` says that a
-block must not run; the line before it says why. Other kinds of blocks are text.
+block must not run; the line before it says why. A ``rust`` block is a source file of the repository, word for word.
+Other kinds of blocks are text.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -23,6 +26,12 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "sdk-python/README.md", *ROOT.glob("docs/**/*.md")])
+# A plugin of ABI 0 that adds one to every byte, as the one of the tutorial does.
+_ADD_ONE = bytes.fromhex(
+    "0061736d0100000001070160027f7f017f030201000503010001071402066d656d6f727902000770726f6365737300000a37"
+    "013500200120006a210102400340200020014f0d01200020002d000020002d000041ff01496a3a0000200041016a21000c00"
+    "0b0b41000b0b0100"
+)
 _FENCE = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -60,11 +69,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index:03}.jpg", quality=90)
     columns = {f"f{i}": rng.standard_normal(512).astype(np.float32) for i in range(4)}
     table = pyarrow.table({**columns, "label": rng.integers(0, 3, 512)})
+    (root / "path/to/add_one.wasm").write_bytes(_ADD_ONE)
     pyarrow.parquet.write_table(table, root / "path/to/table.parquet", row_group_size=128)
     pyarrow.csv.write_csv(table, root / "path/to/table.csv")
     np.savez(
         root / "path/to/arrays.npz", inputs=rng.standard_normal((64, 8)).astype(np.float32), labels=np.arange(64) % 3
     )
+    plugins = Path(os.environ.get("ZENITH_PLUGINS", ROOT / "target/plugins"))
+    assert (plugins / "add_one.wasm").exists(), f"no plugins in {plugins}; `make plugins` builds them"
+    (root / "path/to/plugins").symlink_to(plugins.resolve())
     return root
 
 
@@ -99,9 +112,20 @@ def test_blocks_say_what_they_are(path: Path) -> None:
     """No block escapes by a misspelt kind, and a block that does not run is explained in the line before it."""
     lines = path.read_text(encoding="utf-8").splitlines()
     for block in blocks(path):
-        assert block.kind in {"python", "python no-run", "sh", "text", "toml", "rust", "json"}, (name(path), block.line)
+        kinds = {"python", "python no-run", "sh", "text", "toml", "rust", "json", "c"}
+        assert block.kind in kinds, (name(path), block.line)
         if block.kind == "python no-run":
             assert "run" in lines[block.line - 3] or "run" in lines[block.line - 4], (name(path), block.line)
+
+
+def test_rust_blocks_are_programs_of_the_repository() -> None:
+    """Rust in a document is the whole of a source file that is compiled and tested elsewhere."""
+    plugins = [*ROOT.glob("plugins/*/src/lib.rs"), *ROOT.glob("zenith-plugin/guest/examples/*.rs")]
+    sources = {path.read_text(encoding="utf-8") for path in plugins}
+    shown = [(name(path), block) for path in DOCUMENTS for block in blocks(path) if block.kind == "rust"]
+    for where, block in shown:
+        assert block.text in sources, (where, block.line)
+    assert len(shown) > 1
 
 
 def test_the_tutorials_have_the_same_code() -> None:
@@ -133,6 +157,13 @@ def test_the_architecture_names_every_module() -> None:
     ]
     assert not missing, "say in ARCHITECTURE.md what these are for"
     assert len(modules) > 100
+
+
+def test_the_readme_shows_what_the_records_say() -> None:
+    """The tables of measured results are those that the records give."""
+    results = runpy.run_path(str(ROOT / "benches-rivals/results.py"))
+    shown = results["block"]((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert shown == results["draw"](), "python benches-rivals/results.py --write"
 
 
 def run(command: list[str], folder: Path) -> None:

@@ -70,8 +70,8 @@ fn read_rows(rows: &dyn Source, row: u8) {
             epoch: 0,
         })
         .collect();
-    let layout = SlotLayout::new(rows.schema(), keys.len());
-    let mut slab = vec![0; layout.bytes];
+    let layout = SlotLayout::new(rows.schema(), keys.len()).expect("a small layout");
+    let mut slab = vec![0; layout.bytes()];
     let mut slots = Slots::of(&mut slab, &layout, keys.len());
     let Ok(mut filler) = rows.filler() else {
         return;

@@ -88,7 +88,7 @@ fuzz_target!(|input: &[u8]| {
             if index.path(sample).is_some() {
                 index.relative(sample, &mut name);
                 assert_eq!(name.last(), Some(&0), "a path without an end");
-                let class = index.class(sample);
+                let class = index.label(sample);
                 assert!(class.is_none_or(|class| (class as usize) < index.class_names().len()));
             }
         }

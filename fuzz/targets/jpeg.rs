@@ -19,7 +19,10 @@ fuzz_target!(|input: &[u8]| {
         return;
     }
     if let Some(index) = &index {
-        assert_eq!(EntropyIndex::from_bytes(&index.to_bytes()).as_ref(), Ok(index));
+        let (mut packed, mut back) = (Vec::new(), EntropyIndex::default());
+        index.pack(&mut packed);
+        assert_eq!(back.unpack(&packed), Some(()));
+        assert_eq!(&back, index);
     }
     let [_, region @ ..] = choice;
     check_region(bytes, &header, region, index.as_ref());

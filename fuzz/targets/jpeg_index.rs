@@ -1,17 +1,13 @@
-//! Entropy indexes from arbitrary bytes, and decoding with whatever passes as one. What is fed is the index without its
-//! checksum, which the target adds, and which picture and region to decode with it.
+//! Entropy indexes from arbitrary bytes as they are kept between runs, packed, and decoding with whatever passes as one.
+//! What is fed is the index, and which picture and region to decode with it.
 #![no_main]
 
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use xxhash_rust::xxh3::xxh3_64;
 use zenith_data::format::jpeg::{DecodeOptions, Decoder, EntropyIndex, read_header};
 use zenith_fuzz::choices;
 use zenith_fuzz::jpeg::{check_region, decode_twice, region, scale};
-
-/// Bytes in front of the entries, which tell whose index it is.
-const HEAD: usize = 31;
 
 const PICTURES: [&[u8]; 3] = [
     include_bytes!("../pictures/color.jpg"),
@@ -19,12 +15,21 @@ const PICTURES: [&[u8]; 3] = [
     include_bytes!("../pictures/restarts.jpg"),
 ];
 
-/// The true indexes of the pictures.
-fn indexes() -> &'static [Vec<u8>] {
-    static INDEXES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+/// The true indexes of the pictures, packed, and where in them the entries begin.
+fn indexes() -> &'static [(Vec<u8>, usize)] {
+    static INDEXES: OnceLock<Vec<(Vec<u8>, usize)>> = OnceLock::new();
     INDEXES.get_or_init(|| {
-        let index = |picture| Decoder::new().index_every(picture, 2).expect("a sound picture");
-        PICTURES.iter().map(|picture| index(picture).to_bytes()).collect()
+        let index = |picture| {
+            let mut packed = Vec::new();
+            Decoder::new().index_every(picture, 2).expect("a sound picture").pack(&mut packed);
+            // Identity and components, then four numbers of seven bits a byte.
+            let mut head = 9;
+            for _ in 0..4 {
+                head += 1 + packed[head..].iter().take_while(|byte| **byte >= 0x80).count();
+            }
+            (packed, head)
+        };
+        PICTURES.iter().map(|picture| index(picture)).collect()
     })
 }
 
@@ -33,26 +38,29 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let picture = usize::from(picture) % PICTURES.len();
-    let (bytes, true_index) = (PICTURES[picture], &indexes()[picture]);
-    let body = &true_index[..true_index.len() - 8];
+    let (bytes, (true_index, head)) = (PICTURES[picture], &indexes()[picture]);
     let stored = match mode % 3 {
         0 => entries.to_vec(),
         // The head of the true index, so that the decoder takes it for one of this picture.
-        1 => summed([&body[..HEAD], entries].concat()),
+        1 => [&true_index[..*head], entries].concat(),
         // As many entries as the picture has; the input changes some bits of the true ones.
         _ => {
-            let mut body = body.to_vec();
-            for (byte, change) in body[HEAD..].iter_mut().zip(entries) {
+            let mut stored = true_index.clone();
+            for (byte, change) in stored[*head..].iter_mut().zip(entries) {
                 *byte ^= change;
             }
-            summed(body)
+            stored
         }
     };
-    let Ok(index) = EntropyIndex::from_bytes(&stored) else {
+    let mut index = EntropyIndex::default();
+    if index.unpack(&stored).is_none() {
         return;
-    };
+    }
+    // Numbers may be written longer than they need be; what was read is written in one way.
+    let (mut packed, mut back) = (Vec::new(), EntropyIndex::default());
+    index.pack(&mut packed);
     assert!(
-        index.to_bytes() == stored,
+        back.unpack(&packed).is_some() && back == index,
         "an index does not survive being stored"
     );
     let header = read_header(bytes).expect("a sound picture");
@@ -73,9 +81,3 @@ fuzz_target!(|input: &[u8]| {
         },
     );
 });
-
-fn summed(mut body: Vec<u8>) -> Vec<u8> {
-    let sum = xxh3_64(&body);
-    body.extend(sum.to_le_bytes());
-    body
-}

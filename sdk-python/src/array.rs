@@ -32,7 +32,7 @@ impl Array {
 }
 
 /// NumPy's typestring, as in the array interface.
-const fn typestr(dtype: DType) -> &'static str {
+pub(crate) const fn typestr(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool => "|b1",
         DType::UInt8 => "|u1",

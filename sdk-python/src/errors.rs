@@ -1,13 +1,19 @@
 //! The one map from errors of the data plane to the exceptions of `zenith._errors`.
 
+use std::path::Path;
+
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use zenith_data::{Error, SampleError};
+use zenith_plugin::PluginError;
+
+const CLOSED: &str = "the loader is closed";
 
 /// The Python exception for `error`, with `.path` (and `.sample`, `.offset` of a bad sample).
 pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     let class = match error {
         Error::Source { .. } => "SourceError",
+        Error::Sample(SampleError { transform: Some(_), .. }) | Error::Transform { .. } => "PluginError",
         Error::Sample(_) => "DecodeError",
         Error::Config(_) => "ConfigError",
         Error::Resume(_) => "ResumeError",
@@ -18,16 +24,51 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     build(py, class, error).unwrap_or_else(|broken| broken)
 }
 
+/// The exception of an iterator whose loader was closed under it.
+pub(crate) fn closed(py: Python<'_>) -> PyErr {
+    let raised =
+        || -> PyResult<PyErr> { Ok(PyErr::from_value(class_of(py, "LoaderClosedError")?.call1((CLOSED,))?)) };
+    raised().unwrap_or_else(|broken| broken)
+}
+
+fn class_of<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("zenith._errors")?.getattr(name)
+}
+
 fn build(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
-    let class = py.import("zenith._errors")?.getattr(class)?;
+    let class = class_of(py, class)?;
     let facts = PyDict::new(py);
     facts.set_item("path", error.path().map(|path| path.to_string_lossy().into_owned()))?;
-    if let Error::Sample(SampleError { sample, offset, reason, .. }) = error {
+    if let Error::Sample(SampleError { sample, offset, reason, transform, .. }) = error {
         facts.set_item("sample", sample)?;
-        facts.set_item("offset", offset)?;
+        facts.set_item("reason", reason)?;
+        match transform {
+            Some(plugin) => facts.set_item("plugin", plugin)?,
+            None => facts.set_item("offset", offset)?,
+        }
+    }
+    if let Error::Transform { transform, reason } = error {
+        facts.set_item("plugin", transform)?;
         facts.set_item("reason", reason)?;
     }
     Ok(PyErr::from_value(class.call((error.to_string(),), Some(&facts))?))
+}
+
+/// The Python exception for a plugin that cannot be loaded or failed on a call of its own.
+pub(crate) fn plugin_error(py: Python<'_>, path: Option<&Path>, error: &PluginError) -> PyErr {
+    let build = || {
+        if matches!(error, PluginError::Limits { .. } | PluginError::Closed) {
+            return Ok(to_python(py, &Error::Config(error.to_string())));
+        }
+        let facts = PyDict::new(py);
+        // A file that cannot be read is no plugin yet; the one it was to be has the file's name.
+        let stem = path.and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
+        facts.set_item("plugin", error.plugin().or(stem.as_deref()).unwrap_or_default())?;
+        facts.set_item("kind", error.kind())?;
+        facts.set_item("path", path.map(|path| path.to_string_lossy().into_owned()))?;
+        Ok(PyErr::from_value(class_of(py, "PluginError")?.call((error.to_string(),), Some(&facts))?))
+    };
+    build().unwrap_or_else(|broken: PyErr| broken)
 }
 
 /// Results of the data plane as results of Python.

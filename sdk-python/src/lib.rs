@@ -3,12 +3,16 @@
 
 mod array;
 mod dlpack;
+mod engine;
 mod errors;
 mod loader;
 mod machine;
+mod meter;
 mod open;
 mod order;
 mod source;
+mod track;
+mod wasm;
 
 use pyo3::prelude::*;
 
@@ -17,15 +21,23 @@ mod _core {
     #[pymodule_export]
     use crate::array::Array;
     #[pymodule_export]
+    use crate::engine::{Engine, EngineStream, Tensor};
+    #[pymodule_export]
     use crate::loader::{Batches, Loader};
     #[pymodule_export]
-    use crate::machine::{command, topology};
+    use crate::machine::{command, processors, topology};
     #[pymodule_export]
-    use crate::open::{open_arrow, open_columns, open_paths};
+    use crate::meter::Meter;
+    #[pymodule_export]
+    use crate::open::{open_arrow, open_columns, open_labelled, open_paths};
     #[pymodule_export]
     use crate::order::Order;
     #[pymodule_export]
     use crate::source::Source;
+    #[pymodule_export]
+    use crate::track::Track;
+    #[pymodule_export]
+    use crate::wasm::Wasm;
 
     use super::*;
 

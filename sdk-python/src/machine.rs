@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use zenith_data::Error;
+use zenith_runtime_cpu::limits;
 use zenith_runtime_cpu::numa::Topology;
 
 use crate::errors::{IntoPython, to_python};
@@ -23,6 +24,12 @@ pub(crate) fn topology(py: Python<'_>, root: Option<PathBuf>) -> PyResult<String
     };
     let topology = py.detach(read).map_err(|error| Error::Machine(error.to_string())).into_python(py)?;
     serde_json::to_string(&topology).map_err(|error| to_python(py, &Error::Machine(error.to_string())))
+}
+
+/// Threads that can run at once: the processors allowed, or the time that the control groups grant where that is less.
+#[pyfunction]
+pub(crate) fn processors(py: Python<'_>) -> PyResult<usize> {
+    limits::processors().map_err(|error| Error::Machine(error.to_string())).into_python(py)
 }
 
 /// Runs the `zenith` command; its exit status.

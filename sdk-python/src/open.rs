@@ -9,13 +9,16 @@ use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use serde::Deserialize;
+use zenith_data::format::image::ImageOptions;
 use zenith_data::source::cache_dir::CacheDir;
 use zenith_data::source::detect::SourceSpec;
+use zenith_data::source::folder::FolderIndex;
 use zenith_data::source::image_cache::ImageCache;
-use zenith_data::source::open::{OpenOptions, no_pictures, open, opened};
+use zenith_data::source::open::{OpenOptions, no_pictures, open, open_folder, opened};
 use zenith_data::source::table::{LabelChoice, MemoryColumn, TableOptions, TableSource};
 use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error};
+use zenith_runtime_cpu::config::RawMachineConfig;
 
 use crate::errors::IntoPython;
 use crate::loader::config_error;
@@ -33,6 +36,8 @@ struct Options {
     memory_budget: Option<u64>,
     cache: Option<String>,
     threads: usize,
+    apply_exif_orientation: bool,
+    decode: Mode,
 }
 
 /// A name, or `False` for no label.
@@ -64,8 +69,13 @@ impl Options {
         };
         Ok(OpenOptions {
             pictures,
-            transform: transform(&self.transform)?,
+            transform: transform(&self.transform, self.decode)?,
+            untransformed_rows: true,
+            image: ImageOptions { apply_orientation: self.apply_exif_orientation, ..ImageOptions::default() },
             cache: CacheDir::user(),
+            io: RawMachineConfig::from_env(|name| std::env::var(name).ok())
+                .backend()
+                .map_err(|error| Error::Config(error.to_string()))?,
             table: TableOptions {
                 columns: self.columns,
                 label: match self.label {
@@ -78,17 +88,16 @@ impl Options {
                 threads: self.threads,
                 skip_bad: self.on_error == "skip",
             },
-            ..OpenOptions::default()
         })
     }
 }
 
 /// The compiled plan of a transform; none where there is nothing to do.
-fn transform(ops: &[Op]) -> zenith_data::Result<Option<Plan>> {
+fn transform(ops: &[Op], mode: Mode) -> zenith_data::Result<Option<Plan>> {
     if ops.is_empty() {
         return Ok(None);
     }
-    Plan::compile(ops, Mode::Exact).map(Some).map_err(|error| Error::Config(error.to_string()))
+    Plan::compile(ops, mode).map(Some).map_err(|error| Error::Config(error.to_string()))
 }
 
 /// Opens files or folders by path.
@@ -99,6 +108,22 @@ pub(crate) fn open_paths(py: Python<'_>, mut paths: Vec<PathBuf>, options: &str)
         let spec =
             if paths.len() == 1 { SourceSpec::Path(paths.remove(0)) } else { SourceSpec::Paths(paths) };
         Source::new(open(&spec, &options)?)
+    };
+    py.detach(open_them).into_python(py)
+}
+
+/// Opens pictures that a list names one by one, each with its label.
+#[pyfunction]
+pub(crate) fn open_labelled(
+    py: Python<'_>,
+    paths: Vec<PathBuf>,
+    labels: Vec<i64>,
+    classes: Vec<String>,
+    options: &str,
+) -> PyResult<Source> {
+    let open_them = || {
+        let options = Options::parse(options)?.open_options()?;
+        Source::new(open_folder(FolderIndex::labelled(&paths, labels, classes)?, &options)?)
     };
     py.detach(open_them).into_python(py)
 }

@@ -57,6 +57,11 @@ impl Order {
         Some((step.positions.map(|position| plan.key(position).sample).collect(), step.next))
     }
 
+    /// The cursor behind the batch that begins at a place, or `None` at the end of the epoch.
+    fn after(&self, epoch: u64, cursor: u64) -> Option<u64> {
+        Some(self.plan(epoch).step(cursor)?.next)
+    }
+
     /// Batches from a place to the end of its epoch.
     fn steps_from(&self, epoch: u64, cursor: u64) -> u64 {
         self.plan(epoch).steps_from(cursor)

@@ -8,8 +8,12 @@ use zenith_data::pipeline::slots::{SlotLayout, Slots};
 use zenith_data::pipeline::{Batch, OnError, Pipeline, PipelineConfig, Place, StreamSpec};
 use zenith_data::sampler::weighted::Weights;
 use zenith_data::sampler::{Cut, OrderSpec};
+use zenith_data::schema::Shape;
+use zenith_data::source::staged::Staged;
 use zenith_data::source::subset::Subset;
 use zenith_data::source::{Filler, SampleKey, Source as Samples, Spent};
+use zenith_data::transform::Op;
+use zenith_data::transform::chain::Link;
 use zenith_data::{Error, Schema};
 use zenith_runtime_cpu::allocator::PagesWanted;
 use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
@@ -19,6 +23,9 @@ use zenith_runtime_cpu::numa::{CpuSet, Topology};
 use crate::array::Array;
 use crate::errors::IntoPython;
 use crate::loader::{Loader, config_error};
+use crate::meter::{self, PluginCounts};
+use crate::track::Track;
+use crate::wasm::Wasm;
 
 /// How samples become batches, as Python says it.
 #[derive(Debug, Deserialize)]
@@ -120,9 +127,9 @@ struct Single {
 impl Source {
     pub(crate) fn new(samples: Arc<dyn Samples>) -> zenith_data::Result<Self> {
         let schema = Arc::new(samples.schema().clone());
-        let layout = Arc::new(SlotLayout::new(&schema, 1));
+        let layout = Arc::new(SlotLayout::new(&schema, 1)?);
         let pool = SlabPool::new(SlabPoolConfig {
-            slab_bytes: layout.bytes.max(1),
+            slab_bytes: layout.bytes().max(1),
             keep: 4,
             pages: PagesWanted::Auto,
             node: None,
@@ -143,16 +150,31 @@ impl Source {
         let outcome = filler.fill(&[key], &mut slots, &mut Spent::default());
         single.fillers.lock().unwrap_or_else(PoisonError::into_inner).push(filler);
         outcome.map_err(|(_, error)| Error::Sample(error))?;
-        let place = Place { epoch: key.epoch, cursor: 0 };
+        let place = Place::new(key.epoch, 0);
         Ok(Batch::new(lease, Arc::clone(&single.layout), Arc::clone(&single.schema), 1, place))
     }
 }
 
+/// A member of a chain, as Python says it.
+#[derive(FromPyObject)]
+pub(crate) enum StagedLink<'py> {
+    #[pyo3(transparent)]
+    Plugin(Bound<'py, Wasm>),
+    Native(String, bool),
+}
+
 #[pymethods]
 impl Source {
-    /// A loader over the source.
-    #[pyo3(signature = (order, run, weights=None))]
-    fn loader(&self, py: Python<'_>, order: &str, run: &str, weights: Option<Vec<f64>>) -> PyResult<Loader> {
+    /// A loader over the source, which leaves its marks on `track`.
+    #[pyo3(signature = (order, run, track, weights=None))]
+    fn loader(
+        &self,
+        py: Python<'_>,
+        order: &str,
+        run: &str,
+        track: &Track,
+        weights: Option<Vec<f64>>,
+    ) -> PyResult<Loader> {
         let order = OrderArguments::parse(py, order)?;
         let run: RunArguments =
             serde_json::from_str(run).map_err(|error| config_error(py, error.to_string()))?;
@@ -170,7 +192,7 @@ impl Source {
         };
         let samples = Arc::clone(&self.samples);
         let pipeline = py.detach(|| Pipeline::new(samples, spec, config)).into_python(py)?;
-        Ok(Loader::new(pipeline))
+        Ok(Loader::new(pipeline, Arc::clone(&track.marks)))
     }
 
     /// The arrays of one sample, each with a batch dimension of 1, augmented as in `epoch`.
@@ -189,6 +211,22 @@ impl Source {
         Self::new(Arc::new(subset)).into_python(py)
     }
 
+    /// The source with transforms behind its inputs: plugins, and native operations between them as (JSON, whether what
+    /// reaches them is a picture).
+    fn staged(&self, py: Python<'_>, links: Vec<StagedLink<'_>>) -> PyResult<Self> {
+        let link = |link: StagedLink<'_>| match link {
+            StagedLink::Plugin(plugin) => Ok(plugin.get().link()),
+            StagedLink::Native(ops, picture) => {
+                let ops: Vec<Op> =
+                    serde_json::from_str(&ops).map_err(|error| Error::Config(error.to_string()))?;
+                Ok(Link::Native { ops, picture })
+            }
+        };
+        let links = links.into_iter().map(link).collect::<zenith_data::Result<Vec<_>>>().into_python(py)?;
+        let inner = Arc::clone(&self.samples);
+        py.detach(|| Self::new(Arc::new(Staged::new(inner, links)?))).into_python(py)
+    }
+
     fn __len__(&self) -> usize {
         self.samples.len() as usize
     }
@@ -197,6 +235,12 @@ impl Source {
     #[getter]
     fn fingerprint(&self) -> u64 {
         self.samples.fingerprint()
+    }
+
+    /// Whether rows are read in blocks as they are needed, rather than held in memory.
+    #[getter]
+    fn streamed(&self) -> bool {
+        self.samples.blocks().is_some()
     }
 
     /// Names of the label's classes, or `None`.
@@ -210,6 +254,34 @@ impl Source {
     fn fields(&self) -> Vec<(String, &'static str, Vec<usize>)> {
         let fields = &self.samples.schema().fields;
         fields.iter().map(|f| (f.name.clone(), f.dtype.name(), f.shape.clone())).collect()
+    }
+
+    /// How the fields of a sample belong together: `tuple`, `single` or `dict`.
+    #[getter]
+    fn shape(&self) -> &'static str {
+        match self.samples.schema().shape {
+            Shape::Tuple => "tuple",
+            Shape::Single => "single",
+            Shape::Dict => "dict",
+        }
+    }
+
+    /// Whether the first field holds decoded pictures.
+    #[getter]
+    fn pictures(&self) -> bool {
+        self.samples.pictures()
+    }
+
+    /// Samples that a shuffle's window may hold where the source is streamed; `None` where a shuffle is exact.
+    #[getter]
+    fn window(&self) -> Option<u64> {
+        self.samples.blocks().map(|(_, window)| window)
+    }
+
+    /// What its plugins did so far: [(name, samples, nanoseconds, dropped, split)].
+    #[getter]
+    fn plugins(&self) -> Vec<PluginCounts> {
+        meter::plugins(&*self.samples)
     }
 
     /// Facts about the source: [(name, value)].

@@ -1,6 +1,8 @@
 """The ``zenith`` command that the package brings."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -50,8 +52,34 @@ def test_inspect_and_bench(pictures, tmp_path):
     assert zenith_command("data", "bench", file, "--seconds", "0.3").stdout
 
 
+def test_bench_passes_bad_files_over_and_names_the_workers_in_use(pictures, tmp_path):
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    (folder / "ant" / "0-bad.jpg").write_bytes(b"this is no picture")
+    text = zenith_command("data", "bench", folder, "--seconds", "0.3", "--workers", "4096").stdout
+    assert "bad samples" in text and "bare work" in text
+    assert f"loader, {len(os.sched_getaffinity(0))} of 4096 workers" in text, text
+
+
+def test_cluster_simulate_replays_a_trace(tmp_path):
+    trace = tmp_path / "trace.csv"
+    jobs = "".join(f"{60 * n},{600 + n % 7},{2 ** (n % 4)},vc{n % 3}\n" for n in range(200))
+    trace.write_text("submit_time,duration,gpus,queue\n" + jobs)
+    picture = tmp_path / "plot.svg"
+    arguments = ("cluster", "simulate", trace, "--nodes", "2", "--gpus-per-node", "8", "--plot", picture)
+    outcomes = json.loads(zenith_command(*arguments, "--format", "json").stdout)
+    assert [outcome["policy"] for outcome in outcomes] == ["fifo", "easy", "sjf-oracle", "default"]
+    assert picture.read_text().startswith("<svg")
+    assert "default" in zenith_command(*arguments, "--policy", "default").stdout
+    assert "dream" in zenith_command(*arguments, "--policy", "dream", status=1).stderr
+
+
 @pytest.mark.parametrize(
-    "arguments", [("data", "inspect", "/nothing/here"), ("topology", "--root", "/nothing/here")]
+    "arguments",
+    [
+        ("data", "inspect", "/nothing/here"),
+        ("topology", "--root", "/nothing/here"),
+        ("cluster", "simulate", "/nothing/here"),
+    ],
 )
 def test_failures_say_why_on_stderr(arguments):
     run = zenith_command(*arguments, status=1)

@@ -14,6 +14,7 @@ import zenith
 import zenith.torch as zt
 from torch.utils.data import IterableDataset, Subset, TensorDataset
 from torchvision import datasets, transforms
+from torchvision.transforms import v2
 
 NAMED = {
     "num_workers": None,
@@ -134,6 +135,14 @@ def test_tensor_dataset_and_subset_are_read_natively():
         loader = zt.DataLoader(source, 7, num_workers=1)
         assert_gives(loader, inputs[list(chosen)], labels[list(chosen)])
         assert any("natively" in note for note in loader.report().notes)
+    for dtype in (torch.bfloat16, torch.complex64):
+        odd = TensorDataset(inputs.to(dtype), labels)
+        x, y = next(iter(zt.DataLoader(odd, 4, num_workers=0)))
+        assert x.dtype == dtype and torch.equal(x, odd.tensors[0][:4]) and torch.equal(y, labels[:4])
+    (_, last) = next(iter(zt.DataLoader(Subset(dataset, [-1, 0]), 2, num_workers=0)))
+    assert last.tolist() == [29, 0]
+    with pytest.raises(zenith.ConfigError, match="bfloat16"):
+        zt.DataLoader({"x": inputs.to(torch.bfloat16)})
     three = next(iter(zt.DataLoader(TensorDataset(inputs, labels, labels * 2), 4, num_workers=0)))
     assert len(three) == 3 and torch.equal(three[2], torch.arange(4) * 2)
     (one,) = next(iter(zt.DataLoader(TensorDataset(inputs), 4, num_workers=0)))
@@ -215,6 +224,33 @@ def test_imagefolder_is_read_natively_with_the_same_samples(pictures):
     assert zt.DataLoader(folder, num_workers=1).classes == ["ant", "zebra"]
 
 
+def test_imagefolder_is_read_as_it_lists_its_samples(pictures):
+    transform = transforms.Compose([transforms.Resize((20, 24)), transforms.ToTensor()])
+    relabelled, reordered, other = (datasets.ImageFolder(pictures, transform) for _ in range(3))
+    relabelled.samples = [(path, 7 - 3 * i) for i, (path, _) in enumerate(relabelled.samples)]
+    reordered.samples.reverse()
+    other.samples[5] = reordered.samples[0]
+    for folder in (relabelled, reordered, other):
+        loader = zt.DataLoader(folder, 5, num_workers=1)
+        assert any("natively" in note for note in loader.report().notes)
+        got = list(loader)
+        assert torch.cat([y for _, y in got]).tolist() == [label for _, label in folder.samples]
+        for row, (wanted, _) in zip(torch.cat([x for x, _ in got]), folder, strict=True):
+            assert (row - wanted).abs().max() <= 4 / 255
+    states = {zt.DataLoader(folder).state_dict()["fingerprint"] for folder in (relabelled, reordered, other)}
+    assert len(states) == 3
+
+
+def test_kinds_of_pictures_that_only_pillow_reads_are_left_to_it(tmp_path):
+    from photographs import photograph, write_folder
+
+    folder = write_folder(tmp_path / "mixed", per_class=2)
+    photograph("coffee", (60, 48)).save(folder / "ant" / "old.bmp")
+    dataset = datasets.ImageFolder(folder, transforms.ToTensor())
+    inputs, labels = next(iter(zt.DataLoader(dataset, 5, num_workers=0)))
+    assert labels.tolist() == [0, 0, 0, 1, 1] and torch.equal(inputs[2], dataset[2][0])
+
+
 def test_pictures_of_unequal_size_show_the_line_to_add(pictures, tmp_path):
     from photographs import photograph, write_folder
 
@@ -283,14 +319,93 @@ def test_what_cannot_be_a_source_is_told(tmp_path):
         {"rank": 2, "world_size": 2},
         {"shuffle": True, "sampler": [1]},
         {"batch_size": 2, "batch_sampler": [[1]]},
+        {"batch_size": 2.0},
         {"sampler": zenith.WeightedSampler([1.0] * 52)},
+        {"sampler": 7},
+        {"sampler": [1], "rank": 0, "world_size": 2},
+        {"batch_sampler": [[1]], "rank": 0, "world_size": 1},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"seed": 0.5},
+        {"rank": "0", "world_size": 2},
+        {"rank": 0, "world_size": 2.0},
+        {"rank": -1, "world_size": 2},
+        {"memory_budget": -1},
+        {"timeout": -1},
+        {"columns": "a"},
+        {"columns": ["a", 1]},
+        {"label": 3},
+        {"transform": 1},
+        {"transform": [1]},
+        {"transform": [abs, [None, 1]]},
+        {"plugins": 1},
+        {"target_transform": 1},
+        {"collate_fn": []},
+        {"worker_init_fn": "seed"},
+        {"decode": "approximately"},
+        {"decode": "fast"},
+        {"channels_last": True},
+        {"label": False, "target_transform": abs},
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(table, arguments):
-    with pytest.raises(zenith.ConfigError):
-        list(zenith.DataLoader(table, **arguments))
-    with pytest.raises(ValueError):
-        list(zenith.DataLoader(table, **arguments))
+def test_arguments_that_make_no_sense_are_refused_at_once(table, arguments):
+    with pytest.raises(ValueError) as caught:
+        zenith.DataLoader(table, **arguments)
+    assert type(caught.value) is zenith.ConfigError
+    message = str(caught.value)
+    assert "line 1 column" not in message and any(name in message for name in [*arguments, "weights"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"columns": ["a"]},
+        {"label": "y"},
+        {"dtype": "float64"},
+        {"cache": "memory"},
+        {"memory_budget": 10**9},
+        {"channels_last": True},
+        {"decode": "fast"},
+    ],
+)
+def test_arguments_without_a_meaning_for_the_source_are_refused(arguments, pictures):
+    tensors = TensorDataset(torch.rand(4, 2), torch.arange(4))
+    transform = transforms.Compose([transforms.Resize(20), transforms.ToTensor()])
+    python_folder = datasets.ImageFolder(pictures, transforms.Lambda(lambda image: image.size))
+    (name,) = arguments
+    for source in (Rows(), tensors):
+        with pytest.raises(zenith.ConfigError, match=name):
+            zt.DataLoader(source, **arguments)
+    if name in ("columns", "label", "dtype"):
+        for source in (pictures, datasets.ImageFolder(pictures, transform)):
+            with pytest.raises(zenith.ConfigError, match=name):
+                zt.DataLoader(source, **arguments)
+    if name == "channels_last":
+        with pytest.raises(zenith.ConfigError, match=name):
+            zt.DataLoader(python_folder, **arguments)
+
+
+def test_arguments_that_change_nothing_are_noted(table, pictures):
+    def notes(source, **arguments):
+        return " ".join(zt.DataLoader(source, **arguments).notes)
+
+    assert "worker_init_fn has no effect" in notes(table, worker_init_fn=print)
+    assert "timeout has no effect" in notes(table, timeout=5)
+    where_they_lie = {"inputs": np.ones((8, 3), np.float32), "label": np.arange(8)}
+    assert "memory_budget has no effect" in notes(where_they_lie, memory_budget=100)
+    assert "no effect" not in notes(table, memory_budget=10**6), "columns are laid out as rows, which counts"
+    assert "memory_budget has no effect" in notes(pictures, memory_budget=10**6)
+    for quiet in (notes(table), notes(Rows(), timeout=5, worker_init_fn=print, num_workers=0)):
+        assert "no effect" not in quiet
+    assert "no effect" not in notes(pictures, memory_budget=10**6, cache="memory")
+
+
+def test_numbers_of_numpy_are_numbers(table):
+    loader = zenith.DataLoader(table, np.int64(4), np.True_, seed=np.uint8(3), num_workers=np.int8(0))
+    plain = zenith.DataLoader(table, 4, True, seed=3, num_workers=0)
+    for (_, ours), (_, theirs) in zip(loader, plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(zenith.DataLoader(table, 4, None, num_workers=0)) == 14
 
 
 def test_sources_that_contradict_themselves():
@@ -344,5 +459,48 @@ def test_weighted_sampling_follows_the_weights(table):
     second = np.concatenate([x[:, 0] for x, _ in loader])
     assert set(first) == {3, 40} and not np.array_equal(first, second)
     assert 0.7 < np.mean(first == 40) < 0.8
-    with pytest.raises(zenith.ZenithError):
-        zenith.DataLoader(table, sampler=zenith.WeightedSampler([-1.0] * 53))._started()
+    for wrong in ([-1.0] * 53, [0.0] * 53, [float("nan")] * 53, [[1.0] * 53], ["a"] * 53, []):
+        with pytest.raises(zenith.ConfigError, match="weight"):
+            zenith.WeightedSampler(wrong)
+    with pytest.raises(zenith.ConfigError, match="num_samples"):
+        zenith.WeightedSampler([1.0], 0)
+
+
+def endless(value):
+    while True:
+        yield value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"sampler": endless(3)}, "sampler gave more"),
+        ({"batch_sampler": endless([1, 2])}, "batch_sampler gave more"),
+        ({"batch_sampler": endless([])}, "batch_sampler gave more"),
+        ({"batch_sampler": [endless(1)]}, "batch_sampler gave more"),
+        ({"sampler": [1, -1]}, "index -1"),
+        ({"sampler": [2**64]}, "64 bits"),
+    ],
+)
+def test_samplers_that_do_not_end_or_count_otherwise_are_refused(table, arguments, what, monkeypatch):
+    monkeypatch.setattr("zenith._sampling.MOST_DRAWN", 5000)
+    for source in (table, Rows()):
+        with pytest.raises(zenith.ConfigError, match=what):
+            iter(zenith.DataLoader(source, num_workers=0, **arguments))
+
+
+def test_a_long_epoch_with_a_length_is_drawn(table, monkeypatch):
+    monkeypatch.setattr("zenith._sampling.MOST_DRAWN", 50)
+    for arguments in ({"sampler": [3] * 2000}, {"batch_sampler": [[3] * 20] * 100}):
+        batches = zenith.DataLoader(table, num_workers=0, **arguments)
+        assert sum(len(labels) for _, labels in batches) == 2000
+
+
+def test_numbers_that_no_memory_holds_are_refused(pictures, table):
+    transform = v2.Compose([v2.Resize((16, 16)), v2.ToImage()])
+    with pytest.raises(zenith.ConfigError, match="larger than any memory"):
+        next(iter(zt.DataLoader(pictures, 2**62, transform=transform)))
+    with pytest.raises(zenith.ConfigError, match="larger than any memory"):
+        next(iter(zt.DataLoader(table, 2**62)))
+    with pytest.raises(zenith.ConfigError, match="at most 65536 batches can be made ahead"):
+        next(iter(zt.DataLoader(table, 4, prefetch_factor=10**12)))

@@ -127,29 +127,77 @@ def test_a_generator_seeds_as_its_seed_does():
     assert ids(by_generator) == ids(zt.DataLoader(numbered(), 8, True, num_workers=0, seed=7))
 
 
+POINTS = 200
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_resume_goes_on_as_if_nothing_had_happened(kind, pictures):
     source, arguments = kinds(pictures)[kind]
+    made_by_python = "python" in kind or kind == "tail"
+    run = []
     with zt.DataLoader(source, num_workers=1, **arguments) as whole:
-        run = [flat(whole) for _ in range(3)]
+        while sum(map(len, run)) + len(run) < POINTS:
+            run.append(flat(whole))
+        after = flat(whole)
+    places = [(epoch, taken) for epoch, batches in enumerate(run) for taken in range(len(batches) + 1)]
+    run.append(after)
     chance = random.Random(5)
-    resumed = zt.DataLoader(source, num_workers=0, **arguments)
-    for _ in range(4 if kind in ("python", "tail") else 12):
-        epoch, taken = chance.randrange(2), chance.randrange(len(run[0]) + 1)
-        with zt.DataLoader(source, num_workers=0 if "python" in kind else 1, **arguments) as broken:
-            broken.set_epoch(epoch)
-            batches = iter(broken)
-            assert flat(next(batches) for _ in range(taken)) == run[epoch][:taken]
-            state = broken.state_dict()
-            del batches
-        assert broken.state_dict() == state
+    broken = zt.DataLoader(source, num_workers=0, **arguments)
+    resumed = [
+        zt.DataLoader(source, num_workers=n, **arguments) for n in ((0,) if made_by_python else (0, 2))
+    ]
+    for epoch, taken in chance.sample(places, POINTS):
+        broken.set_epoch(epoch)
+        batches = iter(broken)
+        assert flat(next(batches) for _ in range(taken)) == run[epoch][:taken]
+        state = broken.state_dict()
+        loader = chance.choice(resumed)
+        loader.load_state_dict(state)
+        assert loader.state_dict() == state
+        assert flat(loader) == run[epoch][taken:]
+        assert flat(loader) == run[epoch + 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_place_outlives_the_workers(kind, pictures):
+    source, arguments = kinds(pictures)[kind]
+    with zt.DataLoader(source, num_workers=1, **arguments) as whole:
+        run = [flat(whole), flat(whole)]
+    with zt.DataLoader(source, num_workers=1, **arguments) as broken:
+        batches = iter(broken)
+        first = flat([next(batches)])
+        state = broken.state_dict()
+        del batches
+    assert broken.state_dict() == state
+    with zt.DataLoader(source, num_workers=1, **arguments) as resumed:
         resumed.load_state_dict(state)
-        assert resumed.state_dict() == state
-        rest = flat(resumed)
-        if rest or taken < len(run[0]):
-            assert rest == run[epoch][taken:]
-        assert flat(resumed) == run[epoch + 1]
-    resumed.close()
+        assert first + flat(resumed) == run[0] and flat(resumed) == run[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_usual_loop_over_epochs_can_be_resumed(kind, pictures):
+    source, arguments = kinds(pictures)[kind]
+    with zt.DataLoader(source, num_workers=0, **arguments) as whole:
+        run = [flat(whole) for _ in range(4)]
+    with zt.DataLoader(source, num_workers=0, **arguments) as broken:
+        broken.set_epoch(1)
+        batches = iter(broken)
+        seen = flat([next(batches), next(batches)])
+        state = broken.state_dict()
+    with zt.DataLoader(source, num_workers=0, **arguments) as loader:
+        loader.load_state_dict(state)
+        for epoch in range(state["epoch"], 4):
+            loader.set_epoch(epoch)
+            loader.set_epoch(epoch)
+            seen += flat(loader)
+        assert seen == [batch for epoch in run[1:] for batch in epoch]
+        loader.load_state_dict(state)
+        loader.set_epoch(3)
+        assert flat(loader) == run[3], "another epoch than the state's begins at its beginning"
+        loader.load_state_dict(state)
+        assert flat(loader) == run[1][2:]
+        loader.set_epoch(1)
+        assert flat(loader) == run[1], "a place is taken up once"
 
 
 def test_a_state_travels_in_a_checkpoint_and_in_a_pickle():
@@ -192,6 +240,7 @@ def test_states_of_something_else_are_refused_with_the_reason(tmp_path):
         ({**state(), "version": 99}, "version 99"),
         ({**state(), "shuffle": False}, "shuffle"),
         ({**state(), "cursor": "3"}, "cursor"),
+        ({**state(), "version": 1}, "version 1"),
         ({"epoch": 1}, "not a loader's state"),
         (None, "not a loader's state"),
     ]:
@@ -204,6 +253,55 @@ def test_states_of_something_else_are_refused_with_the_reason(tmp_path):
     pq.write_table(pa.table({"x": np.arange(9.0) + 1, "y": np.arange(9)}), file)
     with pytest.raises(zenith.ResumeError, match="changed"):
         zenith.DataLoader(file, 8, True, num_workers=0).load_state_dict(before)
+
+
+def test_the_middle_of_another_order_is_no_place_to_resume(tmp_path):
+    file = tmp_path / "t.parquet"
+    rows = {"x": np.arange(4000.0), "y": np.arange(4000)}
+    pq.write_table(pa.table(rows), file, row_group_size=250)
+    weights = np.arange(1.0, 4001.0)
+    weighted = zenith.WeightedSampler
+    orders = {
+        "as stored": {},
+        "shuffled": {"shuffle": True},
+        "window": {"shuffle": True, "memory_budget": 16_000},
+        "other window": {"shuffle": True, "memory_budget": 20_000},
+        "weighted": {"sampler": weighted(weights)},
+        "other weights": {"sampler": weighted(weights[::-1])},
+        "more draws": {"sampler": weighted(weights, 5000)},
+        "sampler": {"sampler": range(4000)},
+        "batch_sampler": {"batch_sampler": [list(range(i, i + 8)) for i in range(0, 4000, 8)]},
+        "drop_last": {"drop_last": True},
+    }
+
+    def loader(how):
+        size = {} if how == "batch_sampler" else {"batch_size": 8}
+        return zenith.DataLoader(file, num_workers=0, **size, **orders[how])
+
+    middle, beginning = {}, {}
+    for how in orders:
+        taken = loader(how)
+        beginning[how] = taken.state_dict()
+        next(iter(taken))
+        middle[how] = taken.state_dict()
+    for how in orders:
+        for other, state in middle.items():
+            if other == how:
+                loader(how).load_state_dict(state)
+                continue
+            with pytest.raises(zenith.ResumeError, match=r"order|drop_last|shuffle"):
+                loader(how).load_state_dict(state)
+        for state in beginning.values():
+            if state["shuffle"] == middle[how]["shuffle"]:
+                loader(how).load_state_dict(state)
+
+
+def test_a_resume_that_was_given_up_does_not_bind_the_sampler():
+    loader = zenith.DataLoader(numbered(), 4, num_workers=0, sampler=Dice())
+    next(iter(loader))
+    loader.load_state_dict(loader.state_dict())
+    loader.set_epoch(5)
+    assert sum(len(labels) for _, labels in loader) == 20
 
 
 class Dice:

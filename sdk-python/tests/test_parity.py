@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import zenith
 import zenith.torch as zt
 from photographs import photograph
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision import datasets
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import transforms as v1
@@ -133,6 +134,80 @@ def test_orientation_is_that_of_torchvision(tmp_path):
     wanted = np.asarray(datasets.ImageFolder(tmp_path)[0][0]).transpose(2, 0, 1)
     assert made.shape == wanted.shape
     assert np.abs(wanted.astype(int) - made.numpy()).max() <= 4
+
+
+def turned(folder, orientation, kind="jpg"):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = photograph("chelsea", (96, 64))
+    picture.save(folder / f"only/{orientation}.{kind}", quality=95, exif=exif)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("cache", [None, "index"])
+def test_exif_transpose_turns_pictures_upright(tmp_path, monkeypatch, kind, cache):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "data" / "only").mkdir(parents=True)
+    for orientation in range(1, 9):
+        turned(tmp_path / "data", orientation, kind)
+    head = [ImageOps.exif_transpose, v2.Lambda(ImageOps.exif_transpose), v1.Lambda(ImageOps.exif_transpose)]
+    for first in head:
+        transform = v2.Compose([first, v2.Resize(40), v2.CenterCrop((30, 30)), *to_float(v2)])
+        folder = datasets.ImageFolder(tmp_path / "data", transform)
+        wanted = torch.stack([inputs for inputs, _ in folder])
+        for source, given in ((folder, None), (tmp_path / "data", transform)):
+            loader = zt.DataLoader(source, 8, num_workers=1, transform=given, cache=cache)
+            assert not any("Python" in note for note in loader.notes)
+            for _ in range(2 if cache else 1):
+                difference = (next(iter(loader))[0] - wanted).abs() * 255
+                assert difference.mean() <= 1 and difference.max() <= 4.01
+    sizes = {
+        tuple(inputs.shape) for inputs, _ in zt.DataLoader(tmp_path / "data", transform=head[0], sampler=[0])
+    }
+    assert sizes == {(1, 3, 64, 96)}
+
+
+def test_exif_transpose_after_another_operation_is_refused(tmp_path):
+    (tmp_path / "only").mkdir()
+    turned(tmp_path, 6)
+    late = v2.Compose([v2.Resize(40), ImageOps.exif_transpose, *to_float(v2)])
+    with pytest.raises(zenith.ConfigError, match="exif_transpose must be the first"):
+        zt.DataLoader(tmp_path, transform=late)
+
+
+def test_channels_last_are_the_same_pictures(photographs):
+    for transform in (
+        v2.Compose([v2.Resize((20, 31)), v2.ToImage()]),
+        v2.Compose([v2.RandomResizedCrop((20, 31)), *to_float(v2), v2.Normalize([0.5] * 3, [0.2] * 3)]),
+        v2.Compose([v2.Resize((20, 31)), *to_float(v2)[:1], v2.ToDtype(torch.float16, scale=True)]),
+    ):
+        plain, labels = next(iter(zt.DataLoader(photographs, 8, num_workers=1, transform=transform)))
+        loader = zt.DataLoader(photographs, 8, num_workers=1, transform=transform, channels_last=True)
+        inputs, same = next(iter(loader))
+        assert inputs.shape == plain.shape and torch.equal(labels, same)
+        assert inputs.is_contiguous(memory_format=torch.channels_last) and not inputs.is_contiguous()
+        assert torch.equal(inputs, plain)
+        arrays, _ = next(iter(zenith.DataLoader(photographs, 8, transform=transform, channels_last=True)))
+        assert arrays.flags.c_contiguous and arrays.shape == (8, 20, 31, 3)
+        np.testing.assert_array_equal(arrays, plain.permute(0, 2, 3, 1))
+    with pytest.raises(zenith.ConfigError, match="channels_last"):
+        zt.DataLoader(photographs, transform=transform, channels_last=True, collate_fn=list)
+
+
+def test_fast_decoding_is_close_where_it_shrinks_and_exact_where_not(tmp_path):
+    (tmp_path / "only").mkdir()
+    for i, name in enumerate(("astronaut", "chelsea", "coffee")):
+        photograph(name, (448, 300)).save(tmp_path / f"only/{i}.jpg", quality=90)
+
+    def pixels(edge, decode):
+        transform = v2.Compose([v2.Resize((edge, edge)), v2.ToImage()])
+        return next(iter(zt.DataLoader(tmp_path, 3, num_workers=1, transform=transform, decode=decode)))[
+            0
+        ].int()
+
+    off = (pixels(64, "fast") - pixels(64, "exact")).abs().double()
+    assert 0 < off.mean() <= 3
+    assert torch.equal(pixels(280, "fast"), pixels(280, "exact"))
 
 
 def test_random_operations_draw_as_they_say(photographs):

@@ -123,6 +123,91 @@ def test_a_bare_callable_gets_a_pil_picture(pictures):
     assert next(iter(loader))[0].tolist() == [[60, 48], [60, 48]]
 
 
+def doubled(row):
+    return row * 2
+
+
+def test_transforms_of_rows_get_what_batches_are_made_of():
+    table = {"x": np.arange(6.0).reshape(3, 2), "label": np.arange(3)}
+    for transform in (doubled, transforms.Compose([doubled])):
+        inputs, labels = next(iter(zenith.DataLoader(table, 3, num_workers=0, transform=transform)))
+        np.testing.assert_array_equal(inputs, 2 * table["x"])
+        assert type(inputs) is np.ndarray and inputs.dtype == np.float32 and labels.tolist() == [0, 1, 2]
+    seen = []
+    list(zenith.DataLoader(table, 3, num_workers=0, transform=lambda row: (seen.append(type(row)), row)[1]))
+    list(zt.DataLoader(table, 3, num_workers=0, transform=lambda row: (seen.append(type(row)), row)[1]))
+    assert seen == [np.ndarray] * 3 + [torch.Tensor] * 3
+    loader = zt.DataLoader(table, 3, num_workers=0, transform=doubled)
+    assert any("doubled runs in Python: the source holds no pictures" in note for note in loader.notes)
+
+
+def test_torchvision_on_rows_runs_on_tensors():
+    table = {"x": np.arange(96, dtype=np.uint8).reshape(2, 3, 4, 4), "label": np.arange(2)}
+    transform = v2.Compose([v2.RandomHorizontalFlip(1.0), v2.ToDtype(torch.float32, scale=True)])
+    for kind in (zt.DataLoader, zenith.DataLoader):
+        inputs, _ = next(iter(kind(table, 2, num_workers=0, transform=transform)))
+        wanted = table["x"][..., ::-1].astype(np.float32) / np.float32(255)
+        np.testing.assert_allclose(np.asarray(inputs), wanted, rtol=1e-6)
+    with pytest.raises(zenith.ConfigError, match="pictures"):
+        zt.DataLoader({"x": np.zeros((3, 2)), "label": np.zeros(3)}, transform=v2.Resize(4))
+
+
+def test_samples_keep_their_names_and_types():
+    table = {
+        "token": np.arange(6).reshape(3, 2),
+        "weight": np.arange(3, dtype=np.float32),
+        "flag": np.array([True, False, True]),
+    }
+    for kind, arrays in ((zt.DataLoader, torch.Tensor), (zenith.DataLoader, np.ndarray)):
+        native = next(iter(kind(table, 3, num_workers=0, label=False)))
+        samples = next(iter(kind(table, 3, num_workers=0, label=False, collate_fn=list)))
+        assert all(type(sample) is dict and list(sample) == list(table) for sample in samples)
+        assert all(type(sample["token"]) is arrays for sample in samples)
+        renamed = kind(table, 3, num_workers=0, label=False, transform=lambda row: {**row, "more": 1})
+        batch = next(iter(renamed))
+        assert batch.pop("more").tolist() == [1, 1, 1] and batch.keys() == native.keys()
+        for name, column in native.items():
+            assert type(batch[name]) is type(column) and batch[name].dtype == column.dtype
+            assert batch[name].tolist() == column.tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_labels_keep_their_type_behind_python(workers):
+    for dtype in (np.float32, np.float64, np.int64):
+        table = {"x": np.ones((5, 2)), "label": np.arange(5).astype(dtype)}
+        for kind in (zt.DataLoader, zenith.DataLoader):
+            with kind(table, 5, num_workers=0) as loader:
+                native = next(iter(loader))[1]
+            with kind(table, 5, num_workers=workers, target_transform=doubled) as loader:
+                labels = next(iter(loader))[1]
+            assert labels.dtype == native.dtype and labels.tolist() == (native * 2).tolist()
+
+
+def test_gray_pictures_come_to_python_as_pil_has_them(pictures):
+    transform = transforms.Compose(
+        [transforms.Grayscale(), transforms.Lambda(lambda image: image.mode == "L")]
+    )
+    inputs, _ = next(iter(zt.DataLoader(pictures, 3, num_workers=0, transform=transform)))
+    assert inputs.tolist() == [True] * 3
+
+
+def test_both_target_transforms_are_applied(pictures):
+    folder = datasets.ImageFolder(
+        pictures,
+        transforms.Compose([transforms.Resize((8, 8)), transforms.ToTensor()]),
+        target_transform=lambda label: label + 10,
+    )
+    for arguments, wanted in (({}, 11), ({"target_transform": doubled}, 22)):
+        with zt.DataLoader(folder, 12, num_workers=0, **arguments) as loader:
+            assert any("natively" in note for note in loader.notes)
+            assert int(next(iter(loader))[1][-1]) == wanted
+
+
+def test_target_transform_without_a_label_is_an_error():
+    with pytest.raises(zenith.ConfigError, match="target_transform"):
+        next(iter(zt.DataLoader(Several("scalar"), 2, num_workers=0, target_transform=doubled)))
+
+
 def test_numpy_batches_of_python_samples():
     x, y = next(iter(zenith.DataLoader(Several("tuple"), 4, num_workers=0)))
     assert type(x) is type(y) is np.ndarray and x.shape == (4, 4) and y.tolist() == [0, 1, 2, 3]

@@ -107,6 +107,105 @@ def test_oracle_ratio(source):
         zt.DataLoader({"x": np.zeros(3)}, 4, drop_last=True, num_workers=0).report(oracle=lambda batch: None)
 
 
+class Odd(Slow):
+    def __getitem__(self, index):
+        if index % 4 == 1:
+            raise ValueError("odd one")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(("source", "workers"), [(table(), 2), (Slow(), 2), (Slow(), 0), (Odd(), 2)])
+def test_the_report_outlives_close_and_adds_up_what_comes_later(source, workers):
+    with zt.DataLoader(source, 4, num_workers=workers, on_error="skip") as loader:
+        list(loader)
+        before = loader.report()
+    after = loader.report()
+    skipped = 10 if isinstance(source, Odd) else 0
+    assert (
+        after.samples
+        == before.samples
+        == len(source if not isinstance(source, dict) else source["x"]) - skipped
+    )
+    assert after.batches == before.batches > 0 and after.first_batch_seconds > 0
+    assert after.data_wait_seconds >= before.data_wait_seconds > 0
+    assert after.skipped == before.skipped and len(after.skipped) == after.skipped_count == skipped
+    assert after.workers == workers and after.facts.keys() >= before.facts.keys()
+    assert [stage.name for stage in after.stages] == [stage.name for stage in before.stages]
+    list(loader)
+    again = loader.report()
+    loader.close()
+    assert (again.samples, again.batches) == (2 * after.samples, 2 * after.batches)
+    assert loader.report().samples == 2 * after.samples
+    assert loader.report().skipped_count == 2 * skipped
+    assert len(set(again.notes)) == len(again.notes)
+
+
+@pytest.mark.parametrize("source", [table(), Slow()])
+def test_a_report_starts_nothing(source):
+    from process_facts import children, threads
+
+    before = threads(), children()
+    loader = zt.DataLoader(source, 4, num_workers=1)
+    assert loader.report().samples == 0 and loader.report().workers == 1
+    assert loader._engine is None
+    with loader:
+        next(iter(loader))
+    assert loader.report().batches == 1 and loader._engine is None
+    loader.state_dict()
+    assert loader._engine is None
+    for _ in range(100):
+        if (threads(), children()) == before:
+            break
+        time.sleep(0.02)
+    assert (threads(), children()) == before
+
+
+def test_counters_and_skipped_survive_a_larger_batch(pictures, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    (folder / "ant" / "01.jpg").write_bytes(b"")
+
+    class Growing:
+        size = 2
+
+        def __iter__(self):
+            self.size += 2
+            return iter([list(range(at, at + self.size)) for at in range(0, 12, self.size)])
+
+    loader = zt.DataLoader(folder, num_workers=1, batch_sampler=Growing(), on_error="skip")
+    for epoch in range(1, 3):
+        list(loader)
+        report = loader.report()
+        assert report.samples == 11 * epoch and report.skipped_count == epoch
+        assert [sample for sample, _ in report.skipped] == [1] * epoch
+
+
+def test_copying_into_page_locked_memory_counts_as_waiting(monkeypatch):
+    pinned = []
+
+    def pin(tensor):
+        time.sleep(0.005)
+        pinned.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    loader = zt.DataLoader(table(), 64, num_workers=0, pin_memory=True)
+    list(loader)
+    report = loader.report()
+    assert len(pinned) == 20 and report.data_wait_seconds >= 0.1
+    assert report.data_wait_fraction > 0.5
+    assert sum("page-locked memory within next()" in note for note in report.notes) == 1
+
+
+def test_pinning_numpy_arrays_has_no_meaning():
+    for source in (table(), Slow()):
+        notes = zenith.DataLoader(source, 4, num_workers=0, pin_memory=True).report().notes
+        (note,) = [note for note in notes if "pin_memory" in note]
+        assert "NumPy" in note and "CUDA" not in note
+
+
 def test_pinning_without_cuda_is_noted():
     if torch.cuda.is_available():
         assert next(iter(zt.DataLoader(table(), 4, pin_memory=True)))[0].is_pinned()

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
-from zenith._transforms import compile_transform
+from zenith._transforms import compile_transform, turns_too_late
 
 
 def test_the_usual_pipeline_is_wholly_native():
@@ -99,6 +99,18 @@ def test_the_first_without_a_twin_takes_the_rest_along():
     assert made.python(Image.new("RGB", (2, 2), (4, 4, 4))).unique().tolist() == [5]
     after = compile_transform(v2.Compose([v2.ToImage(), v2.GaussianBlur(3)]))
     assert after.python_takes == "tensor" and type(after.python) is v2.GaussianBlur
+
+
+def test_exif_transpose_is_known_only_at_the_head():
+    at_head = compile_transform(v2.Compose([v2.Lambda(ImageOps.exif_transpose), v2.Resize(8)]))
+    assert at_head.exif_transpose and len(at_head.native) == 1 and at_head.python is None
+    alone = compile_transform(ImageOps.exif_transpose)
+    assert alone.exif_transpose and alone.native == [] and alone.python is None
+    late = compile_transform(v2.Compose([v2.Resize(8), ImageOps.exif_transpose]))
+    assert not late.exif_transpose and turns_too_late(late.python)
+    tensors_only = v2.Lambda(ImageOps.exif_transpose, torch.Tensor)
+    assert not compile_transform(tensors_only).exif_transpose
+    assert not compile_transform(v2.Resize(8)).exif_transpose
 
 
 def test_nothing_is_guessed():

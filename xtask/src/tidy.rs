@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// The dependencies between crates that are allowed; any other edge is a fault. Only leaves compose.
-const EDGES: [(&str, &[&str]); 7] = [
+const EDGES: [(&str, &[&str]); 8] = [
     ("zenith-runtime-cpu", &[]),
     ("zenith-data", &["zenith-runtime-cpu"]),
-    ("zenith-cli", &["zenith-runtime-cpu", "zenith-data"]),
-    ("zenith-bench", &["zenith-runtime-cpu", "zenith-data"]),
-    ("sdk-python", &["zenith-runtime-cpu", "zenith-data", "zenith-cli"]),
     ("zenith-scheduler", &[]),
+    ("zenith-plugin", &["zenith-runtime-cpu", "zenith-data"]),
+    ("zenith-cli", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin", "zenith-scheduler"]),
+    ("zenith-bench", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin"]),
+    ("sdk-python", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin", "zenith-cli"]),
     ("xtask", &[]),
 ];
 
@@ -39,7 +40,7 @@ pub(crate) fn root() -> PathBuf {
 
 /// Every fault, a line each.
 pub(crate) fn all(root: &Path) -> Vec<String> {
-    [dependencies(root), heads(root), sizes(root), lints(root), drawers(root)].concat()
+    [dependencies(root), heads(root), sizes(root), lints(root), exceptions(root), drawers(root)].concat()
 }
 
 fn manifest(path: &Path) -> toml::Table {
@@ -56,8 +57,8 @@ fn dependencies(root: &Path) -> Vec<String> {
     let mut faults = Vec::new();
     for member in members(root) {
         let table = manifest(&root.join(&member).join("Cargo.toml"));
-        let names = table.get("dependencies").and_then(|d| d.as_table());
-        let names: Vec<&str> = names.into_iter().flat_map(|d| d.keys()).map(String::as_str).collect();
+        let names = depended_on(root, &table);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let Some((_, allowed)) = EDGES.iter().find(|(from, _)| *from == member) else {
             faults.push(format!("{member}: say in xtask/src/tidy.rs what it may depend on"));
             continue;
@@ -74,6 +75,28 @@ fn dependencies(root: &Path) -> Vec<String> {
         }
     }
     faults
+}
+
+/// The packages a crate depends on, for whatever purpose and on whatever platform, by their own names.
+fn depended_on(root: &Path, manifest_of_crate: &toml::Table) -> Vec<String> {
+    const KINDS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let workspace = manifest(&root.join("Cargo.toml"));
+    let shared = workspace.get("workspace").and_then(|w| w.get("dependencies"));
+    let package = |entry: &toml::Value| entry.get("package").and_then(|p| p.as_str()).map(str::to_owned);
+    let platforms = manifest_of_crate.get("target").and_then(|t| t.as_table());
+    let platforms = platforms.into_iter().flat_map(|t| t.values()).filter_map(|p| p.as_table());
+    let mut names: Vec<String> = std::iter::once(manifest_of_crate)
+        .chain(platforms)
+        .flat_map(|table| KINDS.iter().filter_map(|kind| table.get(*kind)?.as_table()))
+        .flatten()
+        .map(|(name, entry)| {
+            let inherited = || package(shared?.get(name)?);
+            package(entry).or_else(inherited).unwrap_or_else(|| name.clone())
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn heads(root: &Path) -> Vec<String> {
@@ -105,6 +128,23 @@ fn lints(root: &Path) -> Vec<String> {
     };
     let fault = |member: &String| format!("{member}: inherit the lints ([lints] workspace = true)");
     members(root).iter().filter(|member| !inherits(member)).map(fault).collect()
+}
+
+/// Lints are excepted by `expect`, which says when it is needed no more.
+fn exceptions(root: &Path) -> Vec<String> {
+    // Put together, so that this file is not a fault itself.
+    let written = [["#[", "allow("].concat(), ["#![", "allow("].concat()];
+    let mut faults = Vec::new();
+    for path in sources(root, "rs") {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        for (number, line) in text.lines().enumerate() {
+            if written.iter().any(|written| line.contains(written)) {
+                let place = format!("{}:{}", shown(root, &path), number + 1);
+                faults.push(format!("{place}: except a lint with `expect` and a reason"));
+            }
+        }
+    }
+    faults
 }
 
 fn drawers(root: &Path) -> Vec<String> {
@@ -160,15 +200,49 @@ mod tests {
         )
         .unwrap();
         fs::write(crate_dir.join("src/utils.rs"), "fn f() {}\n".repeat(LONGEST + 1)).unwrap();
+        let allowed = ["//! Head.\n#[", "allow(unused)]\nfn f() {}\n"].concat();
+        fs::write(crate_dir.join("src/lib.rs"), allowed).unwrap();
         let faults = all(&dir).join("\n");
-        for part in ["zenith-cli", "pyo3", "//!", "601 lines", "inherit the lints", "by what is inside"] {
+        for part in [
+            "zenith-cli",
+            "pyo3",
+            "//!",
+            "601 lines",
+            "inherit the lints",
+            "by what is inside",
+            "lib.rs:2: except a lint",
+        ] {
             assert!(faults.contains(part), "{part:?} is not among:\n{faults}");
         }
         fs::remove_dir_all(dir).unwrap();
     }
 
+    #[test]
+    fn no_dependency_hides_by_its_table_or_its_name() {
+        let dir = tempfile();
+        fs::create_dir_all(dir.join("zenith-data")).unwrap();
+        let workspace = "[workspace]\nmembers = [\"zenith-data\"]\n\
+                         [workspace.dependencies]\nthreads = { package = \"tokio\", version = \"1\" }\n";
+        fs::write(dir.join("Cargo.toml"), workspace).unwrap();
+        for hidden in [
+            "[dev-dependencies]\npyo3 = \"1\"",
+            "[build-dependencies]\npyo3 = \"1\"",
+            "[target.'cfg(unix)'.dependencies]\npyo3 = \"1\"",
+            "[target.'cfg(unix)'.dev-dependencies]\nzenith-cli = { path = \"x\" }",
+            "[dependencies]\nsnake = { package = \"pyo3\", version = \"1\" }",
+            "[dependencies]\nthreads.workspace = true",
+        ] {
+            fs::write(dir.join("zenith-data/Cargo.toml"), hidden).unwrap();
+            let faults = dependencies(&dir);
+            assert!(faults.len() == 1 && faults[0].contains("must not depend on"), "{hidden}: {faults:?}");
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
+
     fn tempfile() -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("zenith-tidy-{}", std::process::id()));
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("zenith-tidy-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         dir
     }

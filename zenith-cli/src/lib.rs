@@ -1,4 +1,5 @@
-//! The `zenith` command: what limits this machine, what is in a dataset, how fast it loads.
+//! The `zenith` command: what limits this machine, what is in a dataset, how fast it loads, what a plugin does, how a cluster
+//! would have done.
 //!
 //! One file per subcommand. Answers go to stdout, everything else to stderr; the exit status is 0, or 1 for an error,
 //! or 2 for arguments that make no sense.
@@ -7,9 +8,11 @@ use std::io::Write;
 
 use clap::{Parser, Subcommand};
 
+mod cluster;
 mod data;
 mod doctor;
 pub mod log;
+mod plugin;
 mod topology;
 
 /// A performance layer under PyTorch: what limits this machine, what is in a dataset, how fast it loads.
@@ -26,9 +29,15 @@ enum Task {
     Doctor(doctor::Arguments),
     /// Show processors, memory nodes and devices.
     Topology(topology::Arguments),
+    /// Look into the work of clusters.
+    #[command(subcommand)]
+    Cluster(cluster::Task),
     /// Look into datasets.
     #[command(subcommand)]
     Data(data::Task),
+    /// Look into WebAssembly plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Task),
 }
 
 /// Why a command failed, for one line on stderr.
@@ -47,7 +56,9 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> u8 {
     let outcome = match command.task {
         Task::Doctor(arguments) => doctor::run(&arguments, &mut out),
         Task::Topology(arguments) => topology::run(&arguments, &mut out),
+        Task::Cluster(task) => cluster::run(&task, &mut out),
         Task::Data(task) => data::run(&task, &mut out),
+        Task::Plugin(task) => plugin::run(&task, &mut out),
     };
     match outcome.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => 0,

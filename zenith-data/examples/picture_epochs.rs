@@ -63,8 +63,7 @@ fn decoder_alone(folder: &Path, plan: &Plan, rounds: usize) -> Done<()> {
         made.iter().for_each(|index| index.pack(&mut packed));
         let total: usize = files.iter().map(Vec::len).sum();
         println!(
-            "spacing {spacing}: {:.0} bytes a file, packed {:.0}; files have {:.0}",
-            made.iter().map(|index| index.to_bytes().len()).sum::<usize>() as f64 / files.len() as f64,
+            "spacing {spacing}: {:.0} bytes a file, packed; files have {:.0}",
             packed.len() as f64 / files.len() as f64,
             total as f64 / files.len() as f64
         );
@@ -151,8 +150,8 @@ fn whole_samples(folder: &Path, plan: &Plan, rounds: usize) -> Done<()> {
 
 /// CPU-seconds of one epoch in batches of 64.
 fn epoch(source: &dyn Source, filler: &mut dyn Filler, epoch: u64) -> Done<f64> {
-    let layout = SlotLayout::new(source.schema(), 64);
-    let mut slab = vec![0; layout.bytes];
+    let layout = SlotLayout::new(source.schema(), 64)?;
+    let mut slab = vec![0; layout.bytes()];
     let started = cpu()?;
     let ids: Vec<u64> = (0..source.len()).collect();
     for batch in ids.chunks(64) {

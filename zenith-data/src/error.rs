@@ -14,6 +14,14 @@ pub enum Error {
         /// What was found and what would work.
         reason: String,
     },
+    /// A transform that somebody else brought does not work with this source.
+    #[error("{transform}: {reason}")]
+    Transform {
+        /// The transform's name.
+        transform: String,
+        /// What is wrong, as a lower-case fragment.
+        reason: String,
+    },
     /// One sample cannot be turned into a row of a batch.
     #[error(transparent)]
     Sample(#[from] SampleError),
@@ -76,6 +84,8 @@ pub struct SampleError {
     pub offset: Option<u64>,
     /// The reason, as a lower-case fragment.
     pub reason: String,
+    /// The transform brought by somebody else that is to blame, where one is.
+    pub transform: Option<String>,
 }
 
 impl SampleError {
@@ -84,6 +94,10 @@ impl SampleError {
             Some(path) => format!("{}: ", path.display()),
             None => String::new(),
         };
+        if let Some(transform) = &self.transform {
+            text.push_str(transform);
+            text.push_str(": ");
+        }
         text.push_str(&self.reason);
         if let Some(offset) = self.offset {
             text.push_str(&format!(" at offset {offset}"));

@@ -25,6 +25,19 @@ impl Region {
 /// giants do not leave every worker with memory for a giant.
 const KEPT_BYTES: usize = 3 << 19;
 
+/// Gives the memory of a giant back. For what a worker keeps between samples, when it is done with one.
+pub(crate) fn give_back_giant<T>(memory: &mut Vec<T>) {
+    if memory.capacity() * size_of::<T>() > KEPT_BYTES {
+        *memory = Vec::new();
+    }
+}
+
+/// Whether a worker may keep this memory between samples.
+#[cfg(test)]
+pub(crate) fn may_be_kept<T>(memory: &Vec<T>) -> bool {
+    memory.capacity() * size_of::<T>() <= KEPT_BYTES
+}
+
 /// Interleaved 8-bit pixels (`height` rows of `width * channels` bytes, no padding). Memory of an ordinary size is kept
 /// when the size changes, so that nothing is allocated from sample to sample.
 #[derive(Debug, Default)]

@@ -1,4 +1,5 @@
-//! What one sample becomes in a batch: named fields with a dtype and a shape, and their places in a slab.
+//! What one sample becomes in a batch: named fields with a dtype and a shape. Where they lie in a slab is
+//! [`crate::pipeline::slots`]'s matter.
 
 use crate::DType;
 
@@ -22,10 +23,10 @@ impl Field {
         Self { name: name.into(), dtype, shape: shape.into() }
     }
 
-    /// Bytes of one sample of this field.
+    /// Bytes of one sample of this field; `usize::MAX` where that is more than a machine can address.
     #[must_use]
     pub fn sample_bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.size()
+        self.shape.iter().fold(self.dtype.size(), |bytes, extent| bytes.saturating_mul(*extent))
     }
 }
 
@@ -50,25 +51,9 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Byte offset of every field in the slab of a batch of `batch_size` samples, and the slab's length.
-    #[must_use]
-    pub fn layout(&self, batch_size: usize) -> (Vec<usize>, usize) {
-        let mut end = 0usize;
-        let offsets = self
-            .fields
-            .iter()
-            .map(|field| {
-                let start = end.next_multiple_of(FIELD_ALIGN);
-                end = start + field.sample_bytes() * batch_size;
-                start
-            })
-            .collect();
-        (offsets, end)
-    }
-
-    /// Bytes of one sample over all fields.
+    /// Bytes of one sample over all fields; `usize::MAX` where that is more than a machine can address.
     #[must_use]
     pub fn sample_bytes(&self) -> usize {
-        self.fields.iter().map(Field::sample_bytes).sum()
+        self.fields.iter().fold(0, |bytes, field| bytes.saturating_add(field.sample_bytes()))
     }
 }

@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use zenith_data::DType;
 use zenith_data::source::blobs::Blobs;
 use zenith_data::source::cache_dir::CacheDir;
 use zenith_data::source::folder::{FolderBlobs, FolderIndex, Tree, expand_glob, list_files};
@@ -86,10 +87,33 @@ fn order_and_classes_are_those_of_image_folder() {
             "b/x/z/0.webp",
         ]
     );
-    let classes: Vec<_> = (0..index.len()).map(|i| index.class(i).unwrap()).collect();
+    let classes: Vec<_> = (0..index.len()).map(|i| index.label(i).unwrap()).collect();
     assert_eq!(classes, [0, 1, 2, 2, 3, 4, 4, 4, 4, 4]);
-    assert_eq!(index.class(index.len()), None);
+    assert_eq!(index.label(index.len()), None);
     assert_eq!(index.path(index.len()), None);
+}
+
+#[test]
+fn a_list_gives_its_own_labels_and_order() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["b/1.jpg", "a/1.jpg", "a/2.jpg"] {
+        put(dir.path(), name);
+    }
+    let paths = ["b/1.jpg", "a/2.jpg", "b/1.jpg"].map(|name| dir.path().join(name));
+    let labelled = |paths: &[PathBuf], labels: [i64; 3]| {
+        FolderIndex::labelled(paths, labels.to_vec(), vec!["a".into(), "b".into()])
+    };
+    let index = labelled(&paths, [-5, i64::MAX, 0]).unwrap();
+    assert_eq!((0..3).map(|i| index.path(i).unwrap()).collect::<Vec<_>>(), paths);
+    assert_eq!((0..4).map(|i| index.label(i)).collect::<Vec<_>>(), [Some(-5), Some(i64::MAX), Some(0), None]);
+    assert!(index.has_labels() && index.class_names() == ["a", "b"]);
+    assert_ne!(index.fingerprint(), labelled(&paths, [-5, 1, 0]).unwrap().fingerprint());
+    let error = labelled(&paths[..2], [1, 2, 3]).unwrap_err().to_string();
+    assert!(error.contains("2 paths have 3 labels"), "{error}");
+    let blobs = FolderBlobs::new(index).unwrap();
+    let mut label = [0; 8];
+    blobs.write_label(1, &mut label);
+    assert_eq!((blobs.label_dtype(), i64::from_ne_bytes(label)), (Some(DType::Int64), i64::MAX));
 }
 
 #[test]
@@ -105,7 +129,7 @@ fn empty_classes_and_no_classes_are_named() {
     put(flat.path(), "1.jpg");
     assert!(FolderIndex::classes(scan(flat.path())).is_err());
     let index = FolderIndex::flat(scan(flat.path())).unwrap();
-    assert_eq!((index.len(), index.class(0)), (1, None));
+    assert_eq!((index.len(), index.label(0)), (1, None));
 
     let error = Tree::scan(&flat.path().join("nothing"), &CacheDir::none()).unwrap_err();
     assert!(error.path().unwrap().ends_with("nothing"), "{error}");
@@ -151,7 +175,7 @@ fn the_kept_index_is_used_and_checked() {
     assert!(!changed.from_cache);
     let changed = FolderIndex::classes(changed).unwrap();
     assert_eq!(changed.len(), 36);
-    assert_eq!(changed.class(28), Some(3));
+    assert_eq!(changed.label(28), Some(3));
     assert_ne!(changed.fingerprint(), warm.fingerprint());
     let clean = FolderIndex::classes(scan(dir.path())).unwrap();
     assert_eq!(names(&changed), names(&clean));
@@ -220,7 +244,7 @@ fn globs_and_lists_keep_their_order() {
     let index = FolderIndex::of_paths(&paths).unwrap();
     let seen: Vec<_> = (0..4).map(|i| index.path(i).unwrap()).collect();
     assert_eq!(seen, paths);
-    assert_eq!(index.class(0), None);
+    assert_eq!(index.label(0), None);
     assert!(FolderIndex::of_paths(&[]).is_err());
 }
 

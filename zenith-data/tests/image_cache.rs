@@ -69,12 +69,12 @@ impl Set {
 
 /// All samples of an epoch, several times over with other crops; two fillers take turns. Bad ones give their reason.
 fn epoch(source: &dyn Source, epoch: u64) -> Vec<Result<Vec<u8>, String>> {
-    let layout = SlotLayout::new(source.schema(), 1);
+    let layout = SlotLayout::new(source.schema(), 1).unwrap();
     let mut fillers = [source.filler().unwrap(), source.filler().unwrap()];
     (0..source.len())
         .map(|sample| {
             let key = SampleKey { sample, seed: 3, epoch };
-            let mut slab = vec![0xee; layout.bytes];
+            let mut slab = vec![0xee; layout.bytes()];
             let mut slots = Slots::of(&mut slab, &layout, 1);
             let filler = &mut fillers[sample as usize % 2];
             filler.read_ahead(&[key]);

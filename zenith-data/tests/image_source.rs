@@ -13,9 +13,11 @@ use zenith_data::source::cache_dir::CacheDir;
 use zenith_data::source::detect::{Found, SourceSpec, detect};
 use zenith_data::source::folder::FolderBlobs;
 use zenith_data::source::image::ImageSource;
+use zenith_data::source::table::{LabelChoice, TableOptions};
 use zenith_data::source::{self, Grain, OpenOptions, SampleKey, Source, Spent};
 use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error, SampleError};
+use zenith_runtime_cpu::io::Backend;
 
 fn png(width: u32, height: u32, color: [u8; 3]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -50,13 +52,13 @@ const KEY: SampleKey = SampleKey { sample: 0, seed: 5, epoch: 0 };
 
 /// Bytes of each field for the given samples, each filled alone.
 fn fill(source: &dyn Source, samples: &[u64]) -> Vec<Result<Vec<Vec<u8>>, SampleError>> {
-    let layout = SlotLayout::new(source.schema(), 1);
+    let layout = SlotLayout::new(source.schema(), 1).unwrap();
     let mut filler = source.filler().unwrap();
     let keys: Vec<SampleKey> = samples.iter().map(|&sample| SampleKey { sample, ..KEY }).collect();
     filler.read_ahead(&keys);
     keys.iter()
         .map(|&key| {
-            let mut slab = vec![0xee; layout.bytes];
+            let mut slab = vec![0xee; layout.bytes()];
             let mut slots = Slots::of(&mut slab, &layout, 1);
             let mut spent = Spent::default();
             let done = filler.fill(&[key], &mut slots, &mut spent).map_err(|(at, error)| {
@@ -65,7 +67,7 @@ fn fill(source: &dyn Source, samples: &[u64]) -> Vec<Result<Vec<Vec<u8>>, Sample
             });
             done.map(|()| {
                 assert!(spent.bytes > 0 && spent.decode_ns > 0);
-                (0..layout.sizes.len()).map(|field| slots.bytes(field, 0).to_vec()).collect()
+                (0..layout.sizes().len()).map(|field| slots.bytes(field, 0).to_vec()).collect()
             })
         })
         .collect()
@@ -202,8 +204,8 @@ fn a_run_stops_at_the_bad_one_and_goes_on_behind_it() {
     }
     let source = open(dir.path(), ops("[]")).unwrap();
     put(dir.path(), "2.png", b"broken");
-    let layout = SlotLayout::new(source.schema(), 4);
-    let mut slab = vec![0xee; layout.bytes];
+    let layout = SlotLayout::new(source.schema(), 4).unwrap();
+    let mut slab = vec![0xee; layout.bytes()];
     let mut slots = Slots::of(&mut slab, &layout, 4);
     let keys: Vec<SampleKey> = (0..4).map(|sample| SampleKey { sample, ..KEY }).collect();
     let mut filler = source.filler().unwrap();
@@ -302,11 +304,36 @@ fn folders_and_tables_open_alike() {
         assert!(error.contains(text), "{error}");
     };
     fails("rows", &resized, "the table holds none");
+    let rows = source::open(&spec("rows"), &OpenOptions { untransformed_rows: true, ..resized }).unwrap();
+    assert!(!rows.pictures() && pictures.pictures() && *rows.schema().fields[0].shape == [2]);
+    let table = |table| OpenOptions { table, ..OpenOptions::default() };
+    let columns = TableOptions { columns: Some(vec!["x".into()]), ..TableOptions::default() };
+    fails("pictures", &table(columns), "columns= is for tables");
+    let unlabelled = TableOptions { label: LabelChoice::None, ..TableOptions::default() };
+    fails("pictures", &table(unlabelled), "label= is for tables");
+    let typed = TableOptions { dtype: Some(DType::Float64), ..TableOptions::default() };
+    fails("pictures", &table(typed), "dtype= is for tables");
     fails("two", &plain, "files of one kind");
     fails("false", &plain, "found gzip data; Parquet");
 }
 
 /// A Parquet file is what `datasets` of pictures often are; the column's bytes are decoded as files are.
+#[test]
+fn files_are_read_by_the_backend_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "a/1.png", &png(4, 4, [1, 2, 3]));
+    let read_by = |io| {
+        let options = OpenOptions { io, ..OpenOptions::default() };
+        let source = source::open(&dir.path().into(), &options).unwrap();
+        fill(&*source, &[0]).remove(0).unwrap();
+        let facts = source.facts();
+        facts.iter().find(|(name, _)| name == "files read by").unwrap().1.clone()
+    };
+    assert_eq!(read_by(Backend::Pread), "pread");
+    let expected = zenith_runtime_cpu::io::open_reader(Backend::Auto, 8).unwrap().backend().to_owned();
+    assert!(read_by(Backend::Auto).starts_with(&expected));
+}
+
 #[test]
 fn a_column_of_pictures_is_decoded() {
     use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};

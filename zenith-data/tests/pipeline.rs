@@ -1,8 +1,9 @@
 //! Laws of the pipeline, on a source that writes the sample's own number and counts what it was asked for.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use zenith_data::pipeline::slots::Slots;
@@ -21,6 +22,20 @@ struct Numbers {
     filled: Arc<AtomicU64>,
     /// How many readers may still be had.
     readers: AtomicU64,
+    /// Ends of runs and the window over them, for a source that is read in blocks.
+    blocks: Option<(Vec<u64>, u64)>,
+    heard: Arc<Heard>,
+}
+
+/// What the fillers of a source were told and asked for.
+#[derive(Default)]
+struct Heard {
+    /// Whether hints kill.
+    panics: bool,
+    /// Announcements and fillings in their order: (announced, samples).
+    log: Mutex<Vec<(bool, Vec<u64>)>>,
+    /// What each filler was told to read next.
+    ahead: Mutex<Vec<Vec<u64>>>,
 }
 
 fn numbers(len: u64, grain: Grain) -> Numbers {
@@ -32,6 +47,8 @@ fn numbers(len: u64, grain: Grain) -> Numbers {
         bad: |_| false,
         filled: Arc::default(),
         readers: AtomicU64::new(u64::MAX),
+        blocks: None,
+        heard: Arc::default(),
     }
 }
 
@@ -51,7 +68,11 @@ impl Source for Numbers {
             return Err(Error::Machine("no more readers".into()));
         }
         self.readers.store(left - 1, Ordering::Relaxed);
-        Ok(Box::new(NumbersFiller { bad: self.bad, filled: Arc::clone(&self.filled) }))
+        let (filled, heard) = (Arc::clone(&self.filled), Arc::clone(&self.heard));
+        Ok(Box::new(NumbersFiller { bad: self.bad, filled, heard }))
+    }
+    fn blocks(&self) -> Option<(&[u64], u64)> {
+        self.blocks.as_ref().map(|(ends, window)| (&ends[..], *window))
     }
     fn grain(&self) -> Grain {
         self.grain
@@ -61,21 +82,43 @@ impl Source for Numbers {
 struct NumbersFiller {
     bad: fn(u64) -> bool,
     filled: Arc<AtomicU64>,
+    heard: Arc<Heard>,
+}
+
+fn numbers_of(keys: &[SampleKey]) -> Vec<u64> {
+    keys.iter().map(|key| key.sample).collect()
 }
 
 impl Filler for NumbersFiller {
+    fn read_ahead(&mut self, upcoming: &[SampleKey]) {
+        self.heard.ahead.lock().unwrap().push(numbers_of(upcoming));
+        assert!(!self.heard.panics, "a hint that kills");
+    }
+
+    fn announce(&mut self, later: &[SampleKey]) {
+        self.heard.log.lock().unwrap().push((true, numbers_of(later)));
+    }
+
     fn fill(
         &mut self,
         keys: &[SampleKey],
         slots: &mut Slots<'_>,
         _: &mut Spent,
     ) -> Result<(), (usize, SampleError)> {
+        self.heard.log.lock().unwrap().push((false, numbers_of(keys)));
         for (i, key) in keys.iter().enumerate() {
             assert!(key.sample != 666_666, "the devil's sample");
             if (self.bad)(key.sample) {
-                let error =
-                    SampleError { sample: key.sample, path: None, offset: None, reason: "bad".into() };
-                return Err((i, error));
+                return Err((
+                    i,
+                    SampleError {
+                        sample: key.sample,
+                        path: None,
+                        offset: None,
+                        reason: "bad".into(),
+                        transform: None,
+                    },
+                ));
             }
             slots.bytes(0, i)[..8].copy_from_slice(&key.sample.to_ne_bytes());
             slots.bytes(0, i)[8..].copy_from_slice(&key.epoch.to_ne_bytes());
@@ -134,12 +177,12 @@ proptest! {
         let reference: Vec<Vec<Vec<u64>>> = {
             let source = Arc::new(numbers(len, Grain::Batch));
             let mut pipeline = Pipeline::new(source, spec(len, batch as u64, shuffle), config(batch, 0)).unwrap();
-            (0..3).map(|e| { pipeline.begin(Place { epoch: e, cursor: 0 }).unwrap(); epoch(&mut pipeline) }).collect()
+            (0..3).map(|e| { pipeline.begin(Place::new(e, 0)).unwrap(); epoch(&mut pipeline) }).collect()
         };
         let source = Arc::new(numbers(len, grain));
         let mut pipeline = Pipeline::new(source, spec(len, batch as u64, shuffle), config(batch, workers)).unwrap();
         for (e, expected) in reference.iter().enumerate() {
-            pipeline.begin(Place { epoch: e as u64, cursor: 0 }).unwrap();
+            pipeline.begin(Place::new(e as u64, 0)).unwrap();
             prop_assert_eq!(&epoch(&mut pipeline), expected);
             let mut all: Vec<u64> = expected.iter().flatten().copied().collect();
             all.sort_unstable();
@@ -155,17 +198,17 @@ proptest! {
         let make = || Pipeline::new(
             Arc::new(numbers(len, Grain::Sample)), spec(len, batch as u64, true), config(batch, workers)).unwrap();
         let mut whole = make();
-        whole.begin(Place { epoch: 2, cursor: 0 }).unwrap();
+        whole.begin(Place::new(2, 0)).unwrap();
         let reference = epoch(&mut whole);
         let stop = stop.min(reference.len());
         let mut first = make();
-        first.begin(Place { epoch: 2, cursor: 0 }).unwrap();
+        first.begin(Place::new(2, 0)).unwrap();
         for _ in 0..stop { first.next().unwrap().unwrap(); }
         let place = first.place();
         drop(first);
         let mut second = make();
         second.begin(place).unwrap();
-        prop_assert_eq!(second.steps_from(place), (reference.len() - stop) as u64);
+        prop_assert_eq!(second.steps_from(place), Some((reference.len() - stop) as u64));
         prop_assert_eq!(&epoch(&mut second), &reference[stop..]);
     }
 }
@@ -220,7 +263,7 @@ fn a_panic_reaches_the_consumer_and_the_loader_stays_usable() {
     let len = 666_670;
     let mut pipeline =
         Pipeline::new(Arc::new(numbers(len, Grain::Batch)), spec(len, 10, false), config(10, 2)).unwrap();
-    pipeline.begin(Place { epoch: 0, cursor: 666_650 }).unwrap();
+    pipeline.begin(Place::new(0, 666_650)).unwrap();
     assert_eq!(samples(&pipeline.next().unwrap().unwrap())[0], 666_650);
     let error = pipeline.next().unwrap_err().to_string();
     assert!(error.contains("the devil's sample"), "{error}");
@@ -234,7 +277,7 @@ fn breaking_off_and_starting_over_leaves_nothing_stale() {
     let source = numbers(1000, Grain::Sample);
     let mut pipeline = Pipeline::new(Arc::new(source), spec(1000, 10, true), config(10, 3)).unwrap();
     for e in 0..30 {
-        pipeline.begin(Place { epoch: e, cursor: 0 }).unwrap();
+        pipeline.begin(Place::new(e, 0)).unwrap();
         for _ in 0..e % 4 {
             let batch = pipeline.next().unwrap().unwrap();
             assert!(
@@ -272,4 +315,161 @@ fn a_consumer_that_gets_no_reader_says_so_and_does_not_hang() {
         assert!(pipeline.next().unwrap_err().to_string().contains("no more readers"));
     }
     assert!(pipeline.next().unwrap().is_none());
+}
+
+#[test]
+fn the_meter_reads_without_the_pipeline_and_after_it() {
+    let mut pipeline =
+        Pipeline::new(Arc::new(numbers(40, Grain::Sample)), spec(40, 8, false), config(8, 2)).unwrap();
+    let meter = pipeline.meter();
+    pipeline.begin(Place::default()).unwrap();
+    pipeline.next().unwrap().unwrap();
+    let late = Duration::from_secs(3600);
+    meter.handed_over(late);
+    while pipeline.next().unwrap().is_some() {}
+    let slabs = meter.pool().unwrap().slab_bytes;
+    drop(pipeline);
+    let counted = meter.snapshot().consumer;
+    assert_eq!((counted.batches, counted.samples), (5, 40));
+    assert!(counted.wait_ns >= late.as_nanos() as u64);
+    assert!(counted.step_ns < late.as_nanos() as u64, "the way to the user is no step");
+    assert_eq!(meter.pool().unwrap().slab_bytes, slabs);
+    assert_eq!(meter.pool().unwrap().leased, 0);
+}
+
+#[test]
+fn a_new_beginning_at_a_told_error_is_told_it_too() {
+    let source = Numbers { bad: |sample| sample == 3, ..numbers(20, Grain::Sample) };
+    let mut pipeline = Pipeline::new(Arc::new(source), spec(20, 8, false), config(8, 1)).unwrap();
+    for _ in 0..2 {
+        pipeline.begin(Place::default()).unwrap();
+        assert!(matches!(pipeline.next(), Err(Error::Sample(error)) if error.sample == 3));
+    }
+    assert_eq!(samples(&pipeline.next().unwrap().unwrap()), [0, 1, 2, 4, 5, 6, 7]);
+}
+
+#[test]
+fn many_small_parts_try_patience_too() {
+    let source = Numbers { bad: slow, ..numbers(4000, Grain::Sample) };
+    let mut pipeline = Pipeline::new(Arc::new(source), spec(4000, 4000, false), config(4000, 0)).unwrap();
+    pipeline.begin(Place::default()).unwrap();
+    assert!(matches!(pipeline.next_while(&mut || false), Err(Error::Interrupted)));
+    assert_eq!(pipeline.place(), Place::default());
+    assert_eq!(pipeline.next().unwrap().unwrap().len(), 4000, "nothing is lost by it");
+}
+
+/// A good sample of a tenth of a millisecond.
+fn slow(_sample: u64) -> bool {
+    std::thread::sleep(Duration::from_micros(100));
+    false
+}
+
+#[test]
+fn batches_that_do_not_fit_their_memory_are_refused() {
+    let refused = |spec: StreamSpec, config: PipelineConfig| {
+        let source = Arc::new(numbers(20, Grain::Sample));
+        Pipeline::new(source, spec, config).expect_err("a refusal").to_string()
+    };
+    let error = refused(spec(20, 1 << 62, false), config(1 << 62, 0));
+    assert!(error.contains("larger than any memory"), "{error}");
+    let error = refused(spec(20, 16, false), config(4, 0));
+    assert_eq!(error, "a batch of 16 samples in a loader for 4");
+    let listed = StreamSpec { cut: Cut::Listed(Arc::from([3u64, 20])), ..spec(20, 4, false) };
+    assert_eq!(refused(listed, config(4, 0)), "a batch of 17 samples in a loader for 4");
+    let ahead = PipelineConfig { prefetch: 1_000_000_000_000, ..config(4, 1) };
+    let error = refused(spec(20, 4, false), ahead);
+    assert!(error.contains("at most 65536 batches can be made ahead"), "{error}");
+}
+
+#[test]
+fn a_later_sequence_of_longer_batches_is_refused() {
+    let mut pipeline =
+        Pipeline::new(Arc::new(numbers(20, Grain::Sample)), spec(20, 4, false), config(4, 0)).unwrap();
+    let error = pipeline.begin_with(spec(20, 5, false), Place::default()).unwrap_err().to_string();
+    assert_eq!(error, "a batch of 5 samples in a loader for 4");
+    pipeline.begin(Place::default()).unwrap();
+    assert_eq!(epoch(&mut pipeline).len(), 5);
+}
+
+#[test]
+fn a_panic_while_reading_ahead_is_an_error_of_its_batches_and_no_hang() {
+    let heard = Arc::new(Heard { panics: true, ..Heard::default() });
+    let source = Numbers { heard: Arc::clone(&heard), ..numbers(60, Grain::Sample) };
+    let mut pipeline = Pipeline::new(Arc::new(source), spec(60, 5, false), config(5, 1)).unwrap();
+    pipeline.begin(Place::default()).unwrap();
+    while heard.ahead.lock().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    let (mut whole, mut broken) = (Vec::new(), 0);
+    loop {
+        match pipeline.next() {
+            Ok(Some(batch)) => whole.extend(samples(&batch)),
+            Ok(None) => break,
+            Err(error) => {
+                assert!(error.to_string().contains("a hint that kills"), "{error}");
+                broken += 1;
+            }
+        }
+    }
+    assert!(broken > 0);
+    assert_eq!(whole.len() + 5 * broken, 60);
+}
+
+#[test]
+fn a_worker_names_all_it_will_read_next_in_order() {
+    let source = Arc::new(numbers(400, Grain::Sample));
+    let heard = Arc::clone(&source.heard);
+    let mut pipeline = Pipeline::new(source, spec(400, 40, true), config(40, 1)).unwrap();
+    pipeline.begin(Place::default()).unwrap();
+    while heard.ahead.lock().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    epoch(&mut pipeline);
+    drop(pipeline);
+    let ahead = heard.ahead.lock().unwrap();
+    for pair in ahead.windows(2) {
+        // What was named is read before anything else is named: lists overlap as one sequence.
+        let rest = (0..=pair[0].len()).find(|from| pair[1].starts_with(&pair[0][*from..]));
+        assert!(rest.is_some_and(|read| read > 0 && pair[0].len() - read < pair[1].len()), "{pair:?}");
+    }
+}
+
+/// With the consumer alone the order of things is certain.
+#[test]
+fn blocks_are_announced_in_time_where_the_order_keeps_to_them() {
+    let ends: Vec<u64> = (1..=20).map(|block| block * 50).collect();
+    for order in [OrderSpec::Sequential, OrderSpec::Blocks { ends: Arc::from(&ends[..]), window: 200 }] {
+        let source = Numbers { blocks: Some((ends.clone(), 200)), ..numbers(1000, Grain::Batch) };
+        let heard = Arc::clone(&source.heard);
+        let spec = StreamSpec { order, ..spec(1000, 10, false) };
+        let mut pipeline = Pipeline::new(Arc::new(source), spec, config(10, 0)).unwrap();
+        pipeline.begin(Place::default()).unwrap();
+        epoch(&mut pipeline);
+        let log = heard.log.lock().unwrap();
+        let (mut told, mut used) = (Vec::new(), 0);
+        for (announced, samples) in log.iter() {
+            let blocks = samples.iter().map(|sample| sample / 50);
+            if *announced {
+                told.extend(blocks);
+                assert!(told.len() as u64 <= used + 10 * 11, "more than half a window ahead");
+            } else {
+                // The first batch needs its blocks at once, and half a window goes by before the scout is ahead.
+                let late = blocks.filter(|block| !told.contains(block)).count();
+                assert!(late == 0 || used < 10, "samples {samples:?} come unannounced");
+                used += samples.len() as u64;
+            }
+        }
+        assert_eq!(used, 1000);
+    }
+    // Without room for two blocks, and in an order that jumps, announcing would push out what is needed.
+    let jumps = OrderSpec::Shuffled;
+    for (order, window) in [(OrderSpec::Sequential, 49), (jumps, 200)] {
+        let source = Numbers { blocks: Some((ends.clone(), window)), ..numbers(1000, Grain::Batch) };
+        let heard = Arc::clone(&source.heard);
+        let spec = StreamSpec { order, ..spec(1000, 10, false) };
+        let mut pipeline = Pipeline::new(Arc::new(source), spec, config(10, 0)).unwrap();
+        pipeline.begin(Place::default()).unwrap();
+        epoch(&mut pipeline);
+        assert!(heard.log.lock().unwrap().iter().all(|(announced, _)| !announced));
+    }
 }

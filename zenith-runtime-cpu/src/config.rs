@@ -72,6 +72,18 @@ impl RawMachineConfig {
         }
     }
 
+    /// How files are to be read; what the other settings say does not matter here.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when `io` names no way to read.
+    pub fn backend(&self) -> Result<Backend, ConfigError> {
+        choose(
+            "io",
+            self.io.as_deref(),
+            &[("auto", Backend::Auto), ("io_uring", Backend::Uring), ("pread", Backend::Pread)],
+        )
+    }
+
     /// These settings and, where they leave something out, those of `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -101,11 +113,7 @@ impl RawMachineConfig {
             )?,
             pin: check_pin(self.pin.as_deref(), topology)?,
             node: check_node(self.node.as_deref(), topology)?,
-            io: choose(
-                "io",
-                self.io.as_deref(),
-                &[("auto", Backend::Auto), ("io_uring", Backend::Uring), ("pread", Backend::Pread)],
-            )?,
+            io: self.backend()?,
         })
     }
 }
@@ -225,6 +233,13 @@ mod tests {
                 io: Backend::Pread,
             }
         );
+    }
+
+    #[test]
+    fn the_backend_is_told_without_the_machine() {
+        assert_eq!(raw("huge", "99", "99", "pread").backend().unwrap(), Backend::Pread);
+        assert_eq!(raw("", "", "", "").backend().unwrap(), Backend::Auto);
+        assert_eq!(raw("", "", "", "aio").backend().unwrap_err().key, "io");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod cgroup;
 pub mod config;
 pub mod doctor;
 pub mod io;
+pub mod limits;
 pub mod numa;
 pub mod sync;
 pub mod telemetry;

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::io;
 use std::process;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
 
 use crate::numa::CpuSet;
 
@@ -122,13 +122,20 @@ impl<T> Thread<T> {
         self.handle.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// Whether it runs in this process. A forked child has the object, but not the thread, and whatever the thread had
+    /// locked stays locked there.
+    #[must_use]
+    pub fn is_of_this_process(&self) -> bool {
+        self.process == process::id()
+    }
+
     /// Waits for its end and takes its result.
     ///
     /// # Errors
     /// [`Panicked`] when it panicked, or when this is a forked child, which has no such thread.
     pub fn join(mut self) -> Result<T, Panicked> {
         let handle = self.handle.take().expect("only join and drop take the handle");
-        if self.process != process::id() {
+        if !self.is_of_this_process() {
             std::mem::forget(handle);
             return Err(Panicked {
                 thread: std::mem::take(&mut self.name),
@@ -152,7 +159,7 @@ impl<T> Drop for Thread<T> {
             return;
         }
         // Joining (or detaching) a thread that stayed behind in the parent process would wait for ever.
-        if self.process != process::id() {
+        if !self.is_of_this_process() {
             std::mem::forget(handle);
             return;
         }
@@ -164,6 +171,20 @@ impl<T> Drop for Thread<T> {
             );
         }
     }
+}
+
+/// Starts `f` on a thread of `scope`, which may borrow what outlives the scope; the scope joins it.
+///
+/// # Errors
+/// [`ThreadError::Spawn`] when the system starts no more threads; `f` is not run then.
+pub fn spawn_scoped<'scope, 'env, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, 'env>,
+    name: impl Into<String>,
+    f: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, ThreadError> {
+    let name = name.into();
+    let builder = thread::Builder::new().name(name.replace('\0', ""));
+    builder.spawn_scoped(scope, f).map_err(|source| ThreadError::Spawn { name, source })
 }
 
 /// What a panic said.
@@ -228,6 +249,18 @@ mod tests {
         .unwrap();
         assert_eq!(thread.name(), "zenith-reader");
         assert_eq!(thread.join().unwrap(), ("zenith-reader".to_owned(), 42));
+    }
+
+    #[test]
+    fn a_scoped_thread_borrows_and_has_its_name() {
+        let words = ["a".to_owned(), "b".to_owned()];
+        let (count, name) = thread::scope(|scope| {
+            let handle = spawn_scoped(scope, "zenith\0-scan", || {
+                (words.len(), thread::current().name().map(str::to_owned))
+            });
+            handle.unwrap().join().unwrap()
+        });
+        assert_eq!((count, name.as_deref()), (2, Some("zenith-scan")));
     }
 
     #[test]

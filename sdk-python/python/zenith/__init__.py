@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from . import transforms
 from ._core import __version__
+from ._engine import Engine
 from ._errors import (
     ConfigError,
     DecodeError,
+    LoaderClosedError,
     MachineError,
+    PluginError,
     ReadError,
     ResumeError,
     SourceError,
@@ -23,7 +27,10 @@ __all__ = [
     "DataLoader",
     "DecodeError",
     "Device",
+    "Engine",
+    "LoaderClosedError",
     "MachineError",
+    "PluginError",
     "ReadError",
     "Report",
     "ResumeError",
@@ -36,4 +43,5 @@ __all__ = [
     "devices",
     "is_available",
     "topology",
+    "transforms",
 ]

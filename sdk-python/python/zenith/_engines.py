@@ -1,4 +1,8 @@
-"""The two ways to make batches, behind one face: natively, or by Python code in workers of Python's own."""
+"""The two ways to make batches, behind one face: natively, or by Python code in workers of Python's own.
+
+An engine has no place and no report: its iterators leave their places on the loader's track, and its counters outlive
+it. So the loader may close an engine, or exchange it, at any time.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +10,36 @@ import atexit
 import json
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from . import _core
+from ._account import Counters, plugin_counters
 from ._order import OrderOptions, Place
 from ._pydata import PythonLoader
-from ._report import STEP_ADVICE, STEP_LIMITS_BELOW, Report, Stage
 from ._sampling import ListedOrder, WeightedSampler
+
+Start = tuple[Place, Sequence[int] | None, list[int] | None]
+"""Where an iteration begins: the place, then the user's own order of its epoch and the ends of his batches."""
 
 
 class Engine(Protocol):
     """What a loader needs of whatever makes its batches."""
 
-    def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
-        """The batches from a place to the end of its epoch."""
-        ...
+    counters: Callable[[], Counters]
+    """What was done so far; may be called after the engine's end, and does not keep the engine."""
 
-    def place(self) -> Place:
-        """The place behind the last batch handed out."""
+    def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
+        """The batches from a place to the end of its epoch. Earlier iterators go on independently."""
         ...
 
     def steps_from(self, place: Place) -> int:
-        """Batches from a place to the end of its epoch."""
-        ...
-
-    def report(self, notes: list[str]) -> Report:
-        """An account of everything so far."""
+        """Batches from a place to the end of its epoch; not asked for where plugins change the number of samples."""
         ...
 
     def close(self) -> None:
-        """Stops the workers and frees what nobody holds."""
+        """Stops the workers and frees what nobody holds. Iterators in use raise ``LoaderClosedError``."""
         ...
 
 
@@ -60,163 +63,166 @@ class NativeEngine:
         self,
         source: _core.Source,
         order: OrderOptions,
+        track: _core.Track,
         *,
         workers: int,
         prefetch: int,
         skip: bool,
         largest_batch: int | None,
         weights: WeightedSampler | None,
-        iterate: Callable[[_core.Loader], Iterator[Any]],
+        iterate: Callable[[_core.Loader, Start], Iterator[Any]],
     ) -> None:
         run = {"workers": workers, "prefetch": prefetch, "skip": skip, "largest_batch": largest_batch}
         table = None if weights is None else weights.weights
-        self._loader = source.loader(order.as_json(), json.dumps(run), table)
+        self._loader = source.loader(order.as_json(), json.dumps(run), track, table)
         self._iterate = iterate
+        self.counters = partial(_native_counters, self._loader.meter())
         _running.add(self)
 
     def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
         """See :class:`Engine`."""
-        if listed is None:
-            self._loader.begin(place)
-        else:
-            self._loader.begin_listed(place, listed.order, listed.ends)
-        return self._iterate(self._loader)
-
-    def place(self) -> Place:
-        """See :class:`Engine`."""
-        return self._loader.place()
+        start = (place, None, None) if listed is None else (place, listed.order, listed.ends)
+        return self._iterate(self._loader, start)
 
     def steps_from(self, place: Place) -> int:
         """See :class:`Engine`."""
         return self._loader.steps_from(place)
-
-    def report(self, notes: list[str]) -> Report:
-        """See :class:`Engine`."""
-        skipped = [
-            (sample, f"{path}: {reason}" if path else reason)
-            for sample, path, reason in self._loader.skipped()
-        ]
-        return Report.from_counters(self._loader.counters(), skipped, notes)
 
     def close(self) -> None:
         """See :class:`Engine`."""
         self._loader.close()
 
 
+def _native_counters(meter: _core.Meter) -> Counters:
+    counted = meter.counters()
+    seconds = {name: counted[f"{name}_ns"] / 1e9 for name in ("read", "decode", "transform")}
+    taken_back = counted["taken_back"]
+    turns = (
+        f"iterators of one loader took turns {taken_back} times: "
+        "what was made ahead for one was made again for the other"
+    )
+    return Counters(
+        batches=counted["batches"],
+        samples=counted["samples"],
+        bytes=counted["bytes"],
+        wait=counted["wait_ns"] / 1e9,
+        step=counted["step_ns"] / 1e9,
+        first_batch=counted["first_batch_ns"] / 1e9,
+        stages=seconds | {"room": counted["worker_wait_ns"] / 1e9},
+        skipped=[
+            (sample, f"{path}: {reason}" if path else reason) for sample, path, reason in meter.skipped()
+        ],
+        skipped_count=counted["skipped"],
+        workers=counted["workers"],
+        notes=[turns] if taken_back else [],
+        plugins=plugin_counters(counted["plugins"]),
+        facts=dict(counted["facts"]),
+    )
+
+
+class _Order:
+    """The order of batches as the native sampler gives it: what iterators need, and all they hold of it."""
+
+    def __init__(self, order: _core.Order) -> None:
+        self._order = order
+
+    def __call__(self, epoch: int, cursor: int = 0) -> Iterator[list[int]]:
+        while (step := self._order.batch(epoch, cursor)) is not None:
+            yield step[0]
+            cursor = step[1]
+
+    def after(self, epoch: int, cursor: int, steps: int) -> int:
+        """The cursor ``steps`` batches behind ``cursor``, or that of the epoch's end."""
+        for _ in range(steps):
+            next_cursor = self._order.after(epoch, cursor)
+            if next_cursor is None:
+                break
+            cursor = next_cursor
+        return cursor
+
+
+class _Clock:
+    """Seconds in ``next()``, and seconds between two calls of it."""
+
+    def __init__(self) -> None:
+        self.wait = self.step = 0.0
+
+
 class PythonEngine:
-    """Batches made by Python code; the order is the native sampler's."""
+    """Batches made by Python code; the order is the native sampler's.
+
+    Nothing below refers back to the engine: it, and with it the workers, goes with the last reference from outside.
+    """
 
     def __init__(
         self,
         dataset: Any,
         samples: int,
         order: OrderOptions,
+        track: _core.Track,
         *,
         weights: WeightedSampler | None,
         **options: Any,
     ) -> None:
-        self._order = _core.Order(samples, order.as_json(), None if weights is None else weights.weights)
-        self._base = self._order
-        self._place: Place = (0, 0)
-        self._wait = self._step = 0.0
-        self._loader = PythonLoader(dataset, self._epoch, seed=order.seed, **options)
-
-    def _epoch(self, epoch: int) -> Iterator[list[int]]:
-        return (indices for indices, _ in self._steps(epoch, 0))
-
-    def _steps(self, epoch: int, cursor: int) -> Iterator[tuple[list[int], int]]:
-        while (step := self._order.batch(epoch, cursor)) is not None:
-            yield step
-            cursor = step[1]
+        self._base = _core.Order(samples, order.as_json(), None if weights is None else weights.weights)
+        self._track = track
+        self._clock = _Clock()
+        self._loader = PythonLoader(dataset, _Order(self._base), seed=order.seed, **options)
+        self.counters = partial(_python_counters, self._loader.stats_reader(), self._clock)
 
     def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
         """See :class:`Engine`."""
-        epoch, cursor = self._place = place
-        self._order = self._base if listed is None else self._base.listed(listed.order, listed.ends)
-        if listed is None and cursor == 0:
-            return self._count(self._loader.iter(epoch), epoch, cursor)
-        batches = (indices for indices, _ in self._steps(epoch, cursor))
-        return self._count(self._loader.iter(epoch, batches), epoch, cursor)
-
-    def _count(self, iterator: Any, epoch: int, cursor: int) -> Iterator[Any]:
-        """Passes batches on and keeps the place; a pass that an exception interrupted can be taken up again."""
-        return _Counted(self, iterator, epoch, cursor)
-
-    def advance(self, epoch: int, cursor: int, steps: int) -> int:
-        """The cursor behind ``steps`` batches from ``cursor``; also notes it as the engine's place."""
-        for _ in range(steps):
-            step = self._order.batch(epoch, cursor)
-            if step is None:
-                break
-            cursor = step[1]
-        self._place = (epoch, cursor)
-        return cursor
-
-    def spent(self, wait: float, step: float) -> None:
-        """Adds seconds in ``next()`` and seconds between two calls of it."""
-        self._wait += wait
-        self._step += step
-
-    def finish(self, epoch: int) -> None:
-        """Notes the end of an epoch."""
-        self._place = (epoch + 1, 0)
-
-    def place(self) -> Place:
-        """See :class:`Engine`."""
-        return self._place
+        epoch, cursor, _ = place
+        order = _Order(self._base if listed is None else self._base.listed(listed.order, listed.ends))
+        ahead = listed is None and cursor == 0
+        batches = self._loader.iter(epoch, None if ahead else order(epoch, cursor))
+        return _Counted(batches, order, self._track, self._clock, place)
 
     def steps_from(self, place: Place) -> int:
         """See :class:`Engine`."""
-        return self._order.steps_from(*place)
-
-    def report(self, notes: list[str]) -> Report:
-        """See :class:`Engine`."""
-        stats = self._loader.stats()
-        busy = {"python": stats["fetch_s"], "transform": stats["collate_s"]}
-        total = sum(busy.values()) or 1.0
-        iteration = self._wait + self._step
-        waiting = self._wait / iteration if iteration > 0 else 0.0
-        limits = "python" if waiting >= STEP_LIMITS_BELOW else "step"
-        return Report(
-            samples=stats["samples"],
-            batches=stats["batches"],
-            samples_per_second=stats["samples"] / iteration if iteration > 0 else 0.0,
-            data_wait_seconds=self._wait,
-            data_wait_fraction=waiting,
-            first_batch_seconds=stats["first_batch_s"] or 0.0,
-            bottleneck=limits,
-            advice={
-                "python": "samples are made by Python code; native sources and transforms need no Python per sample",
-                "step": STEP_ADVICE,
-            }[limits],
-            stages=[Stage(name, seconds, seconds / total) for name, seconds in busy.items()],
-            skipped=list(stats["skipped"]),
-            skipped_count=len(stats["skipped"]),
-            bytes_read=stats["bytes"],
-            workers=stats["num_workers"],
-            notes=[
-                *notes,
-                f"slow path: Python code makes the samples ({stats['worker']}: {stats['why']})",
-                *list(stats["notes"]),
-            ],
-        )
+        return self._base.steps_from(place.epoch, place.cursor)
 
     def close(self) -> None:
         """See :class:`Engine`."""
         self._loader.close()
 
 
-class _Counted:
-    """An epoch of a :class:`PythonEngine` that tells the engine its place."""
+def _python_counters(read: Callable[[], dict[str, Any]], clock: _Clock) -> Counters:
+    stats = read()
+    return Counters(
+        batches=stats["batches"],
+        samples=stats["samples"],
+        bytes=stats["bytes"],
+        wait=clock.wait,
+        step=clock.step,
+        first_batch=stats["first_batch_s"] or 0.0,
+        stages={"python": stats["fetch_s"], "transform": stats["collate_s"]},
+        skipped=list(stats["skipped"]),
+        skipped_count=len(stats["skipped"]),
+        workers=stats["num_workers"],
+        notes=[
+            f"slow path: Python code makes the samples ({stats['worker']}: {stats['why']})",
+            *stats["notes"],
+        ],
+    )
 
-    def __init__(self, engine: PythonEngine, iterator: Any, epoch: int, cursor: int) -> None:
-        self._engine = engine
+
+class _Counted:
+    """An iteration of a :class:`PythonEngine` that marks its place and its time.
+
+    After an exception it can be taken up again.
+    """
+
+    def __init__(self, iterator: Any, order: _Order, track: _core.Track, clock: _Clock, place: Place) -> None:
         self._iterator = iterator
-        self._epoch = epoch
-        self._cursor = cursor
+        self._order = order
+        self._clock = clock
+        self._epoch, self._cursor, _ = place
         self._position = 0
         self._ended = False
         self._returned: float | None = None
+        self._track = track
+        self._number = track.begin(place)
 
     def __iter__(self) -> _Counted:
         return self
@@ -230,10 +236,19 @@ class _Counted:
             raise
         finally:
             now = time.perf_counter()
-            self._engine.spent(now - called, 0.0 if self._returned is None else called - self._returned)
+            self._clock.wait += now - called
+            if self._returned is not None:
+                self._clock.step += called - self._returned
             self._returned = None if self._ended else now
             steps = self._iterator.position - self._position
             self._position += steps
-            self._cursor = self._engine.advance(self._epoch, self._cursor, steps)
+            self._cursor = self._order.after(self._epoch, self._cursor, steps)
             if self._ended:
-                self._engine.finish(self._epoch)
+                self._track.end(self._number)
+            else:
+                self._track.reach(self._number, Place(self._epoch, self._cursor))
+
+    def __del__(self) -> None:
+        # Runs wherever the last reference dies. The track is locked only while it is written, by no Python code.
+        if hasattr(self, "_number"):
+            self._track.leave(self._number)

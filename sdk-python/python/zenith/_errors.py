@@ -47,6 +47,34 @@ class DecodeError(ZenithError):
         self.reason = reason or message
 
 
+class PluginError(ZenithError):
+    """A plugin cannot be loaded, or failed on a sample.
+
+    Attributes:
+        plugin: its name; empty where not even that is known.
+        kind: the cause in a word, such as "deadline", "memory", "trap", "code" (the plugin's own), "not_wasm"; empty
+            in a loader.
+        sample: index of the sample in the source; -1 where it was none.
+        reason: what was wrong, without the place.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        plugin: str = "",
+        kind: str = "",
+        sample: int = -1,
+        reason: str = "",
+    ) -> None:
+        super().__init__(message, path=path)
+        self.plugin = plugin
+        self.kind = kind
+        self.sample = sample
+        self.reason = reason or message
+
+
 class ConfigError(ZenithError, ValueError):
     """An argument, or a combination of arguments, makes no sense."""
 
@@ -63,10 +91,16 @@ class MachineError(ZenithError, RuntimeError):
     """The machine refused memory or threads, or the loader was used in a forked process."""
 
 
+class LoaderClosedError(ZenithError, RuntimeError):
+    """An iterator was used after its loader was closed. Iterating over the loader anew starts fresh workers."""
+
+
 __all__ = [
     "ConfigError",
     "DecodeError",
+    "LoaderClosedError",
     "MachineError",
+    "PluginError",
     "ReadError",
     "ResumeError",
     "SourceError",

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import _core
 from ._errors import ConfigError
+from ._pydata.recognise import Images
 
 
 @dataclass
@@ -25,6 +26,8 @@ class SourceOptions:
     memory_budget: int | None = None
     cache: str | None = None
     threads: int = 1
+    apply_exif_orientation: bool = False
+    decode: str = "exact"
 
     def as_json(self) -> str:
         """The options as the extension reads them."""
@@ -62,6 +65,23 @@ def open_tensors(tensors: list[Any], options: SourceOptions) -> _core.Source:
     return _core.open_columns(_columns(dict(zip(names, tensors, strict=True))), options.as_json(), True)
 
 
+def open_images(images: Images, options: SourceOptions) -> _core.Source | None:
+    """Opens the pictures of an ImageFolder as the dataset lists them: its paths, its labels, its order.
+
+    Returns:
+        The source of all of them (``images.indices`` are left to the caller), or None where the dataset lists nothing.
+    """
+    if not images.samples:
+        return None
+    paths, labels = zip(*images.samples, strict=True)
+    return _core.open_labelled(list(paths), list(labels), list(images.classes), options.as_json())
+
+
+def names_files(source: Any) -> bool:
+    """Whether ``source`` is a path, a pattern or a list of them."""
+    return _paths(source) is not None
+
+
 def _paths(source: Any) -> list[str] | None:
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
@@ -89,7 +109,13 @@ def _columns(source: Mapping[str, Any]) -> list[tuple[str, str, list[int], int, 
                 raise ConfigError(
                     f"column {name!r} is on {given.device}; in-memory sources must be on the CPU"
                 )
-            array = given.detach().numpy()
+            try:
+                array = given.detach().numpy()
+            except TypeError:
+                raise ConfigError(
+                    f"column {name!r} has dtype {given.dtype}, which has no place in a batch; "
+                    "float32 or float16 would work"
+                ) from None
         array = np.asarray(array)
         if array.ndim == 0:
             raise ConfigError(f"column {name!r} is a single value; every column needs a row dimension")

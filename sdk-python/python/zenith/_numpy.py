@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from ._engines import Start
 from ._loader import Loader
 
 
@@ -17,6 +18,10 @@ class DataLoader(Loader):
     _module = "numpy"
 
     @staticmethod
-    def _batches(native: _core.Loader, pin: bool) -> Iterator[Any]:
+    def _batches(native: _core.Loader, start: Start, pin: bool, channels_last: bool) -> Iterator[Any]:
         del pin  # NumPy has no page-locked arrays, and says so
-        return native.arrays(np.asarray)
+        del channels_last  # the arrays are what they are in memory
+        return native.arrays(np.asarray, *start)
+
+    def _cannot_pin(self) -> str | None:
+        return "pin_memory has no meaning for NumPy arrays: batches are pageable"

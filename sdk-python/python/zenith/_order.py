@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
-Place = tuple[int, int]
-"""(epoch, cursor): the global position in the epoch's sequence, the same on every rank."""
+
+class Place(NamedTuple):
+    """A place between two samples, the same on every rank.
+
+    Attributes:
+        epoch: the epoch.
+        cursor: position in the epoch's global sequence.
+        part: how many of the samples that the one at ``cursor`` is split into come before.
+    """
+
+    epoch: int
+    cursor: int
+    part: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ._arguments import whole_number
 from ._errors import ConfigError
 
 
@@ -25,7 +26,8 @@ def rank_and_world(rank: int | None, world_size: int | None) -> tuple[int, int]:
         raise ConfigError("rank and world_size belong together: give both or neither")
     if rank is None or world_size is None:
         rank, world_size = _ambient()
-    if world_size < 1 or not 0 <= rank < world_size:
+    rank, world_size = whole_number("rank", rank), whole_number("world_size", world_size, 1)
+    if rank >= world_size:
         raise ConfigError(f"rank {rank} of world_size {world_size} does not exist")
     return rank, world_size
 

@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-_STAGES = ("read", "decode", "transform")
+from . import _core
+from ._account import Counters, PluginCounters
 
 STEP_LIMITS_BELOW = 0.05
 """Part of the time waited for data below which the training step is what limits."""
 STEP_ADVICE = "the training step is the limit: the data is there before it is asked for"
+
+_PYTHON_ADVICE = "samples are made by Python code; native sources and transforms need no Python per sample"
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Stage:
     """One stage of the pipeline.
 
     Attributes:
-        name: ``read``, ``decode``, ``transform``, ``python`` or ``room`` (workers waiting for the consumer).
+        name: ``read``, ``decode``, ``transform``, ``plugin`` and a name, ``python`` or ``room`` (workers waiting for
+            the consumer).
         seconds: thread-seconds spent in it, over all workers.
         share: part of all thread-seconds, 0 to 1.
     """
@@ -44,7 +48,8 @@ class Report:
         first_batch_seconds: seconds from the first ``iter()`` to its first batch.
         oracle_ratio: time of the same loop on one resident batch divided by its time on real data; None until
             ``report(oracle=step)`` was asked. 1.0 means that perfect data would not make the loop faster.
-        bottleneck: ``step`` (the training loop itself), ``read``, ``decode``, ``transform`` or ``python``.
+        bottleneck: ``step`` (the training loop itself), ``read``, ``decode``, ``transform``, ``plugin`` and a name, or
+            ``python``.
         advice: what to change, in one sentence.
         stages: thread-seconds by stage.
         skipped: bad samples left out with ``on_error="skip"``, as (sample, reason).
@@ -73,37 +78,38 @@ class Report:
     facts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_counters(
-        cls, counters: dict[str, Any], skipped: list[tuple[int, str]], notes: list[str]
-    ) -> Report:
-        """Builds the report of a native loader.
+    def of(cls, counted: Counters, notes: list[str]) -> Report:
+        """Builds the report of a loader.
 
         Args:
-            counters: what ``_core.Loader.counters()`` gives; times in nanoseconds.
-            skipped: (sample, reason) of samples left out.
-            notes: what was done in another way than asked.
+            counted: what its engines counted.
+            notes: what the loader itself did in another way than asked.
         """
-        wait, step = counters["wait_ns"] / 1e9, counters["step_ns"] / 1e9
-        seconds = {name: counters[f"{name}_ns"] / 1e9 for name in _STAGES}
-        seconds["room"] = counters["worker_wait_ns"] / 1e9
+        iteration = counted.wait + counted.step
+        waiting = counted.wait / iteration if iteration > 0 else 0.0
+        seconds = dict(counted.stages)
+        room = {"room": seconds.pop("room")} if "room" in seconds else {}
+        seconds |= {f"plugin {name}": plugin.seconds for name, plugin in counted.plugins.items()} | room
         total = sum(seconds.values()) or 1.0
-        report = cls(
-            samples=counters["samples"],
-            batches=counters["batches"],
-            samples_per_second=counters["samples"] / (wait + step) if wait + step > 0 else 0.0,
-            data_wait_seconds=wait,
-            data_wait_fraction=wait / (wait + step) if wait + step > 0 else 0.0,
-            first_batch_seconds=counters["first_batch_ns"] / 1e9,
+        bottleneck, advice = _diagnose(waiting, seconds, counted.workers)
+        return cls(
+            samples=counted.samples,
+            batches=counted.batches,
+            samples_per_second=counted.samples / iteration if iteration > 0 else 0.0,
+            data_wait_seconds=counted.wait,
+            data_wait_fraction=waiting,
+            first_batch_seconds=counted.first_batch,
+            bottleneck=bottleneck,
+            advice=advice,
             stages=[Stage(name, value, value / total) for name, value in seconds.items()],
-            skipped=skipped,
-            skipped_count=counters["skipped"],
-            bytes_read=counters["bytes"],
-            workers=counters["workers"],
-            notes=notes,
-            facts={name: value for name, value in counters["facts"]} | {"slabs": counters["slabs"]},
+            skipped=list(counted.skipped),
+            skipped_count=counted.skipped_count,
+            bytes_read=counted.bytes,
+            workers=counted.workers,
+            notes=[*notes, *counted.notes],
+            facts=counted.facts
+            | {f"plugin {name}": _account(plugin) for name, plugin in counted.plugins.items()},
         )
-        report.bottleneck, report.advice = _diagnose(report.data_wait_fraction, seconds, report.workers)
-        return report
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain numbers, strings, lists and dictionaries."""
@@ -141,16 +147,30 @@ class Report:
         Path(path).write_text(_page(self), encoding="utf-8")
 
 
+def _account(plugin: PluginCounters) -> str:
+    """What a plugin did, in words."""
+    each = plugin.seconds * 1e6 / max(plugin.samples, 1)
+    parts = [f"{plugin.samples:,} samples", f"{each:,.1f} us each"]
+    parts += [
+        f"{count:,} {what}" for count, what in ((plugin.dropped, "dropped"), (plugin.split, "split")) if count
+    ]
+    return ", ".join(parts)
+
+
 def _diagnose(wait: float, seconds: dict[str, float], workers: int) -> tuple[str, str]:
     if wait < STEP_LIMITS_BELOW:
         return "step", STEP_ADVICE
-    stage = max(_STAGES, key=lambda name: seconds[name])
-    cores = len(os.sched_getaffinity(0))
+    if "python" in seconds:
+        return "python", _PYTHON_ADVICE
+    stage = max((name for name in seconds if name != "room"), key=lambda name: seconds[name])
+    cores = _core.processors()
     if workers < cores:
         return (
             stage,
             f"{stage} limits: raise num_workers from {workers} to {cores} (cores this process may use)",
         )
+    if stage.startswith("plugin "):
+        return stage, f"{stage} limits: make it faster, or give it less (resize or crop before it)"
     return stage, {
         "read": "storage limits: keep the data on a faster disk, or pass cache='memory' if it fits",
         "decode": "decoding limits: cache='index' skips what crops leave out; store pictures nearer to the size used",

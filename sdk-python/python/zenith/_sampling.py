@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from array import array
 from collections.abc import Iterable, Sequence
+from itertools import islice, pairwise
 from typing import Any
 
+import numpy as np
+
+from ._arguments import whole_number
 from ._errors import ConfigError, ResumeError
+
+MOST_DRAWN = 1 << 24
+"""Indices (and batches) that a sampler without a length may give in an epoch, or 16 times the samples if that is
+more. An epoch of a user's own order is drawn at its beginning, so it has to end."""
 
 
 class WeightedSampler:
@@ -18,13 +28,26 @@ class WeightedSampler:
     """
 
     def __init__(self, weights: Sequence[float] | Any, num_samples: int | None = None) -> None:
-        self.weights = [float(weight) for weight in weights]
-        self.num_samples = len(self.weights) if num_samples is None else int(num_samples)
-        if self.num_samples < 1:
-            raise ConfigError(f"num_samples must be at least 1, not {num_samples}")
+        try:
+            given = np.asarray(weights, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ConfigError(f"weights must be numbers, one per sample, not {weights!r:.200}") from None
+        if given.ndim != 1:
+            raise ConfigError(f"weights must have the shape [N], not {list(given.shape)}")
+        bad = np.flatnonzero(~(np.isfinite(given) & (given >= 0)))
+        if len(bad):
+            raise ConfigError(f"weight {bad[0]} is {given[bad[0]]}; weights must be finite and not negative")
+        if not 0 < given.sum() < np.inf:
+            raise ConfigError("weights must have a positive, finite sum")
+        self.weights: list[float] = given.tolist()
+        self.num_samples = len(given) if num_samples is None else whole_number("num_samples", num_samples, 1)
 
     def __len__(self) -> int:
         return self.num_samples
+
+    def digest(self) -> str:
+        """A digest of the weights, by which a resumed run knows them again."""
+        return hashlib.sha256(np.asarray(self.weights).tobytes()).hexdigest()[:16]
 
 
 class ListedOrder:
@@ -33,19 +56,48 @@ class ListedOrder:
     def __init__(self, sampler: Iterable[Any], *, batches: bool) -> None:
         self._sampler = sampler
         self._batches = batches
-        self.order: list[int] = []
+        self.order: Sequence[int] = []
         self.ends: list[int] | None = None
 
-    def draw(self) -> None:
-        """Asks the sampler for one epoch."""
+    @property
+    def kind(self) -> str:
+        """The argument that gave the order."""
+        return "batch_sampler" if self._batches else "sampler"
+
+    def draw(self, samples: int) -> None:
+        """Asks the sampler for one epoch over ``samples`` samples.
+
+        Raises:
+            ConfigError: it gives an index that no sample can have, or does not come to an end.
+        """
+        most = room = max(MOST_DRAWN, 16 * samples)
+        if hasattr(self._sampler, "__len__"):
+            most = max(most, len(self._sampler))  # type: ignore[arg-type]
+            room = (
+                sys.maxsize - 1 if self._batches else most
+            )  # a number of batches says nothing of their sizes
+        order, ends, ended = array("q"), [0], True
+        try:
+            for batch in islice(self._sampler, most + 1) if self._batches else (self._sampler,):
+                room_here = min(most, room - len(order))
+                order.extend(map(int, islice(batch, room_here + 1)))
+                ended = len(order) - ends[-1] <= room_here and len(ends) <= most
+                ends.append(len(order))
+                if not ended:
+                    break
+        except OverflowError:
+            raise ConfigError(f"the {self.kind} gave an index beyond 64 bits") from None
+        if not ended:
+            raise ConfigError(
+                f"the {self.kind} gave more than {most} indices or batches and does not end; an epoch has to: give the "
+                "sampler an end, such as itertools.islice, or __len__ where that many are meant"
+            )
+        if order and min(order) < 0:
+            raise ConfigError(f"the {self.kind} gave index {min(order)}; samples are counted from 0")
+        self.order = order
+        self.ends = [end for before, end in pairwise(ends) if end > before]
         if not self._batches:
-            self.order, self.ends = [int(index) for index in self._sampler], None
-            return
-        self.order, ends = [], []
-        for batch in self._sampler:
-            self.order.extend(int(index) for index in batch)
-            ends.append(len(self.order))
-        self.ends = [end for i, end in enumerate(ends) if end > (ends[i - 1] if i else 0)]
+            self.ends = None
 
     def largest(self) -> int:
         """Samples in the largest batch that the user cut; 1 where Zenith cuts."""

@@ -1,6 +1,8 @@
 """What comes out: order, structure, dtypes, randomness; the same from every engine."""
 
+import os
 import random
+import time
 
 import numpy as np
 import pytest
@@ -216,6 +218,36 @@ def test_trivial_samples_go_inline_and_the_report_says_why():
     ours, stats = run(dataset, in_rows(400, 8), epochs=3, num_workers=2)
     assert stats["worker"] == "inline" and "less than workers cost" in stats["why"]
     assert torch.equal(torch.cat([b[1] for b in ours]), torch.arange(400).repeat(3))
+
+
+class Turning(Plain):
+    """Samples say which process made them; some take long."""
+
+    def __init__(self, n, slow):
+        super().__init__(n)
+        self.slow = slow
+
+    def __getitem__(self, i):
+        if i in self.slow:
+            time.sleep(0.004)
+        return os.getpid()
+
+
+def made_by_caller(dataset, batches, **how):
+    ours, stats = run(dataset, batches, num_workers=2, **how)
+    return [int((batch == os.getpid()).sum()) for batch in ours], stats
+
+
+def test_a_few_cheap_samples_do_not_move_the_work_to_the_caller():
+    made, stats = made_by_caller(Turning(160, range(32, 160)), in_rows(160, 16))
+    assert made == [0] * 10 and stats["worker"] == "process"
+
+
+def test_samples_that_become_slow_go_back_to_the_workers():
+    made, stats = made_by_caller(Turning(600, range(400, 600)), in_rows(600, 8))
+    assert sum(made[:50]) > 0, "cheap samples are made by the caller"
+    assert sum(made[50:]) <= 16 and stats["worker"] == "process"
+    assert "ms of the caller's time" in stats["why"]
 
 
 def test_two_passes_at_once():

@@ -94,8 +94,36 @@ def test_a_dead_worker_is_explained(how, text):
         with pytest.raises(WorkerDiedError, match=text) as caught:
             list(loader)
         assert caught.value.sample == "21" and time.monotonic() - start < 5
+        with pytest.raises(WorkerDiedError, match="sample 21"):
+            list(loader)  # by fresh workers, which die of the same sample
+
+
+def test_the_next_pass_has_fresh_workers_after_a_death():
+    with PythonLoader(Plain(pause=0.02), in_rows(40, 8), num_workers=2, worker="process") as loader:
+        batches = iter(loader)
+        next(batches)
+        old = [process.pid for process in loader._core.engine.processes]
+        os.kill(old[0], signal.SIGKILL)
+        with pytest.raises(WorkerDiedError, match="SIGKILL"):
+            list(batches)
         with pytest.raises(WorkerDiedError):
-            list(loader)
+            next(batches)
+        for _ in range(2):
+            assert [y.tolist() for _, y in loader] == in_rows(40, 8)
+        assert not {process.pid for process in loader._core.engine.processes} & set(old)
+        with pytest.raises(WorkerDiedError):
+            next(batches)  # the pass that lost them stays told
+        assert sum("fresh workers were started" in note for note in loader.stats()["notes"]) == 1
+
+
+def test_workers_that_died_between_passes_are_replaced():
+    with PythonLoader(Plain(), in_rows(40, 8), num_workers=1, worker="process") as loader:
+        list(loader)
+        (process,) = loader._core.engine.processes
+        os.kill(process.pid, signal.SIGKILL)
+        process.join(10)
+        assert [y.tolist() for _, y in loader] == in_rows(40, 8)
+        assert any("SIGKILL" in note for note in loader.stats()["notes"])
 
 
 def test_timeout_says_what_the_workers_do():

@@ -32,10 +32,8 @@ def test_image_folder(root):
     dataset = ImageFolder(str(root), transform=str, target_transform=float)
     found = recognise(Subset(dataset, [2, 1]))
     assert isinstance(found, Images)
-    assert found.samples == dataset.samples and found.indices == [2, 1] and found.root == str(root)
-    assert (
-        found.class_to_idx == {"a": 0, "b": 1} and found.transform is str and found.target_transform is float
-    )
+    assert found.samples == dataset.samples and found.indices == [2, 1] and found.classes == ["a", "b"]
+    assert found.transform is str and found.target_transform is float
 
 
 def test_never_a_guess(root):
@@ -55,3 +53,19 @@ def test_never_a_guess(root):
     assert recognise(Rows(torch.zeros(3))) is None
     assert recognise(Subset(Rows(torch.zeros(3)), [0])) is None
     assert recognise([1, 2]) is None
+
+
+def test_what_has_no_native_place_stays_python(root):
+    for dtype in (torch.bfloat16, torch.complex64, torch.float8_e5m2):
+        assert recognise(TensorDataset(torch.zeros(3), torch.zeros(3, dtype=dtype))) is None
+    assert recognise(TensorDataset(torch.zeros(3, requires_grad=True))) is None
+    dataset = TensorDataset(torch.arange(3))
+    for indices in ([-1, 0], [0, 3]):
+        assert recognise(Subset(dataset, indices)) is None
+    assert recognise(Subset(Subset(dataset, [0, 1]), [2])) is None
+    assert isinstance(recognise(Subset(dataset, [])), Tensors)
+    pictures = ImageFolder(str(root))
+    pictures.samples[1] = (pictures.samples[1][0], 0.5)
+    assert recognise(pictures) is None
+    Image.new("RGB", (4, 4)).save(root / "a" / "old.bmp")
+    assert recognise(ImageFolder(str(root))) is None

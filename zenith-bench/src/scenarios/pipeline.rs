@@ -143,8 +143,8 @@ where
 /// The source's own fillers without a loader around them.
 fn same_parts(source: &Arc<dyn Source>, edge: u32, threads: usize, order: &[u64]) -> Result<Done, Failure> {
     bare(threads, order, || {
-        let layout = SlotLayout::new(source.schema(), BATCH);
-        let mut slab = vec![0; layout.bytes];
+        let layout = SlotLayout::new(source.schema(), BATCH)?;
+        let mut slab = vec![0; layout.bytes()];
         let mut filler = source.filler()?;
         let mut keys = Vec::with_capacity(AHEAD);
         Ok(move |upcoming: &[u64], slot: usize| {
@@ -224,8 +224,8 @@ fn overhead(bench: &mut Bench) -> Result<Group, Failure> {
     let batches = bench.sizes.batches;
     let rows = usize::try_from(batches)? * BATCH;
     let source: Arc<dyn Source> = Arc::new(table(rows, 1)?);
-    let layout = SlotLayout::new(source.schema(), BATCH);
-    let mut slab = vec![0; layout.bytes];
+    let layout = SlotLayout::new(source.schema(), BATCH)?;
+    let mut slab = vec![0; layout.bytes()];
     let mut filler = source.filler()?;
     let mut keys = Vec::with_capacity(BATCH);
     let mut contenders: Vec<Contender<'_>> = [1, 2, 4, 8, 16]
@@ -236,7 +236,7 @@ fn overhead(bench: &mut Bench) -> Result<Group, Failure> {
                 let mut pipeline = loader(source, OrderSpec::Shuffled, workers)?;
                 let mut done = Done::default();
                 for epoch in 0..passes {
-                    pipeline.begin(Place { epoch, cursor: 0 })?;
+                    pipeline.begin(Place::new(epoch, 0))?;
                     while let Some(batch) = pipeline.next()? {
                         done.sum += labels(batch.bytes(1));
                         done.units += 1;

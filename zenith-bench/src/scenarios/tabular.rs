@@ -55,15 +55,15 @@ fn each<'a>(
     layout: &'a SlotLayout,
     mut fill: impl FnMut(&[SampleKey], &mut [u8]) -> Result<(), Failure> + 'a,
 ) -> impl FnMut(u64) -> Result<Done, Failure> + 'a {
-    let batch = layout.batch_size;
-    let mut slabs: Vec<Vec<u8>> = (0..SLABS).map(|_| vec![1; layout.bytes]).collect();
+    let batch = layout.batch_size();
+    let mut slabs: Vec<Vec<u8>> = (0..SLABS).map(|_| vec![1; layout.bytes()]).collect();
     move |passes| {
         let (mut sum, mut units) = (0, 0);
         for _ in 0..passes {
             for (nth, keys) in keys.chunks_exact(batch).enumerate() {
                 let slab = &mut slabs[nth % SLABS];
                 fill(keys, slab)?;
-                let field = |field: usize, size: usize| &slab[layout.offsets[field]..][..size * batch];
+                let field = |field: usize, size: usize| &slab[layout.offsets()[field]..][..size * batch];
                 sum += mark(field(0, ROW), field(1, LABEL), nth * 7919);
                 units += batch as u64;
             }
@@ -83,14 +83,14 @@ fn run(bench: &mut Bench) -> Result<Vec<Group>, Failure> {
         .collect();
     let mut groups = Vec::new();
     for batch in [64, 1024] {
-        let layout = SlotLayout::new(source.schema(), batch);
+        let layout = SlotLayout::new(source.schema(), batch)?;
         let mut filler = source.filler()?;
         let ours = |keys: &[SampleKey], slab: &mut [u8]| {
             let mut slots = Slots::of(slab, &layout, keys.len());
             filler.fill(keys, &mut slots, &mut Spent::default()).map_err(|(_, error)| error.into())
         };
         let theirs = |keys: &[SampleKey], slab: &mut [u8]| {
-            let (inputs, rest) = slab.split_at_mut(layout.offsets[1]);
+            let (inputs, rest) = slab.split_at_mut(layout.offsets()[1]);
             for ((key, slot), label) in
                 keys.iter().zip(inputs.chunks_exact_mut(ROW)).zip(rest.chunks_exact_mut(LABEL))
             {

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -12,6 +11,7 @@ use zenith_data::pipeline::{OnError, Pipeline, PipelineConfig, Place, Snapshot, 
 use zenith_data::sampler::{Cut, OrderSpec};
 use zenith_data::source::{SampleKey, Source, Spent};
 use zenith_runtime_cpu::allocator::PagesWanted;
+use zenith_runtime_cpu::limits::processors;
 
 use super::Dataset;
 use crate::Failure;
@@ -37,35 +37,51 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let source = arguments.dataset.open()?;
-    let workers = arguments.workers.map_or_else(|| available_parallelism().map(usize::from), Ok)?;
+    let asked = arguments.workers.map_or_else(processors, Ok)?;
     let time = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 3600.0));
     let bare = bare(&*source, time / 4)?;
-    let (loader, snapshot) = loader(&source, arguments.batch_size, workers, time)?;
+    let (loader, snapshot, workers) = loader(&source, arguments.batch_size, asked, time)?;
     writeln!(out, "bare work, one thread     {bare:>12.0} samples/s")?;
-    writeln!(out, "loader, {workers} workers         {loader:>12.0} samples/s ({:.2} x)", loader / bare)?;
+    let label = match workers {
+        workers if workers == asked => format!("loader, {workers} workers"),
+        workers => format!("loader, {workers} of {asked} workers"),
+    };
+    writeln!(out, "{label:<26}{loader:>12.0} samples/s ({:.2} x)", loader / bare)?;
     stages(&snapshot, out)?;
     torch(arguments, workers, loader, out)
 }
 
-/// Samples per second of reading, decoding and writing alone, on this thread.
+/// Samples per second of reading, decoding and writing alone, on this thread. Bad samples are passed over, as the loader
+/// does, and do not count.
 fn bare(source: &dyn Source, time: Duration) -> Result<f64, Failure> {
-    let layout = SlotLayout::new(source.schema(), 64);
-    let mut slab = vec![0u8; layout.bytes];
+    let layout = SlotLayout::new(source.schema(), 64)?;
+    let mut slab = vec![0u8; layout.bytes()];
     let mut filler = source.filler()?;
     let order = OrderSpec::Shuffled.epoch(source.len(), 0, 0);
-    let (start, mut done) = (Instant::now(), 0u64);
+    let (start, mut done, mut bad, mut last) = (Instant::now(), 0u64, 0u64, None);
     while start.elapsed() < time {
         let count = 64.min(source.len());
         let keys: Vec<SampleKey> = (done..done + count)
             .map(|at| SampleKey { sample: order.at(at % source.len()), seed: 0, epoch: 0 })
             .collect();
         let mut slots = Slots::of(&mut slab, &layout, keys.len());
-        if let Err((_, error)) = filler.fill(&keys, &mut slots, &mut Spent::default()) {
-            return Err(error.into());
+        let mut at = 0;
+        while at < keys.len() {
+            match filler.fill(&keys[at..], &mut slots.tail(at), &mut Spent::default()) {
+                Ok(()) => break,
+                Err((place, error)) => {
+                    bad += 1;
+                    last = Some(error);
+                    at += place + 1;
+                }
+            }
         }
         done += count;
+        if let Some(error) = last.take().filter(|_| bad == done && done >= source.len()) {
+            return Err(error.into());
+        }
     }
-    Ok(done as f64 / start.elapsed().as_secs_f64())
+    Ok((done - bad) as f64 / start.elapsed().as_secs_f64())
 }
 
 fn loader(
@@ -73,7 +89,7 @@ fn loader(
     batch_size: u64,
     workers: usize,
     time: Duration,
-) -> Result<(f64, Snapshot), Failure> {
+) -> Result<(f64, Snapshot, usize), Failure> {
     let spec = StreamSpec {
         order: OrderSpec::Shuffled,
         cut: Cut::Even { batch_size, rank: 0, world: 1, drop_last: false },
@@ -92,7 +108,7 @@ fn loader(
     let mut pipeline = Pipeline::new(Arc::clone(source), spec, config)?;
     let (start, mut samples, mut epoch) = (Instant::now(), 0u64, 0);
     while start.elapsed() < time {
-        pipeline.begin(Place { epoch, cursor: 0 })?;
+        pipeline.begin(Place::new(epoch, 0))?;
         while let Some(batch) = pipeline.next()? {
             samples += batch.len() as u64;
             if start.elapsed() >= time {
@@ -101,7 +117,7 @@ fn loader(
         }
         epoch += 1;
     }
-    Ok((samples as f64 / start.elapsed().as_secs_f64(), pipeline.snapshot()))
+    Ok((samples as f64 / start.elapsed().as_secs_f64(), pipeline.snapshot(), pipeline.size().0))
 }
 
 fn stages(snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), Failure> {

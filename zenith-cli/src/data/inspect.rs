@@ -43,8 +43,8 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
 
 /// Reads samples spread over the source and says which cannot be.
 fn look(source: &dyn Source, looks: u64, out: &mut dyn Write) -> Result<(), Failure> {
-    let layout = SlotLayout::new(source.schema(), 1);
-    let mut slab = vec![0u8; layout.bytes];
+    let layout = SlotLayout::new(source.schema(), 1)?;
+    let mut slab = vec![0u8; layout.bytes()];
     let mut filler = source.filler()?;
     let looks = looks.min(source.len());
     let mut bad = 0u64;

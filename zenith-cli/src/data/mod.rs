@@ -14,6 +14,7 @@ use zenith_data::source::detect::SourceSpec;
 use zenith_data::source::open::{OpenOptions, open};
 use zenith_data::source::table::TableOptions;
 use zenith_data::transform::{Mode, Op, Plan};
+use zenith_runtime_cpu::config::RawMachineConfig;
 
 use crate::Failure;
 
@@ -40,10 +41,12 @@ impl Dataset {
     /// Opens it; pictures that need a transform for a common size get the usual one for training.
     fn open(&self) -> Result<Arc<dyn Source>, Failure> {
         let spec = SourceSpec::Path(self.path.clone());
+        let io = RawMachineConfig::from_env(|name| std::env::var(name).ok()).backend()?;
         let options = |transform| OpenOptions {
             transform,
             table: TableOptions { skip_bad: true, ..TableOptions::default() },
             cache: CacheDir::user(),
+            io,
             ..OpenOptions::default()
         };
         if let Some(json) = &self.transform {

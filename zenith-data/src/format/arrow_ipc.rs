@@ -2,6 +2,8 @@
 //! its message headers, so that its batches can be read in any order too. Reads; what becomes of the columns is decided
 //! elsewhere.
 
+mod layout;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,14 +18,13 @@ use arrow_schema::SchemaRef;
 use parquet::file::reader::ChunkReader;
 
 use super::arrow_columns::collect_texts;
-use super::batches::{borrow, describe, put_batch};
+use super::batches::{describe, put_batch};
 use super::identity::{combine, file_identity};
-use super::parquet::pread::PreadFile;
+use super::pread::PreadFile;
 use crate::source::table::blocks::{Blocks, Job};
 use crate::source::table::cells::Cells;
-use crate::source::table::columns::MemoryColumn;
-use crate::source::table::mapping::{Column, Plan};
-use crate::source::table::memory::{Bytes, Mapping};
+use crate::source::table::files::{FileColumn, Lies, Piece};
+use crate::source::table::mapping::{Column, Holds, Plan};
 use crate::{Error, Result};
 
 /// Where a message lies: its header (with the marks in front of it), then its body.
@@ -35,8 +36,8 @@ struct Place {
     compressed: bool,
 }
 
-/// Bodies from this size on are mapped rather than read, so that a task touches only its own columns' bytes.
-const MAP_FROM: usize = 1 << 20;
+/// Smaller bodies are read whole; of larger ones, a task reads only its own columns' bytes.
+const WHOLE_BELOW: usize = 1 << 20;
 /// Columns that one task writes.
 const GROUP: usize = 16;
 
@@ -118,20 +119,24 @@ impl IpcBlocks {
         Ok(())
     }
 
-    /// Columns `projection` (ascending) of a block.
+    /// Columns `projection` (ascending) of a block. Of a large one, only their bytes are read.
     pub(crate) fn batch(&self, block: usize, projection: &[usize]) -> Result<RecordBatch> {
         let (nth, _, place) = self.places[block];
         let open = &self.files[nth];
-        if place.compressed || place.body < MAP_FROM {
-            let message = read(&open.file, place);
-            return self.in_block(
-                block,
-                message.and_then(|(header, body)| self.decode_batch(block, &header, &body, projection)),
-            );
-        }
-        let map = as_buffer(Bytes::of(Mapping::file(&open.path)?));
-        let (header, body) = self.in_block(block, within(&map, place))?;
-        self.in_block(block, self.decode_batch(block, &header, &body, projection))
+        let decoded = || {
+            if place.body < WHOLE_BELOW {
+                let (header, body) = read(&open.file, place)?;
+                return self.decode_batch(block, &header, &body, projection);
+            }
+            let header = open.file.get_bytes(place.offset, place.header).map_err(|e| e.to_string())?;
+            let ranges = layout::ranges(&message(&header)?, &open.schema, projection);
+            let body =
+                layout::read_parts(&open.file, place.offset + place.header as u64, place.body, ranges)?;
+            self.decode_batch(block, &header, &body, projection)
+        };
+        let decoded = decoded();
+        open.file.unchanged()?;
+        self.in_block(block, decoded)
     }
 
     /// Bytes of a block's message.
@@ -167,29 +172,47 @@ impl IpcBlocks {
         Ok(decoded)
     }
 
-    /// Every batch as columns in the mapped files, where all of them are row-major as they are and not compressed.
-    pub(crate) fn borrow(&self, plan: &Plan) -> Result<Option<Vec<Vec<MemoryColumn>>>> {
-        if plan.targets.len() != plan.schema.fields.len() {
-            return Ok(None);
+    /// The columns that `plan` takes, in its order, where their numbers lie in the files as they are: not compressed,
+    /// without nulls, as rows of one size.
+    ///
+    /// # Errors
+    /// A batch whose description does not fit the file.
+    pub(crate) fn plain(&self, plan: &Plan) -> Result<Option<Vec<FileColumn>>> {
+        let mut columns = Vec::with_capacity(plan.targets.len());
+        for target in &plan.targets {
+            let column = &self.columns[target.column];
+            let (dtype, shape) = match &column.holds {
+                Holds::Number(dtype) => (*dtype, Vec::new()),
+                Holds::Array { dtype, shape } => (*dtype, shape.clone()),
+                _ => return Ok(None),
+            };
+            let pieces = Vec::with_capacity(self.places.len());
+            columns.push(FileColumn { name: column.name.clone(), dtype, shape, pieces });
         }
-        let projection = projection(plan, 0..plan.targets.len());
-        let mut maps: Vec<Buffer> = Vec::new();
-        for open in &self.files {
-            maps.push(as_buffer(Bytes::of(Mapping::file(&open.path)?)));
-        }
-        let mut parts = Vec::with_capacity(self.rows.len());
         for (block, (nth, _, place)) in self.places.iter().enumerate() {
             if place.compressed {
                 return Ok(None);
             }
-            let (header, body) = self.in_block(block, within(&maps[*nth], *place))?;
-            let batch = self.in_block(block, self.decode_batch(block, &header, &body, &projection))?;
-            match borrow(plan, &self.columns, |t| column_of(&batch, &projection, t.column)) {
-                Some(columns) => parts.push(columns),
-                None => return Ok(None),
+            let open = &self.files[*nth];
+            let header = open.file.get_bytes(place.offset, place.header);
+            let header = self.in_block(block, header.map_err(|e| e.to_string()))?;
+            let message = self.in_block(block, message(&header))?;
+            for (target, column) in plan.targets.iter().zip(&mut columns) {
+                let rows = self.rows[block] as usize;
+                let expected = rows.checked_mul(column.row_bytes());
+                let found = layout::plain(&message, &open.schema, target.column, self.rows[block]);
+                let Some((offset, len)) = found.filter(|(_, len)| Some(*len) == expected) else {
+                    return Ok(None);
+                };
+                if offset.checked_add(len).is_none_or(|end| end > place.body) {
+                    let reason = format!("column {:?} lies outside of the message", column.name);
+                    return self.in_block(block, Err(reason));
+                }
+                let lies = Lies::Plain { offset: place.offset + (place.header + offset) as u64, sum: None };
+                column.pieces.push(Piece { file: open.file.clone(), rows, big_endian: false, lies });
             }
         }
-        Ok(Some(parts))
+        Ok(Some(columns))
     }
 
     fn at_row(&self, block: usize, column: &str, row: usize, reason: &str) -> Error {
@@ -200,10 +223,6 @@ impl IpcBlocks {
             format!("column {column:?}, row {}: {reason}", before + row as u64),
         )
     }
-}
-
-fn as_buffer(bytes: Bytes) -> Buffer {
-    Buffer::from(bytes::Bytes::from_owner(bytes))
 }
 
 fn projection(plan: &Plan, targets: Range<usize>) -> Vec<usize> {
@@ -222,19 +241,6 @@ fn read(file: &PreadFile, place: Place) -> std::result::Result<(bytes::Bytes, Bu
     let all = file.get_bytes(place.offset, place.header + place.body).map_err(|e| e.to_string())?;
     let body = Buffer::from(all.slice(place.header..));
     Ok((all.slice(..place.header), body))
-}
-
-/// Header and body of a message in a mapped file.
-fn within(map: &Buffer, place: Place) -> std::result::Result<(Buffer, Buffer), String> {
-    let start = place.offset as usize;
-    let end = start.checked_add(place.header).and_then(|end| end.checked_add(place.body));
-    if end.is_none_or(|end| end > map.len()) {
-        return Err(format!(
-            "the file is cut off: {} bytes from offset {start} on are not there",
-            place.header + place.body
-        ));
-    }
-    Ok((map.slice_with_length(start, place.header), map.slice_with_length(start + place.header, place.body)))
 }
 
 /// Parses a message's header, which starts with a continuation mark and its length.
@@ -359,9 +365,9 @@ impl Blocks for IpcBlocks {
     }
 
     fn tasks(&self, plan: &Plan) -> Vec<Range<usize>> {
-        // A batch that is read rather than mapped is cheapest read once.
-        let mapped = |(_, _, place): &(usize, usize, Place)| !place.compressed && place.body >= MAP_FROM;
-        let step = if self.places.iter().all(mapped) { GROUP } else { plan.targets.len().max(1) };
+        // A small batch is cheapest read once.
+        let large = |(_, _, place): &(usize, usize, Place)| place.body >= WHOLE_BELOW;
+        let step = if self.places.iter().all(large) { GROUP } else { plan.targets.len().max(1) };
         (0..plan.targets.len()).step_by(step).map(|at| at..(at + step).min(plan.targets.len())).collect()
     }
 
@@ -370,6 +376,10 @@ impl Blocks for IpcBlocks {
         let batch = self.batch(block, &projection)?;
         put_batch(&self.columns, job, cells, |t| column_of(&batch, &projection, t.column))
             .map_err(|(name, row, reason)| self.at_row(block, &name, row, &reason))
+    }
+
+    fn unchanged(&self, block: usize, _: &Job<'_>) -> Result<()> {
+        self.files[self.places[block].0].file.unchanged()
     }
 
     fn fingerprint(&self) -> u64 {

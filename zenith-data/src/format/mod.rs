@@ -12,3 +12,4 @@ pub mod kind;
 pub(crate) mod npy;
 pub(crate) mod npz;
 pub(crate) mod parquet;
+pub(crate) mod pread;

@@ -1,10 +1,13 @@
-//! NumPy's NPY files: the header, and the array as a column that lies in the mapped file. Reads no other members of an
-//! archive; that is [`super::npz`].
+//! NumPy's NPY files: the header, and where in the file the rows of the array lie. Reads no values, and no other members
+//! of an archive; that is [`super::npz`].
 
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use crate::source::table::columns::MemoryColumn;
-use crate::source::table::memory::{Bytes, Mapping};
+use parquet::file::reader::ChunkReader;
+
+use super::pread::PreadFile;
+use crate::source::table::files::{FileColumn, Lies, Piece};
 use crate::{DType, Error, Result};
 
 /// A header longer than this is no header.
@@ -12,82 +15,108 @@ const MOST_HEADER: usize = 1 << 20;
 
 /// What the header says.
 #[derive(Debug, PartialEq, Eq)]
-struct Header {
+pub(super) struct Header {
     dtype: DType,
     big_endian: bool,
     fortran: bool,
     shape: Vec<usize>,
     /// Where the array starts.
-    data: usize,
+    pub(super) data: u64,
 }
 
-/// The array in the file at `path` as a column called `name`; rows are the first dimension. Nothing is copied unless
-/// the array is big-endian.
+/// The array in the file at `path` as a column called `name`; rows are the first dimension.
 ///
 /// # Errors
 /// A file that is no NPY or is cut off, and arrays that have no rows or are no numbers.
-pub(crate) fn open(path: &Path, name: &str) -> Result<MemoryColumn> {
-    let bytes = Bytes::of(Mapping::file(path)?);
-    column(&bytes, name).map_err(|reason| Error::source(path, reason))
+pub(crate) fn open(path: &Path, name: &str) -> Result<FileColumn> {
+    let file = PreadFile::open(path)?;
+    if file.len() == 0 {
+        return Err(Error::source(path, "the file is empty"));
+    }
+    let column = || {
+        let header = Header::read(&mut file.get_read(0).map_err(|error| error.to_string())?)?;
+        let lies = Lies::Plain { offset: header.data, sum: None };
+        header.column(name, file.len(), file.clone(), lies)
+    };
+    column().map_err(|reason| Error::source(path, reason))
 }
 
-/// The array in `bytes` as a column called `name`.
-pub(crate) fn column(bytes: &Bytes, name: &str) -> std::result::Result<MemoryColumn, String> {
-    let header = parse(bytes.as_slice())?;
-    let Some((rows, shape)) = header.shape.split_first() else {
-        return Err("a single number has no rows".into());
-    };
-    if header.fortran && header.shape.iter().filter(|n| **n > 1).count() > 1 {
-        return Err(
-            "the array is in Fortran order, so its rows lie scattered; save np.ascontiguousarray(array)"
-                .into(),
-        );
-    }
-    // The row first: an array of no rows may still announce rows that no memory holds.
-    let row_stride = shape.iter().try_fold(header.dtype.size(), |all, n| all.checked_mul(*n));
-    let (row_stride, expected) = row_stride
-        .and_then(|stride| Some((stride, stride.checked_mul(*rows)?)))
-        .ok_or_else(|| format!("an array of shape {:?} is larger than memory", header.shape))?;
-    let found = bytes.len() - header.data;
-    if found < expected {
-        return Err(format!(
-            "the file is cut off: an array of {expected} bytes was begun, {found} are there (from offset {})",
-            header.data
-        ));
-    }
-    let mut data = bytes.slice(header.data, expected);
-    if header.big_endian && header.dtype.size() > 1 {
-        let mut swapped = data.as_slice().to_vec();
-        swapped.chunks_exact_mut(header.dtype.size()).for_each(<[u8]>::reverse);
-        data = Bytes::of(swapped);
-    }
-    Ok(MemoryColumn {
-        name: name.to_owned(),
-        dtype: header.dtype,
-        shape: shape.to_vec(),
-        rows: *rows,
-        row_stride,
-        bytes: data,
-    })
-}
-
-fn parse(bytes: &[u8]) -> std::result::Result<Header, String> {
-    let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else {
-        return Err("no NPY file: it does not start with \\x93NUMPY".into());
-    };
-    let cut = || "the file is cut off in its header".to_owned();
-    let (len, start) = match *rest {
-        [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([a, b])), 10),
-        [2 | 3, _, a, b, c, d, ..] => (u32::from_le_bytes([a, b, c, d]) as usize, 12),
-        [major, _, ..] if major > 3 => {
-            return Err(format!("NPY version {major} is unknown; 1 to 3 can be read"));
+impl Header {
+    /// Reads the header that `bytes` starts with.
+    pub(super) fn read(bytes: &mut impl Read) -> std::result::Result<Self, String> {
+        let mut fill = |into: &mut [u8]| {
+            bytes.read_exact(into).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => "the file is cut off in its header".to_owned(),
+                _ => error.to_string(),
+            })
+        };
+        let mut marks = [0; 12];
+        fill(&mut marks[..6])?;
+        if !marks.starts_with(b"\x93NUMPY") {
+            return Err("no NPY file: it does not start with \\x93NUMPY".into());
         }
-        _ => return Err(cut()),
-    };
-    if len > MOST_HEADER {
-        return Err(format!("a header of {len} bytes is not believable"));
+        fill(&mut marks[6..10])?;
+        let (len, start) = match marks[6] {
+            1 => (usize::from(u16::from_le_bytes([marks[8], marks[9]])), 10),
+            2 | 3 => {
+                fill(&mut marks[10..])?;
+                (u32::from_le_bytes([marks[8], marks[9], marks[10], marks[11]]) as usize, 12)
+            }
+            version => return Err(format!("NPY version {version} is unknown; 1 to 3 can be read")),
+        };
+        if len > MOST_HEADER {
+            return Err(format!("a header of {len} bytes is not believable"));
+        }
+        let mut text = vec![0; len];
+        fill(&mut text)?;
+        parse(&text, (start + len) as u64)
     }
-    let text = bytes.get(start..start + len).ok_or_else(cut)?;
+
+    /// The array as a column called `name` of one piece, whose values lie as `lies` says behind the header of an array of
+    /// `len` bytes.
+    pub(super) fn column(
+        self,
+        name: &str,
+        len: u64,
+        file: PreadFile,
+        lies: Lies,
+    ) -> std::result::Result<FileColumn, String> {
+        let Some((rows, shape)) = self.shape.split_first() else {
+            return Err("a single number has no rows".into());
+        };
+        if self.fortran && self.shape.iter().filter(|n| **n > 1).count() > 1 {
+            return Err(
+                "the array is in Fortran order, so its rows lie scattered; save np.ascontiguousarray(array)"
+                    .into(),
+            );
+        }
+        // The row first: an array of no rows may still announce rows that no memory holds.
+        let row_bytes = shape.iter().try_fold(self.dtype.size(), |all, n| all.checked_mul(*n));
+        let (row_bytes, expected) = row_bytes
+            .and_then(|row| Some((row, row.checked_mul(*rows)?)))
+            .filter(|(_, all)| isize::try_from(*all).is_ok())
+            .ok_or_else(|| format!("an array of shape {:?} is larger than memory", self.shape))?;
+        if row_bytes == 0 {
+            return Err(format!("an array of shape {:?} has rows of no numbers", self.shape));
+        }
+        let found = len.saturating_sub(self.data);
+        if found < expected as u64 {
+            return Err(format!(
+                "the file is cut off: an array of {expected} bytes was begun, {found} are there (from offset {})",
+                self.data
+            ));
+        }
+        let piece = Piece { file, rows: *rows, big_endian: self.big_endian, lies };
+        Ok(FileColumn {
+            name: name.to_owned(),
+            dtype: self.dtype,
+            shape: shape.to_vec(),
+            pieces: vec![piece],
+        })
+    }
+}
+
+fn parse(text: &[u8], data: u64) -> std::result::Result<Header, String> {
     let text = std::str::from_utf8(text).map_err(|_| "the header is no text".to_owned())?;
     let value = |key: &str| {
         let after = text.split_once(&format!("'{key}'")).map(|(_, after)| after);
@@ -131,7 +160,7 @@ fn parse(bytes: &[u8]) -> std::result::Result<Header, String> {
         .map(|n| n.parse().map_err(|_| format!("{n:?} in the header's shape is no number")))
         .collect::<std::result::Result<_, _>>()?;
     let fortran = value("fortran_order")?.starts_with("True");
-    Ok(Header { dtype, big_endian: order == ">", fortran, shape, data: start + len })
+    Ok(Header { dtype, big_endian: order == ">", fortran, shape, data })
 }
 
 #[cfg(test)]
@@ -154,31 +183,41 @@ pub(crate) mod tests {
         file
     }
 
+    /// The column of a file of these bytes, and its values as they are delivered.
+    fn column(bytes: Vec<u8>) -> std::result::Result<(FileColumn, Vec<u8>), String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let column = open(file.path(), "x").map_err(|error| error.to_string())?;
+        let mut values = vec![0; column.rows() * column.row_bytes()];
+        column.read(0, 0, &mut values, false).map_err(|error| error.to_string())?;
+        Ok((column, values))
+    }
+
     #[test]
     fn an_array_becomes_a_column_of_its_rows() {
         let file = npy("<i2", false, "(2, 3)", &[1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0]);
-        let column = column(&Bytes::of(file), "x").unwrap();
-        assert_eq!((column.rows, column.shape.as_slice(), column.dtype), (2, &[3][..], DType::Int16));
-        assert_eq!(column.bytes.as_slice()[6..], [4, 0, 5, 0, 6, 0]);
+        let (column, values) = column(file).unwrap();
+        assert_eq!((column.rows(), column.shape.as_slice(), column.dtype), (2, &[3][..], DType::Int16));
+        assert_eq!(values[6..], [4, 0, 5, 0, 6, 0]);
     }
 
     #[test]
     fn big_endian_is_turned_and_fortran_order_is_refused() {
-        let column_of = |file| column(&Bytes::of(file), "x");
-        let big = column_of(npy(">i2", false, "(2,)", &[0, 1, 0, 2])).unwrap();
-        assert_eq!(big.bytes.as_slice(), [1, 0, 2, 0]);
-        let error = column_of(npy("<i2", true, "(2, 2)", &[0; 8])).unwrap_err();
+        assert_eq!(column(npy(">i2", false, "(2,)", &[0, 1, 0, 2])).unwrap().1, [1, 0, 2, 0]);
+        let error = column(npy("<i2", true, "(2, 2)", &[0; 8])).unwrap_err();
         assert!(error.contains("ascontiguousarray"), "{error}");
-        assert!(column_of(npy("<i2", true, "(4, 1)", &[0; 8])).is_ok());
+        assert!(column(npy("<i2", true, "(4, 1)", &[0; 8])).is_ok());
     }
 
     #[test]
     fn bad_files_say_what_is_wrong() {
-        let error = |file: Vec<u8>| column(&Bytes::of(file), "x").unwrap_err();
+        let error = |file: Vec<u8>| column(file).unwrap_err();
         assert!(error(npy("<f4", false, "(2, 3)", &[0; 20])).contains("24 bytes was begun, 20 are there"));
         assert!(error(npy("<U5", false, "(2,)", &[0; 40])).contains("<U5"));
         assert!(error(npy("<f4", false, "()", &[0; 4])).contains("no rows"));
+        assert!(error(npy("<f4", false, "(3, 0)", &[])).contains("rows of no numbers"));
         assert!(error(b"\x93NUMPY\x01\0\xff".to_vec()).contains("cut off"));
+        assert!(error(Vec::new()).contains("the file is empty"));
         for shape in ["(99999999999999, 99999999999)", "(0, 99999999999999, 99999999999)"] {
             assert!(error(npy("<f8", false, shape, &[])).contains("larger than memory"), "{shape}");
         }
@@ -190,7 +229,7 @@ pub(crate) mod tests {
             let mut file = npy("<f4", false, "(2, 3)", &[0; 24]);
             if let Some(place) = file.get_mut(at) { *place = byte; }
             file.truncate(len);
-            let _ = column(&Bytes::of(file), "x");
+            let _ = column(file);
         }
     }
 }

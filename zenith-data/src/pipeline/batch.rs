@@ -31,9 +31,17 @@ pub struct ArrayView {
 
 impl Batch {
     /// The first `len` slots of a slab as a batch, for a reader without a pipeline.
+    ///
+    /// # Panics
+    /// When the slab is shorter than the layout, the layout is of another schema or has fewer slots.
     #[must_use]
     pub fn new(lease: Lease, layout: Arc<SlotLayout>, schema: Arc<Schema>, len: usize, next: Place) -> Self {
-        debug_assert!(len <= layout.batch_size);
+        let sizes = schema.fields.iter().map(crate::Field::sample_bytes);
+        assert!(sizes.eq(layout.sizes().iter().copied()), "a layout of another schema");
+        assert!(
+            len <= layout.batch_size() && layout.bytes() <= lease.len(),
+            "a slab too short for {len} samples"
+        );
         Self { lease: Arc::new(lease), layout, schema, len, next }
     }
 
@@ -78,7 +86,7 @@ impl Batch {
         shape.push(self.len);
         shape.extend_from_slice(&spec.shape);
         ArrayView {
-            pointer: self.lease.as_mut_ptr().wrapping_add(self.layout.offsets[field]),
+            pointer: self.lease.as_mut_ptr().wrapping_add(self.layout.offsets()[field]),
             dtype: spec.dtype,
             shape,
         }
@@ -90,7 +98,7 @@ impl Batch {
     /// When there is no such field.
     #[must_use]
     pub fn bytes(&self, field: usize) -> &[u8] {
-        let start = self.layout.offsets[field];
-        &self.lease.as_slice()[start..start + self.layout.sizes[field] * self.len]
+        let start = self.layout.offsets()[field];
+        &self.lease.as_slice()[start..start + self.layout.sizes()[field] * self.len]
     }
 }

@@ -7,6 +7,8 @@
 
 mod batch;
 mod board;
+mod pack;
+mod parts;
 mod shared;
 pub mod slots;
 mod stats;
@@ -17,28 +19,34 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zenith_runtime_cpu::allocator::PagesWanted;
-use zenith_runtime_cpu::buffer::{SlabPool, SlabPoolConfig};
+use zenith_runtime_cpu::buffer::{Lease, SlabPool, SlabPoolConfig};
 use zenith_runtime_cpu::numa::CpuSet;
 use zenith_runtime_cpu::sync::Gate;
 use zenith_runtime_cpu::thread::{Thread, ThreadConfig, allowed_cpus};
 
 pub use batch::{ArrayView, Batch};
-pub use stats::{ConsumerStats, Snapshot};
+pub use stats::{ConsumerStats, Meter, Snapshot};
 pub use stream::{EpochPlan, Place, StreamSpec};
 
 use crate::sampler::Cut;
 use crate::source::{Grain, Source};
+use crate::transform::custom::Yield;
 use crate::{Error, Result, SampleError, Schema};
 use board::{Board, Fault, Front, Work};
+use pack::{Packed, Packer};
+use parts::Spill;
 use shared::Shared;
 use slots::SlotLayout;
-use stats::{Stats, nanos};
+use stats::Stats;
 use worker::{Hands, close_gaps};
 
 /// Small batches are prefetched in larger numbers, up to this many and ...
 const SMALL_BATCH_DEPTH: usize = 16;
 /// ... up to this many bytes, so that a worker that wakes up has a worthwhile run of work.
 const SMALL_BATCH_BYTES: usize = 4 << 20;
+
+/// Batches that can be made ahead at most; more is a slip of the pen, not a wish.
+const MOST_PREFETCH: usize = 1 << 16;
 
 /// How long a consumer waits before it is asked whether it still wants to.
 pub const PATIENCE: Duration = Duration::from_millis(100);
@@ -60,7 +68,7 @@ pub struct PipelineConfig {
     /// Worker threads, at most one for each processor this process may use: more would only add memory, as reading
     /// ahead needs no thread. With 0 the consumer makes every batch itself.
     pub workers: usize,
-    /// Batches made ahead of the consumer (at least 1 if there are workers).
+    /// Batches made ahead of the consumer (at least 1 if there are workers, at most 65,536).
     pub prefetch: usize,
     /// What becomes of bad samples.
     pub on_error: OnError,
@@ -83,8 +91,9 @@ pub struct Pipeline {
     /// The consumer's place: behind the last batch it took.
     place: Place,
     hands: Option<Hands>,
+    /// Cuts anew what filters and splitters leave; none where every sample stays one.
+    packer: Option<Packer>,
     threads: Vec<Thread<()>>,
-    consumer: ConsumerStats,
     last_return: Option<Instant>,
     begun: Option<Instant>,
     process: u32,
@@ -100,33 +109,52 @@ impl Pipeline {
     /// A pipeline at the beginning of epoch 0. Threads start with the first [`Pipeline::begin`].
     ///
     /// # Errors
-    /// When the batch size is 0 or the batch's memory cannot be described.
+    /// When a batch is empty, longer than the largest, or larger than memory, or too many are to be made ahead; also when
+    /// samples may be dropped or split and batches are shared among ranks or listed.
     pub fn new(source: Arc<dyn Source>, spec: StreamSpec, mut config: PipelineConfig) -> Result<Self> {
         if config.batch_size == 0 {
             return Err(Error::Config("batch_size must be at least 1".into()));
         }
+        spec.cut.check(config.batch_size as u64)?;
+        if config.prefetch > MOST_PREFETCH {
+            return Err(Error::Config(format!(
+                "prefetch_factor={}: at most {MOST_PREFETCH} batches can be made ahead",
+                config.prefetch
+            )));
+        }
+        let packs = source.parts() != Yield::One;
+        let packer = if packs {
+            let (batch_size, drop_last) = packable(&spec)?;
+            Some(Packer::new(batch_size, drop_last))
+        } else {
+            None
+        };
         let processors = allowed_cpus().map_err(|error| Error::Machine(error.to_string()))?.len();
         config.workers = config.workers.min(processors.max(1));
         let schema = Arc::new(source.schema().clone());
-        let layout = Arc::new(SlotLayout::new(&schema, config.batch_size));
-        let depth = depth(&config, layout.bytes);
+        let layout = Arc::new(SlotLayout::new(&schema, config.batch_size)?);
+        let depth = depth(&config, layout.bytes());
         let pool = SlabPool::new(SlabPoolConfig {
-            slab_bytes: layout.bytes.max(1),
+            slab_bytes: layout.bytes().max(1),
             keep: depth + 2,
             pages: config.pages,
             node: config.node,
         })
         .map_err(|error| Error::Machine(error.to_string()))?;
-        let whole_batches = source.grain() == Grain::Batch;
-        let grain = if whole_batches { usize::MAX } else { 1 };
+        let grain = match source.grain() {
+            Grain::Sample => 1,
+            Grain::Run(samples) => samples.max(1),
+            Grain::Batch => usize::MAX,
+        };
+        let whole_batches = grain >= config.batch_size && grain > 1;
+        let spill = packs.then(Arc::<Spill>::default);
         let shared = Shared {
-            board: Board::new(spec.clone(), Place::default(), depth, grain),
+            board: Board::new(raw(&spec, packs), Place::default(), depth, grain, lead(&*source), spill),
             layout,
             pool,
-            stats: Stats::default(),
+            stats: Arc::new(Stats::default()),
             whole_batches,
             work: Gate::new(),
-            done: Gate::new(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -136,8 +164,8 @@ impl Pipeline {
             spec,
             place: Place::default(),
             hands: None,
+            packer,
             threads: Vec::new(),
-            consumer: ConsumerStats::default(),
             last_return: None,
             begun: None,
             process: std::process::id(),
@@ -151,9 +179,9 @@ impl Pipeline {
     pub fn begin(&mut self, place: Place) -> Result<()> {
         self.check_process()?;
         self.last_return = None;
-        if place != self.place {
-            self.place = place;
-            self.shared.board.restart(self.spec.clone(), place);
+        // A batch that has told its error already would tell a new beginning nothing of it.
+        if place != self.place || self.shared.board.front_was_raised() {
+            self.restart(place)?;
         }
         self.begun.get_or_insert_with(Instant::now);
         self.start_threads()?;
@@ -164,22 +192,28 @@ impl Pipeline {
     /// Goes to `place` of another sequence over the same source.
     ///
     /// # Errors
-    /// As [`Pipeline::begin`]; also when a batch is longer than the largest this pipeline was built for.
+    /// As [`Pipeline::begin`]; also when a batch is longer than the largest this pipeline was built for, or the batches
+    /// are listed and samples may be dropped or split.
     pub fn begin_with(&mut self, spec: StreamSpec, place: Place) -> Result<()> {
         self.check_process()?;
-        if let Cut::Listed(ends) = &spec.cut {
-            let starts = std::iter::once(&0).chain(ends.iter());
-            let longest = starts.zip(ends.iter()).map(|(start, end)| end.saturating_sub(*start)).max();
-            if let Some(longest) = longest.filter(|longest| *longest > self.config.batch_size as u64) {
-                let reason =
-                    format!("a batch of {longest} samples in a loader for {}", self.config.batch_size);
-                return Err(Error::Config(reason));
-            }
+        spec.cut.check(self.config.batch_size as u64)?;
+        let old = std::mem::replace(&mut self.spec, spec);
+        if let Err(error) = self.restart(place) {
+            self.spec = old;
+            return Err(error);
         }
-        self.shared.board.restart(spec.clone(), place);
-        self.spec = spec;
-        self.place = place;
         self.begin(place)
+    }
+
+    /// Begins anew at `place`.
+    fn restart(&mut self, place: Place) -> Result<()> {
+        if let Some(packer) = &mut self.packer {
+            let (batch_size, drop_last) = packable(&self.spec)?;
+            packer.restart(batch_size, drop_last, place);
+        }
+        self.place = place;
+        self.shared.board.restart(raw(&self.spec, self.packer.is_some()), place);
+        Ok(())
     }
 
     fn start_threads(&mut self) -> Result<()> {
@@ -210,63 +244,106 @@ impl Pipeline {
     pub fn next_while(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Batch>> {
         self.check_process()?;
         let start = Instant::now();
-        if let Some(last) = self.last_return {
-            self.consumer.step_ns += nanos(start - last);
-        }
         let outcome = self.advance(patient);
         let end = Instant::now();
-        self.consumer.wait_ns += nanos(end - start);
+        self.shared.stats.waited(end - start, self.last_return.map(|last| start - last));
         self.last_return = matches!(outcome, Ok(Some(_))).then_some(end);
-        if let (Ok(Some(batch)), Some(begun)) = (&outcome, self.begun)
-            && self.consumer.batches == 0
-        {
-            self.consumer.first_batch_ns = nanos(end - begun);
-            debug_assert!(!batch.is_empty());
-        }
         if let Ok(Some(batch)) = &outcome {
-            self.consumer.batches += 1;
-            self.consumer.samples += batch.len as u64;
+            debug_assert!(!batch.is_empty());
+            self.shared.stats.took(batch.len, end - self.begun.unwrap_or(start));
         }
         outcome
     }
 
     fn advance(&mut self, patient: &mut dyn FnMut() -> bool) -> Result<Option<Batch>> {
+        let mut asked = Instant::now();
         loop {
-            match self.shared.board.front(self.place.epoch) {
-                Front::Ready(work) => {
-                    if let Some(batch) = self.hand_over(&work)? {
-                        return Ok(Some(batch));
+            if let Some(packed) = self.packed()? {
+                return Ok(Some(packed));
+            }
+            let Some(work) = self.front(patient, &mut asked)? else {
+                if let Some((lease, len, place)) = self.packer.as_mut().and_then(Packer::rest) {
+                    return Ok(Some(self.delivered(lease, len, place)));
+                }
+                self.place = Place::new(self.place.epoch + 1, 0);
+                return Ok(None);
+            };
+            if let Some(packer) = &mut self.packer {
+                let queued = self.shared.board.take();
+                self.shared.room(queued);
+                packer.feed(work)?;
+                // A filter may leave nothing of many batches.
+                if asked.elapsed() > PATIENCE {
+                    asked = Instant::now();
+                    if !patient() {
+                        return Err(Error::Interrupted);
                     }
                 }
+            } else if let Some(batch) = self.hand_over(&work)? {
+                return Ok(Some(batch));
+            }
+        }
+    }
+
+    /// The next full batch of what the packer holds, if there is one.
+    fn packed(&mut self) -> Result<Option<Batch>> {
+        let Some(packer) = &mut self.packer else {
+            return Ok(None);
+        };
+        loop {
+            match packer.next(&self.shared)? {
+                Packed::Batch(lease, len, place) => return Ok(Some(self.delivered(lease, len, place))),
+                Packed::Bad(error) if self.config.on_error == OnError::Skip => self.shared.stats.skip(error),
+                Packed::Bad(error) => return Err(error.into()),
+                Packed::Hungry => return Ok(None),
+            }
+        }
+    }
+
+    /// A batch of the packer, with the consumer's place behind it.
+    fn delivered(&mut self, lease: Arc<Lease>, len: usize, place: Place) -> Batch {
+        self.place = place;
+        let (layout, schema) = (Arc::clone(&self.shared.layout), Arc::clone(&self.schema));
+        Batch { lease, layout, schema, len, next: place }
+    }
+
+    /// The front batch when it is finished; `None` at the end of the epoch.
+    /// `asked` is when `patient` was asked last.
+    fn front(&mut self, patient: &mut dyn FnMut() -> bool, asked: &mut Instant) -> Result<Option<Arc<Work>>> {
+        loop {
+            match self.shared.board.front(self.place.epoch) {
+                Front::Ready(work) => return Ok(Some(work)),
                 Front::Help(claim) => {
                     let start = Instant::now();
                     if let Some(hands) = &mut self.hands {
-                        hands.make(&self.shared, &claim);
+                        hands.make(&self.shared, claim);
                     } else {
                         match self.source.filler() {
-                            Ok(filler) => self.hands.insert(Hands::new(filler)).make(&self.shared, &claim),
-                            Err(error) => self.shared.give_up(&claim, error),
+                            Ok(filler) => self.hands.insert(Hands::new(filler)).make(&self.shared, claim),
+                            Err(error) => claim.fail(error),
                         }
                     }
-                    let helped = start.elapsed();
-                    self.consumer.help_ns += nanos(helped);
-                    if helped > PATIENCE / 4 && !patient() {
-                        return Err(Error::Interrupted);
+                    let now = Instant::now();
+                    self.shared.stats.helped(now - start);
+                    // Many small parts try patience as one large one does.
+                    if now - *asked > PATIENCE / 4 {
+                        if !patient() {
+                            return Err(Error::Interrupted);
+                        }
+                        *asked = now;
                     }
                 }
                 Front::Wait => {
                     let shared = &self.shared;
                     let ready = || (!shared.board.is_waiting()).then_some(());
-                    while shared.done.until_deadline(ready, Instant::now() + PATIENCE).is_none() {
+                    while shared.board.done().until_deadline(ready, Instant::now() + PATIENCE).is_none() {
                         if !patient() {
                             return Err(Error::Interrupted);
                         }
                     }
                 }
-                Front::End => {
-                    self.place = Place { epoch: self.place.epoch + 1, cursor: 0 };
-                    return Ok(None);
-                }
+                Front::End => return Ok(None),
+                Front::Broken(message) => return Err(Error::Panic(message)),
             }
         }
     }
@@ -353,10 +430,10 @@ impl Pipeline {
         self.place
     }
 
-    /// Steps left in the epoch from `place`.
+    /// Steps left in the epoch from `place`; unknown where samples may be dropped or split.
     #[must_use]
-    pub fn steps_from(&self, place: Place) -> u64 {
-        EpochPlan::new(&self.spec, place.epoch).steps_from(place.cursor)
+    pub fn steps_from(&self, place: Place) -> Option<u64> {
+        self.packer.is_none().then(|| EpochPlan::new(&self.spec, place.epoch).steps_from(place.cursor))
     }
 
     /// The sequence that is being read.
@@ -374,7 +451,13 @@ impl Pipeline {
     /// What has been spent so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.shared.stats.snapshot(&self.consumer)
+        self.shared.stats.snapshot()
+    }
+
+    /// What reads the counters without the pipeline.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter::new(&self.shared)
     }
 
     /// The samples skipped so far, in the order of the stream (the first 10,000 of them).
@@ -405,7 +488,47 @@ impl Drop for Pipeline {
         self.shared.board.stop();
         self.shared.work.notify_all();
         self.threads.clear();
+        self.shared.stats.ended(self.shared.pool.stats());
     }
+}
+
+/// The size of full batches and whether an incomplete last one is left out, where batches can be cut anew.
+fn packable(spec: &StreamSpec) -> Result<(usize, bool)> {
+    let why = match &spec.cut {
+        Cut::Even { batch_size, world: 1, drop_last, .. } => return Ok((*batch_size as usize, *drop_last)),
+        Cut::Even { world, .. } => {
+            return Err(Error::Config(format!(
+                "a transform that may drop or split samples cannot be used on {world} ranks: they would get unequal \
+                 numbers of batches, and the ranks with more would wait for ever; filter the data beforehand, or give \
+                 each rank data of its own with world_size=1 and stop all ranks after the same number of steps"
+            )));
+        }
+        Cut::Listed(_) => {
+            "batch_sampler says which samples a batch holds, but a transform may drop or split some; give sampler= and \
+             batch_size= instead"
+        }
+    };
+    Err(Error::Config(why.into()))
+}
+
+/// The sequence that the workers make: where batches are cut anew, every sample of it.
+fn raw(spec: &StreamSpec, packs: bool) -> StreamSpec {
+    match &spec.cut {
+        Cut::Even { batch_size, rank, world, .. } if packs => {
+            let cut = Cut::Even { batch_size: *batch_size, rank: *rank, world: *world, drop_last: false };
+            StreamSpec { cut, ..spec.clone() }
+        }
+        _ => spec.clone(),
+    }
+}
+
+/// How many samples ahead of their need blocks are announced: half a window, so that the one being read and what is
+/// announced of the next fit into the source's budget together; nothing where that has no room for two blocks.
+fn lead(source: &dyn Source) -> u64 {
+    let Some((ends, window)) = source.blocks() else { return 0 };
+    let starts = std::iter::once(&0).chain(ends);
+    let largest = starts.zip(ends).map(|(start, end)| end.saturating_sub(*start)).max();
+    if largest.is_some_and(|largest| largest <= window) { window / 2 } else { 0 }
 }
 
 fn depth(config: &PipelineConfig, slab_bytes: usize) -> usize {

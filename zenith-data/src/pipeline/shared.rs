@@ -14,11 +14,10 @@ pub(super) struct Shared {
     pub(super) board: Board,
     pub(super) layout: Arc<SlotLayout>,
     pub(super) pool: SlabPool,
-    pub(super) stats: Stats,
+    /// Outlives the rest of this, for the report.
+    pub(super) stats: Arc<Stats>,
     /// Whether a claim is a whole batch.
     pub(super) whole_batches: bool,
     /// Workers wait here for something to claim.
     pub(super) work: Gate,
-    /// The consumer waits here for a finished batch.
-    pub(super) done: Gate,
 }

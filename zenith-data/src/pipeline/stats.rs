@@ -1,9 +1,13 @@
-//! What the pipeline spent and on what: counters that workers add to and the report reads.
+//! What the pipeline spent and on what: counters that workers and the consumer add to, and the meter that reads them
+//! without the pipeline.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use zenith_runtime_cpu::buffer::PoolStats;
+
+use super::shared::Shared;
 use crate::SampleError;
 use crate::source::Spent;
 
@@ -23,6 +27,22 @@ pub(super) struct Stats {
     batch_ns: AtomicU64,
     skipped_count: AtomicU64,
     skipped: Mutex<Vec<SampleError>>,
+    consumer: Consumer,
+    /// The slabs at the pipeline's end.
+    last_pool: OnceLock<PoolStats>,
+}
+
+/// The consumer's side. Only the one consumer adds.
+#[derive(Debug, Default)]
+struct Consumer {
+    batches: AtomicU64,
+    samples: AtomicU64,
+    wait_ns: AtomicU64,
+    help_ns: AtomicU64,
+    step_ns: AtomicU64,
+    first_batch_ns: AtomicU64,
+    /// The part of the present step that was no step, but the batch on its way to the user.
+    handing_ns: AtomicU64,
 }
 
 impl Stats {
@@ -64,8 +84,38 @@ impl Stats {
         }
     }
 
-    pub(super) fn snapshot(&self, consumer: &ConsumerStats) -> Snapshot {
+    /// A call of `next` that took `waited`, with the time since the one before it.
+    pub(super) fn waited(&self, waited: Duration, since_last: Option<Duration>) {
+        let consumer = &self.consumer;
+        consumer.wait_ns.fetch_add(nanos(waited), Ordering::Relaxed);
+        let handing = consumer.handing_ns.swap(0, Ordering::Relaxed);
+        if let Some(since) = since_last {
+            consumer.step_ns.fetch_add(nanos(since).saturating_sub(handing), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn helped(&self, time: Duration) {
+        self.consumer.help_ns.fetch_add(nanos(time), Ordering::Relaxed);
+    }
+
+    /// A batch was taken, so long after the first beginning.
+    pub(super) fn took(&self, samples: usize, since_begun: Duration) {
+        let consumer = &self.consumer;
+        if consumer.batches.fetch_add(1, Ordering::Relaxed) == 0 {
+            consumer.first_batch_ns.store(nanos(since_begun), Ordering::Relaxed);
+        }
+        consumer.samples.fetch_add(samples as u64, Ordering::Relaxed);
+    }
+
+    /// Keeps what is known of the slabs beyond their end.
+    pub(super) fn ended(&self, pool: PoolStats) {
+        // A second end would have nothing else to say.
+        self.last_pool.get_or_init(|| pool);
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let consumer = &self.consumer;
         Snapshot {
             read_ns: load(&self.read_ns),
             decode_ns: load(&self.decode_ns),
@@ -74,7 +124,14 @@ impl Stats {
             filled: load(&self.filled),
             worker_wait_ns: load(&self.worker_wait_ns),
             skipped: load(&self.skipped_count),
-            consumer: *consumer,
+            consumer: ConsumerStats {
+                batches: load(&consumer.batches),
+                samples: load(&consumer.samples),
+                wait_ns: load(&consumer.wait_ns),
+                help_ns: load(&consumer.help_ns),
+                step_ns: load(&consumer.step_ns),
+                first_batch_ns: load(&consumer.first_batch_ns),
+            },
         }
     }
 
@@ -83,7 +140,46 @@ impl Stats {
     }
 }
 
-/// What the consumer saw. Owned by the one consumer, hence plain numbers.
+/// A reader of a pipeline's counters. It needs no access to the pipeline, keeps none of its memory, and outlives it.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    stats: Arc<Stats>,
+    shared: Weak<Shared>,
+}
+
+impl Meter {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { stats: Arc::clone(&shared.stats), shared: Arc::downgrade(shared) }
+    }
+
+    /// What has been spent so far.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.stats.snapshot()
+    }
+
+    /// The samples skipped so far, in the order of the stream (the first 10,000 of them).
+    #[must_use]
+    pub fn skipped(&self) -> Vec<SampleError> {
+        self.stats.skipped()
+    }
+
+    /// How the slabs are being used, or were at the pipeline's end.
+    #[must_use]
+    pub fn pool(&self) -> Option<PoolStats> {
+        let live = self.shared.upgrade().map(|shared| shared.pool.stats());
+        live.or_else(|| self.stats.last_pool.get().cloned())
+    }
+
+    /// Says that the batch last taken spent `time` on its way to the user. It counts as waiting, not as the user's step.
+    pub fn handed_over(&self, time: Duration) {
+        let consumer = &self.stats.consumer;
+        consumer.wait_ns.fetch_add(nanos(time), Ordering::Relaxed);
+        consumer.handing_ns.fetch_add(nanos(time), Ordering::Relaxed);
+    }
+}
+
+/// What the consumer saw.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConsumerStats {
     /// Batches taken.

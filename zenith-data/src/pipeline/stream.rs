@@ -13,6 +13,16 @@ pub struct Place {
     pub epoch: u64,
     /// The position in the epoch's global sequence.
     pub cursor: u64,
+    /// How many of the samples that the one at `cursor` is split into come before this place; 0 where nothing splits.
+    pub part: u64,
+}
+
+impl Place {
+    /// The place before the sample at `cursor`.
+    #[must_use]
+    pub const fn new(epoch: u64, cursor: u64) -> Self {
+        Self { epoch, cursor, part: 0 }
+    }
 }
 
 /// Everything that determines which samples come in which batches.
@@ -85,6 +95,48 @@ pub(super) struct Making {
     pub(super) next: Place,
 }
 
+/// Batches a scout may come to see at a time, until it is as far ahead as it should be.
+const SEEN_AT_ONCE: u64 = 2;
+
+/// Runs ahead of a [`Stream`] over a source that is read in blocks and tells of the batches it comes to see, so that
+/// their blocks can be there in time.
+#[derive(Debug)]
+pub(super) struct Scout {
+    stream: Stream,
+    /// Batches between the stream and this.
+    ahead: u64,
+    /// How many there should be.
+    wanted: u64,
+}
+
+impl Scout {
+    /// A scout up to `lead` samples ahead of a stream that begins at `place`. `None` for orders that jump from block to
+    /// block, where what is told would push out what is needed.
+    pub(super) fn new(spec: &StreamSpec, place: Place, lead: u64) -> Option<Self> {
+        let Cut::Even { batch_size, world, .. } = spec.cut else { return None };
+        let local = matches!(spec.order, OrderSpec::Sequential | OrderSpec::Blocks { .. });
+        if lead == 0 || !local {
+            return None;
+        }
+        let wanted = (lead / batch_size.saturating_mul(world).max(1)).max(1);
+        Some(Self { stream: Stream::new(spec.clone(), place), ahead: 0, wanted })
+    }
+
+    /// Goes on as the stream goes on by a batch; the batches that come into sight.
+    pub(super) fn follow(&mut self) -> Vec<Making> {
+        match self.ahead.checked_sub(1) {
+            Some(left) => self.ahead = left,
+            // The stream stands here itself.
+            None => drop(self.stream.next()),
+        }
+        let seen: Vec<Making> = std::iter::from_fn(|| self.stream.next())
+            .take((self.wanted - self.ahead).min(SEEN_AT_ONCE) as usize)
+            .collect();
+        self.ahead += seen.len() as u64;
+        seen
+    }
+}
+
 /// Yields batches to be made, in order.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -112,7 +164,34 @@ impl Stream {
             None => return None,
         };
         self.cursor = step.next;
-        let next = Place { epoch: self.plan.epoch, cursor: step.next };
+        let next = Place::new(self.plan.epoch, step.next);
         Some(Making { plan: Arc::clone(&self.plan), positions: step.positions, next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scout_tells_of_every_later_batch_once_and_no_further_than_it_should() {
+        let cut = Cut::Even { batch_size: 10, rank: 0, world: 1, drop_last: false };
+        let spec = StreamSpec { order: OrderSpec::Sequential, cut, samples: 95, seed: 0 };
+        let place = Place::new(2, 20);
+        let mut scout = Scout::new(&spec, place, 45).unwrap();
+        let mut stream = Stream::new(spec.clone(), place);
+        let (mut told, mut made) = (Vec::new(), Vec::new());
+        let named = |making: &Making| (making.plan.epoch(), making.positions.clone());
+        for _ in 0..40 {
+            made.push(named(&stream.next().unwrap()));
+            told.extend(scout.follow().iter().map(named));
+            assert!(told.len() + 1 - made.len() <= 4, "too far ahead");
+        }
+        // From the second batch on, across the ends of epochs, each in time.
+        let both = made.len() - 1;
+        assert_eq!(told[..both], made[1..]);
+        assert_eq!(told.len(), both + 4);
+        let shuffled = StreamSpec { order: OrderSpec::Shuffled, ..spec };
+        assert!(Scout::new(&shuffled, place, 45).is_none());
     }
 }

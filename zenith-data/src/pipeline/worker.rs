@@ -11,11 +11,16 @@ use zenith_runtime_cpu::thread::panic_message;
 use super::board::{Claim, Fault, Work};
 use super::shared::Shared;
 use super::slots::Slots;
+use super::stats::{Stats, nanos};
+use super::stream::Making;
 use crate::Error;
 use crate::source::{Filler, SampleKey, Spent};
 
 /// Claims a worker holds ahead of the one it works on, so that their bytes are on the way.
 const CLAIMS_AHEAD: usize = 2;
+
+/// Samples of a later batch that are announced at most: enough to name its blocks, few enough to cost nothing.
+const ANNOUNCED: u64 = 16;
 
 /// A batch that costs one thread less than this is made by one worker at a time: waking a second costs more.
 const WAKE_WORTH_NS: u64 = 50_000;
@@ -37,38 +42,43 @@ impl Hands {
         Self { filler, keys: Vec::new() }
     }
 
-    fn collect_keys(&mut self, claim: &Claim) {
-        let making = &claim.work.making;
-        let start = making.positions.start + claim.first as u64;
+    /// Tells the reader what it will be asked for next, all of it, so that bytes are on the way.
+    fn read_ahead(&mut self, claims: &VecDeque<Claim>, stats: &Stats) {
+        let start = Instant::now();
         self.keys.clear();
-        self.keys.extend((start..start + claim.len as u64).map(|position| making.plan.key(position)));
+        self.keys.extend(claims.iter().flat_map(Claim::keys));
+        self.filler.read_ahead(&self.keys);
+        stats.add(&Spent { read_ns: nanos(start.elapsed()), ..Spent::default() }, 0);
     }
 
-    fn read_ahead(&mut self, claim: &Claim) {
-        self.collect_keys(claim);
-        self.filler.read_ahead(&self.keys);
+    /// Tells the source of later batches, by some of their samples.
+    fn announce(&mut self, upcoming: &[Making]) {
+        for Making { plan, positions, .. } in upcoming {
+            let step = (positions.end - positions.start).div_ceil(ANNOUNCED).max(1) as usize;
+            self.keys.clear();
+            self.keys.extend(positions.clone().step_by(step).map(|position| plan.key(position)));
+            self.filler.announce(&self.keys);
+        }
     }
 
     /// Writes the claimed slots. Whatever happens, the claim is accounted for; a panic becomes the batch's fault.
-    pub(super) fn make(&mut self, shared: &Shared, claim: &Claim) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.fill(shared, claim)));
-        if let Err(panic) = outcome {
-            claim.work.fault(Fault::Batch(Error::Panic(panic_message(&*panic))));
+    pub(super) fn make(&mut self, shared: &Shared, claim: Claim) {
+        match catch_unwind(AssertUnwindSafe(|| self.fill(shared, &claim))) {
+            Ok(()) => claim.settle(),
+            Err(panic) => claim.fail(Error::Panic(panic_message(&*panic))),
         }
-        shared.account(claim);
     }
 
     fn fill(&mut self, shared: &Shared, claim: &Claim) {
-        let lease = claim
-            .work
-            .slab
-            .get_or_init(|| shared.pool.lease().map(Arc::new).map_err(|error| error.to_string()));
+        let lease = claim.work.slab.get_or_init(|| shared.slab(claim.work.len()));
         let lease = match lease {
             Ok(lease) => lease,
             Err(reason) => return claim.work.fault(Fault::Batch(Error::Machine(reason.clone()))),
         };
+        self.announce(&claim.upcoming);
         let start = Instant::now();
-        self.collect_keys(claim);
+        self.keys.clear();
+        self.keys.extend(claim.keys());
         let mut spent = Spent::default();
         let mut done = 0;
         let mut slots = shared.slots(lease, claim);
@@ -88,54 +98,68 @@ impl Hands {
 }
 
 impl Shared {
-    /// Says that a claim is done with; whoever does so last publishes the batch.
-    fn account(&self, claim: &Claim) {
-        if claim.work.finished(claim.len) {
-            claim.work.publish();
-            self.done.notify_one();
+    /// A slab for a batch of `len` samples. The one place where a batch meets the memory it is written to.
+    fn slab(&self, len: usize) -> Result<Arc<Lease>, String> {
+        if len > self.layout.batch_size() {
+            return Err(format!("a batch of {len} samples in a loader for {}", self.layout.batch_size()));
         }
-    }
-
-    /// Makes `error` the fault of the batch whose part cannot be made. A claim that was taken must be accounted for, or
-    /// its batch would never be finished.
-    pub(super) fn give_up(&self, claim: &Claim, error: Error) {
-        claim.work.fault(Fault::Batch(error));
-        self.account(claim);
+        self.pool.lease().map(Arc::new).map_err(|error| error.to_string())
     }
 
     /// The claimed slots of a batch's slab.
     #[expect(unsafe_code, reason = "claims are disjoint parts of one slab")]
-    fn slots<'a>(&'a self, lease: &'a Lease, claim: &Claim) -> Slots<'a> {
+    fn slots<'a>(&'a self, lease: &'a Lease, claim: &'a Claim) -> Slots<'a> {
         // SAFETY: the slab has the layout's length and is initialised; the board gives every slot of a batch to
         // exactly one claim, and the consumer does not look before all claims are finished.
-        unsafe {
-            Slots::new(lease.as_mut_ptr(), &self.layout.offsets, &self.layout.sizes, claim.first, claim.len)
+        let slots = unsafe { Slots::new(lease.as_mut_ptr(), &self.layout, claim.first, claim.len) };
+        slots.with_parts(claim.work.parts.as_ref())
+    }
+
+    /// The life of a worker thread. What panics outside of a filling, too, is the fault of the batch in hand.
+    pub(super) fn work(&self, mut hands: Hands) {
+        let mut held = VecDeque::with_capacity(1 + CLAIMS_AHEAD);
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.step(&mut hands, &mut held))) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(panic) => {
+                    let message = panic_message(&*panic);
+                    match held.pop_front() {
+                        Some(claim) => claim.fail(Error::Panic(message)),
+                        None => {
+                            tracing::error!(panic = message, "a worker without work panicked");
+                            return;
+                        }
+                    }
+                }
+            }
         }
     }
 
-    /// The life of a worker thread.
-    pub(super) fn work(self: &Arc<Self>, mut hands: Hands) {
-        let mut ahead: VecDeque<Claim> = VecDeque::with_capacity(CLAIMS_AHEAD);
-        let lookahead = if self.whole_batches { 0 } else { CLAIMS_AHEAD };
-        loop {
-            let claim = match ahead.pop_front() {
-                Some(claim) => claim,
-                None => match self.wait_for_claim() {
-                    Some(claim) => claim,
-                    None => return,
-                },
-            };
-            while ahead.len() < lookahead {
-                let Some(next) = self.board.claim() else { break };
-                hands.read_ahead(&next);
-                ahead.push_back(next);
-            }
-            if !self.whole_batches || self.stats.batch_ns() > WAKE_WORTH_NS {
-                // One wakes the next, as long as there is something to claim; a vain waking costs a look at the board.
-                self.work.notify_one();
-            }
-            hands.make(self, &claim);
+    /// Makes the first of the claims in `held`, after filling it up; false when there will be none any more.
+    fn step(&self, hands: &mut Hands, held: &mut VecDeque<Claim>) -> bool {
+        if held.is_empty() {
+            let Some(claim) = self.wait_for_claim() else { return false };
+            held.push_back(claim);
         }
+        if !self.whole_batches {
+            let before = held.len();
+            while held.len() <= CLAIMS_AHEAD {
+                let Some(next) = self.board.claim() else { break };
+                held.push_back(next);
+            }
+            if held.len() > before {
+                hands.read_ahead(held, &self.stats);
+            }
+        }
+        if !self.whole_batches || self.stats.batch_ns() > WAKE_WORTH_NS {
+            // One wakes the next, as long as there is something to claim; a vain waking costs a look at the board.
+            self.work.notify_one();
+        }
+        if let Some(claim) = held.pop_front() {
+            hands.make(self, claim);
+        }
+        true
     }
 
     fn wait_for_claim(&self) -> Option<Claim> {
@@ -169,7 +193,7 @@ pub(super) fn close_gaps(shared: &Shared, lease: &Lease, work: &Work, bad: &[usi
             continue;
         }
         if good != slot {
-            for (offset, size) in shared.layout.offsets.iter().zip(&shared.layout.sizes) {
+            for (offset, size) in shared.layout.offsets().iter().zip(shared.layout.sizes()) {
                 // SAFETY: the batch is finished and not handed out, so nobody else touches the slab; both slots lie in
                 // the field, and `good < slot` keeps them apart.
                 unsafe {

@@ -52,6 +52,14 @@ impl SampleRng {
     }
 }
 
+/// The 64 bits of randomness that stage `place` of a chain of transforms may use for a sample, given as (seed, epoch,
+/// sample). `part` tells the tensors apart that earlier stages split the sample into; it is 0 where none did.
+#[must_use]
+pub const fn stage_random((seed, epoch, sample): (u64, u64, u64), place: u64, part: u64) -> u64 {
+    let own = mix(part).wrapping_add((place + 1).wrapping_mul(0x9e6c_63d0_676a_9a99));
+    mix(SampleRng::new(seed, epoch, sample).state ^ mix(own))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +72,16 @@ mod tests {
         assert_ne!(first(1, 2, 3), first(1, 3, 3));
         assert_ne!(first(1, 2, 3), first(1, 2, 4));
         assert_ne!(first(1, 2, 3), first(1, 3, 2));
+    }
+
+    #[test]
+    fn stages_and_parts_draw_for_themselves() {
+        let base = stage_random((1, 2, 3), 0, 0);
+        assert_eq!(base, stage_random((1, 2, 3), 0, 0));
+        let others =
+            [((4, 2, 3), 0, 0), ((1, 4, 3), 0, 0), ((1, 2, 4), 0, 0), ((1, 2, 3), 1, 0), ((1, 2, 3), 0, 1)];
+        assert!(others.iter().all(|&(key, place, part)| stage_random(key, place, part) != base));
+        assert_ne!(base, SampleRng::new(1, 2, 3).next_u64());
     }
 
     #[test]

@@ -61,7 +61,11 @@ pub trait BlobReader: Send {
     /// When the bytes cannot be brought; the message is a lower-case fragment that needs no path.
     fn read<'a>(&'a mut self, id: u64, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]>;
 
-    /// Says which blobs will be read next, in order, so that their bytes can be on the way. A hint: it may be
-    /// ignored, and a blob may be read without it.
+    /// Says which blobs will be read next, in order and completely, so that their bytes can be on the way. A hint: it may
+    /// be ignored, and a blob may be read without it.
     fn read_ahead(&mut self, _ids: &[u64]) {}
+
+    /// Says that blobs like these will be read in a while, by any reader of the set, so that the
+    /// [blocks](Blobs::blocks) they lie in can be brought. A hint.
+    fn announce(&mut self, _ids: &[u64]) {}
 }

@@ -3,12 +3,13 @@
 //! pixels for [`crate::transform`].
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::blobs::{BlobReader, Blobs};
 use super::image_cache::{IndexCache, Indexes};
-use super::{Filler, Grain, SampleKey, Source, Spent};
+use super::{Filler, Grain, Loose, SampleKey, Source, Spent};
 use crate::format::image::{ImageDecoder, ImageError, ImageKind, ImageOptions};
 use crate::pipeline::slots::Slots;
 use crate::pixels::PixelBuf;
@@ -38,6 +39,18 @@ struct Shared {
     model: Option<u64>,
     /// Where the pictures' data can be entered.
     indexes: Option<Arc<IndexCache>>,
+}
+
+impl Shared {
+    /// The shape of a sample of so many rows and columns.
+    fn shape(&self, (height, width): (u32, u32)) -> [usize; 3] {
+        let output = self.plan.output();
+        let (height, width, channels) = (height as usize, width as usize, usize::from(output.channels));
+        match output.order {
+            Order::Chw => [channels, height, width],
+            Order::Hwc => [height, width, channels],
+        }
+    }
 }
 
 impl ImageSource {
@@ -75,13 +88,7 @@ impl ImageSource {
             let (model, size) = first_size(&*blobs, &shared)?;
             (shared.model, shared.size) = (Some(model), size);
         }
-        let output = shared.plan.output();
-        let (height, width) = (shared.size.0 as usize, shared.size.1 as usize);
-        let shape = match output.order {
-            Order::Chw => [usize::from(output.channels), height, width],
-            Order::Hwc => [height, width, usize::from(output.channels)],
-        };
-        let mut fields = vec![Field::new("inputs", output.dtype, shape)];
+        let mut fields = vec![Field::new("inputs", shared.plan.output().dtype, shared.shape(shared.size))];
         let shape = match shared.labels {
             Some(dtype) => {
                 fields.push(Field::new("labels", dtype, []));
@@ -151,8 +158,20 @@ impl Source for ImageSource {
         self.blobs.blocks()
     }
 
+    fn pictures(&self) -> bool {
+        true
+    }
+
     fn classes(&self) -> Option<&[String]> {
         self.blobs.classes()
+    }
+
+    fn is_loose(&self) -> bool {
+        true
+    }
+
+    fn path(&self, sample: u64) -> Option<PathBuf> {
+        self.blobs.path(sample)
     }
 
     fn facts(&self) -> Vec<(String, String)> {
@@ -194,6 +213,7 @@ impl Trouble {
                 _ => None,
             },
             reason: self.to_string(),
+            transform: None,
         }
     }
 }
@@ -214,10 +234,20 @@ impl Filler for ImageFiller {
         spent: &mut Spent,
     ) -> Result<(), (usize, SampleError)> {
         for (slot, key) in keys.iter().enumerate() {
-            self.one(key, slot, slots, spent)
+            self.one(key, (&mut *slots, slot), None, spent)
                 .map_err(|trouble| (slot, trouble.at(key.sample, &*self.blobs)))?;
         }
         Ok(())
+    }
+
+    fn fill_loose(
+        &mut self,
+        key: &SampleKey,
+        first: &mut Loose,
+        rest: &mut Slots<'_>,
+        spent: &mut Spent,
+    ) -> Result<(), SampleError> {
+        self.one(key, (rest, 0), Some(first), spent).map_err(|trouble| trouble.at(key.sample, &*self.blobs))
     }
 
     fn read_ahead(&mut self, upcoming: &[SampleKey]) {
@@ -225,14 +255,20 @@ impl Filler for ImageFiller {
         self.ids.extend(upcoming.iter().map(|key| key.sample).filter(|&id| id < self.blobs.len()));
         self.reader.read_ahead(&self.ids);
     }
+
+    fn announce(&mut self, later: &[SampleKey]) {
+        self.ids.clear();
+        self.ids.extend(later.iter().map(|key| key.sample).filter(|&id| id < self.blobs.len()));
+        self.reader.announce(&self.ids);
+    }
 }
 
 impl ImageFiller {
     fn one(
         &mut self,
         key: &SampleKey,
-        slot: usize,
-        slots: &mut Slots<'_>,
+        (slots, slot): (&mut Slots<'_>, usize),
+        loose: Option<&mut Loose>,
         spent: &mut Spent,
     ) -> Result<(), Trouble> {
         if key.sample >= self.blobs.len() {
@@ -246,12 +282,16 @@ impl ImageFiller {
         let read = Instant::now();
         spent.read_ns += nanoseconds(started, read);
         spent.bytes += bytes.len() as u64;
-        let decoded = self.worker.decode(bytes, key, &*self.blobs);
+        let decoded = self.worker.decode(bytes, key, &*self.blobs, loose.is_some());
         let then = Instant::now();
         spent.decode_ns += nanoseconds(read, then);
         let view = decoded?;
         let Worker { shared, pixels, scratch, .. } = &mut self.worker;
-        let rendered = shared.plan.render(&view, pixels, scratch, slots.bytes(0, slot));
+        let out = match loose {
+            Some(loose) => loose.reset(shared.plan.output().dtype, &shared.shape(view.output_size())),
+            None => slots.bytes(0, slot),
+        };
+        let rendered = shared.plan.render(&view, pixels, scratch, out);
         spent.transform_ns += nanoseconds(then, Instant::now());
         Ok(rendered?)
     }
@@ -272,7 +312,13 @@ struct Worker {
 
 impl Worker {
     /// Draws the sample's parameters and decodes the pixels that they need.
-    fn decode(&mut self, bytes: &[u8], key: &SampleKey, blobs: &dyn Blobs) -> Result<View, Trouble> {
+    fn decode(
+        &mut self,
+        bytes: &[u8],
+        key: &SampleKey,
+        blobs: &dyn Blobs,
+        loose: bool,
+    ) -> Result<View, Trouble> {
         let shared = &*self.shared;
         let picture = self.decoder.open(bytes)?;
         let (width, height) = picture.size();
@@ -282,6 +328,7 @@ impl Worker {
             view = view.unscaled();
         }
         if let Some(model) = shared.model
+            && !loose
             && view.output_size() != shared.size
         {
             return Err(Trouble::Size {

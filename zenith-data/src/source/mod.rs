@@ -9,13 +9,18 @@ pub mod image;
 pub mod image_cache;
 pub mod open;
 mod picture_column;
+pub mod staged;
 pub mod subset;
 pub mod table;
 
 pub use self::open::{OpenOptions, open};
 
+use std::path::PathBuf;
+
 use crate::pipeline::slots::Slots;
-use crate::{Result, SampleError, Schema};
+use crate::transform::chain::Account;
+use crate::transform::custom::{TensorRef, Yield};
+use crate::{DType, Result, SampleError, Schema};
 
 /// A sample to be delivered: its index in the source and the key of its randomness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +62,35 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// Whether the first field holds decoded pictures, and a transform is applied to it.
+    fn pictures(&self) -> bool {
+        false
+    }
+
     /// Names of the label's classes, where there are any.
     fn classes(&self) -> Option<&[String]> {
         None
+    }
+
+    /// How many samples may become of one. Where that is not exactly one, a filler says so of each slot through
+    /// [`Slots::became`], and the pipeline packs what is left into full batches.
+    fn parts(&self) -> Yield {
+        Yield::One
+    }
+
+    /// Whether fillers can give samples whose first field has a shape of its own: [`Filler::fill_loose`].
+    fn is_loose(&self) -> bool {
+        false
+    }
+
+    /// The file that a sample comes from, where there is one.
+    fn path(&self, _sample: u64) -> Option<PathBuf> {
+        None
+    }
+
+    /// What the transforms brought by somebody else did so far, in their order.
+    fn accounts(&self) -> Vec<Account> {
+        Vec::new()
     }
 
     /// Facts for the report: (name, value), such as where bytes came from or how often a cache was hit.
@@ -73,6 +104,8 @@ pub trait Source: Send + Sync {
 pub enum Grain {
     /// One sample: decoding dominates.
     Sample,
+    /// So many samples: each costs some microseconds.
+    Run(usize),
     /// The whole batch: copying dominates.
     Batch,
 }
@@ -104,6 +137,71 @@ pub trait Filler: Send {
         spent: &mut Spent,
     ) -> Result<(), (usize, SampleError)>;
 
-    /// Says which samples this source will soon be asked for, so that their bytes can be on the way. A hint.
+    /// Writes the one sample `key` with whatever shape its first field has into `first`, and its other fields into slot 0
+    /// of `rest`.
+    ///
+    /// # Errors
+    /// Why it cannot be delivered; always where [`Source::is_loose`] is false.
+    fn fill_loose(
+        &mut self,
+        key: &SampleKey,
+        first: &mut Loose,
+        rest: &mut Slots<'_>,
+        spent: &mut Spent,
+    ) -> Result<(), SampleError> {
+        let _ = (first, rest, spent);
+        let reason = "samples of this source have one shape".to_owned();
+        Err(SampleError { sample: key.sample, path: None, offset: None, reason, transform: None })
+    }
+
+    /// Says what this filler will be asked for next, in order and completely, so that the bytes can be on the way; what
+    /// was said before and is not among it is wanted no more. A hint.
     fn read_ahead(&mut self, _upcoming: &[SampleKey]) {}
+
+    /// Says that any of the source's fillers will be asked for samples like these in a while, so that the
+    /// [blocks](Source::blocks) they lie in can be brought. A hint.
+    fn announce(&mut self, _later: &[SampleKey]) {}
+}
+
+/// The first field of one sample, with a shape of its own. Its memory is used again and again.
+#[derive(Clone, Debug)]
+pub struct Loose {
+    /// Element type.
+    pub dtype: DType,
+    /// Elements along each axis.
+    pub shape: Vec<usize>,
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Loose {
+    /// Without elements.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { dtype: DType::UInt8, shape: Vec::new(), bytes: Vec::new(), len: 0 }
+    }
+
+    /// Sets type and shape; the bytes, to be written, are unspecified (old ones, never uninitialised memory).
+    pub fn reset(&mut self, dtype: DType, shape: &[usize]) -> &mut [u8] {
+        self.dtype = dtype;
+        self.shape.clear();
+        self.shape.extend_from_slice(shape);
+        self.len = shape.iter().product::<usize>() * dtype.size();
+        if self.bytes.len() < self.len {
+            self.bytes.resize(self.len, 0);
+        }
+        &mut self.bytes[..self.len]
+    }
+
+    /// The tensor.
+    #[must_use]
+    pub fn tensor(&self) -> TensorRef<'_> {
+        TensorRef { dtype: self.dtype, shape: &self.shape, bytes: &self.bytes[..self.len] }
+    }
+}
+
+impl Default for Loose {
+    fn default() -> Self {
+        Self::new()
+    }
 }

@@ -6,15 +6,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zenith_runtime_cpu::io::Backend;
+
 use super::Source;
 use super::blobs::Blobs;
 use super::cache_dir::CacheDir;
 use super::detect::{Found, SourceSpec, detect};
-use super::folder::FolderBlobs;
+use super::folder::{FolderBlobs, FolderIndex};
 use super::image::ImageSource;
 use super::image_cache::{CachedBlobs, ImageCache, IndexCache, Limit};
 use super::picture_column::PictureColumn;
-use super::table::{Kind, Opened, TableOptions, open_files};
+use super::table::{Kind, LabelChoice, Opened, TableOptions, open_files};
 use crate::format::image::ImageOptions;
 use crate::transform::{Mode, Plan, TransformError};
 use crate::{Error, Result};
@@ -22,8 +24,12 @@ use crate::{Error, Result};
 /// How a source is opened.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
-    /// What becomes of pictures; `None` for their pixels as they are. Refused for tables without pictures.
+    /// What becomes of pictures; `None` for their pixels as they are. Refused for tables without pictures, unless
+    /// `untransformed_rows`.
     pub transform: Option<Plan>,
+    /// Whether a table without pictures is opened although there is a transform: its rows are as they are then, which
+    /// [`Source::pictures`] tells, and what the transform means for them is the caller's matter.
+    pub untransformed_rows: bool,
     /// How pictures are read.
     pub image: ImageOptions,
     /// How tables are read.
@@ -33,6 +39,8 @@ pub struct OpenOptions {
     pub pictures: ImageCache,
     /// Where indexes are kept between runs; nowhere by default.
     pub cache: CacheDir,
+    /// How the files of folders are read. Tables are read at offsets by ordinary system calls.
+    pub io: Backend,
 }
 
 /// Opens the folder, pattern or files that `spec` names, whatever they hold.
@@ -42,15 +50,32 @@ pub struct OpenOptions {
 /// not fit the options.
 pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     match detect(spec, &options.cache)? {
-        Found::Pictures(index) => {
-            let blobs = FolderBlobs::new(index)?;
-            let limit = || Limit::of(options.table.memory_budget);
-            match options.pictures {
-                ImageCache::Memory => pictures(Arc::new(CachedBlobs::new(Arc::new(blobs), limit())), options),
-                ImageCache::Index | ImageCache::None => pictures(Arc::new(blobs), options),
-            }
-        }
+        Found::Pictures(index) => open_folder(index, options),
         Found::Tables(files) => opened(open_files(&files, one_kind(&files)?, &options.table)?, options),
+    }
+}
+
+/// The pictures of `index`.
+///
+/// # Errors
+/// When their folder cannot be opened, or the options are those of a table.
+pub fn open_folder(index: FolderIndex, options: &OpenOptions) -> Result<Arc<dyn Source>> {
+    let table = &options.table;
+    for (given, name) in [
+        (table.columns.is_some(), "columns"),
+        (table.label != LabelChoice::Auto, "label"),
+        (table.dtype.is_some(), "dtype"),
+    ] {
+        if given {
+            let reason = format!("{name}= is for tables, but this source is files of pictures");
+            return Err(Error::Config(reason));
+        }
+    }
+    let blobs = FolderBlobs::with_backend(index, options.io)?;
+    let limit = || Limit::of(table.memory_budget);
+    match options.pictures {
+        ImageCache::Memory => pictures(Arc::new(CachedBlobs::new(Arc::new(blobs), limit())), options),
+        ImageCache::Index | ImageCache::None => pictures(Arc::new(blobs), options),
     }
 }
 
@@ -60,10 +85,14 @@ pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Arc<dyn Source>>
 /// When the options do not fit it.
 pub fn opened(opened: Opened, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     match opened {
+        Opened::Pictures(_) if options.table.dtype.is_some() => Err(Error::Config(
+            "dtype= is for columns of numbers; of pictures the transform says the element type (ToDtype)"
+                .into(),
+        )),
         // With either cache: the column keeps its blocks within `memory_budget` itself, and reports it.
         Opened::Pictures(column) => pictures(Arc::new(PictureColumn(Arc::new(column))), options),
         Opened::Rows(_) if options.pictures != ImageCache::None => Err(no_pictures(options.pictures)),
-        Opened::Rows(_) if options.transform.is_some() => {
+        Opened::Rows(_) if options.transform.is_some() && !options.untransformed_rows => {
             Err(Error::Config("a transform of pictures was given, but the table holds none".into()))
         }
         Opened::Rows(rows) => Ok(Arc::new(rows)),

@@ -59,8 +59,10 @@ impl BlobReader for PictureColumn {
     }
 
     fn read_ahead(&mut self, ids: &[u64]) {
-        for &id in ids {
-            self.0.hint(id);
-        }
+        self.0.hint(ids);
+    }
+
+    fn announce(&mut self, ids: &[u64]) {
+        self.0.hint(ids);
     }
 }

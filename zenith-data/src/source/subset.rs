@@ -1,9 +1,12 @@
 //! Some samples of another source, in an order of the user's choosing. Augmentation stays that of the original sample.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Filler, Grain, SampleKey, Source, Spent};
+use super::{Filler, Grain, Loose, SampleKey, Source, Spent};
 use crate::pipeline::slots::Slots;
+use crate::transform::chain::Account;
+use crate::transform::custom::Yield;
 use crate::{Error, Result, SampleError, Schema};
 
 /// The samples of `inner` at `indices`.
@@ -52,8 +55,28 @@ impl Source for Subset {
         self.inner.grain()
     }
 
+    fn pictures(&self) -> bool {
+        self.inner.pictures()
+    }
+
     fn classes(&self) -> Option<&[String]> {
         self.inner.classes()
+    }
+
+    fn parts(&self) -> Yield {
+        self.inner.parts()
+    }
+
+    fn is_loose(&self) -> bool {
+        self.inner.is_loose()
+    }
+
+    fn path(&self, sample: u64) -> Option<PathBuf> {
+        self.inner.path(*self.indices.get(usize::try_from(sample).ok()?)?)
+    }
+
+    fn accounts(&self) -> Vec<Account> {
+        self.inner.accounts()
     }
 
     fn facts(&self) -> Vec<(String, String)> {
@@ -86,8 +109,24 @@ impl Filler for SubsetFiller {
         self.inner.fill(&self.keys, slots, spent)
     }
 
+    fn fill_loose(
+        &mut self,
+        key: &SampleKey,
+        first: &mut Loose,
+        rest: &mut Slots<'_>,
+        spent: &mut Spent,
+    ) -> Result<(), SampleError> {
+        let key = SampleKey { sample: self.indices[key.sample as usize], ..*key };
+        self.inner.fill_loose(&key, first, rest, spent)
+    }
+
     fn read_ahead(&mut self, upcoming: &[SampleKey]) {
         self.translate(upcoming);
         self.inner.read_ahead(&self.keys);
+    }
+
+    fn announce(&mut self, later: &[SampleKey]) {
+        self.translate(later);
+        self.inner.announce(&self.keys);
     }
 }

@@ -41,6 +41,12 @@ impl State {
         }
     }
 
+    /// A picture of 8 bits that other operations left, before any further one.
+    pub(super) const fn behind(tensor: bool, channels: u8) -> Self {
+        let arithmetic = if tensor { Arithmetic::Tensor } else { Arithmetic::Pil };
+        Self { arithmetic, channels, ..Self::new() }
+    }
+
     /// Checks one operation and takes it into account; the reason why not, as a fragment.
     pub(super) fn add(&mut self, op: &Op) -> Result<Option<Step>, String> {
         self.stages += match op {

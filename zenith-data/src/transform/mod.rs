@@ -6,8 +6,10 @@
 //! it are one resample of the crop alone, a flip is part of the writing, the conversion to floats and the
 //! normalisation are part of the last pass. Nothing here knows files or formats.
 
+pub mod chain;
 mod color;
 mod compile;
+pub mod custom;
 mod emit;
 mod filter;
 mod geometry;
@@ -15,6 +17,7 @@ mod kernels;
 mod ops;
 mod plan;
 mod resample;
+pub mod tensor;
 mod view;
 
 pub use emit::Order;

@@ -11,8 +11,7 @@ use super::ops::{Mode, Op, TransformError};
 use super::resample::{Picture, Workspace};
 use super::view::{self, MAX_EDGE, MAX_STAGES, Stage, View};
 use crate::DType;
-use crate::pixels::PixelBuf;
-use crate::pixels::Region;
+use crate::pixels::{PixelBuf, Region, give_back_giant};
 use crate::sampler::rng::SampleRng;
 
 /// What a plan makes of each sample.
@@ -104,7 +103,21 @@ impl Plan {
     /// [`TransformError::Op`] names the operation that has a bad parameter or stands at a place where it has no native
     /// meaning.
     pub fn compile(ops: &[Op], mode: Mode) -> Result<Plan, TransformError> {
-        let mut state = State::new();
+        Self::compile_from(State::new(), ops, mode)
+    }
+
+    /// As [`Self::compile`], for operations behind others that left 8-bit pictures of `channels` (1 or 3) channels;
+    /// `tensor` says that they are tensors in torchvision's sense.
+    pub(super) fn compile_behind(
+        ops: &[Op],
+        mode: Mode,
+        tensor: bool,
+        channels: u8,
+    ) -> Result<Plan, TransformError> {
+        Self::compile_from(State::behind(tensor, channels), ops, mode)
+    }
+
+    fn compile_from(mut state: State, ops: &[Op], mode: Mode) -> Result<Plan, TransformError> {
         let mut steps = Vec::new();
         for (index, op) in ops.iter().enumerate() {
             let step = state.add(op).map_err(|reason| TransformError::Op { index, op: op.name(), reason })?;
@@ -210,6 +223,7 @@ impl Plan {
                     if i == last {
                         let format = &self.format;
                         work.run(&pass, denom, picture, &mut Canvas { format, width, height, out });
+                        pictures.iter_mut().for_each(give_back_giant);
                         break;
                     }
                     next.resize(width * height * 3, 0);
@@ -307,6 +321,30 @@ impl Step {
                 }
                 Ok(())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pixels::may_be_kept;
+
+    #[test]
+    fn the_pictures_between_the_passes_of_a_giant_are_given_back() {
+        let json =
+            r#"[{"op": "color_jitter", "brightness": [0.5, 1.5]}, {"op": "resize", "size": [64, 64]}]"#;
+        let ops: Vec<Op> = serde_json::from_str(json).unwrap();
+        let plan = Plan::compile(&ops, Mode::Exact).unwrap();
+        let mut scratch = Scratch::new();
+        for edge in [100, 1000] {
+            let view = plan.view(edge, edge, &mut SampleRng::new(0, 0, 0)).unwrap();
+            let mut source = PixelBuf::new();
+            source.reset(edge, edge, 3);
+            plan.render(&view, &source, &mut scratch, &mut vec![0; 64 * 64 * 3]).unwrap();
+            let kept = scratch.pictures.iter().any(|picture| picture.capacity() > 0);
+            assert!(kept, "an ordinary picture's memory stays");
+            assert!(scratch.pictures.iter().all(may_be_kept));
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::fs;
 use std::sync::Arc;
 
-use arrow_array::{Int32Array, Int64Array};
+use arrow_array::{ArrayRef, Float32Array, Int32Array, Int64Array};
 use zenith_data::Error;
 use zenith_data::source::table::{Kind, LabelChoice, TableOptions, TableSource, open_files};
 
 use crate::made::{
-    assert_numbers, batch, error_of, fill, numbers, open, open_rows, write_ipc, write_parquet,
+    assert_numbers, batch, error_of, fill, npy, numbers, open, open_rows, write_ipc, write_parquet,
 };
 
 #[test]
@@ -68,6 +68,21 @@ fn damaged_files_are_named_and_never_delivered() {
 }
 
 #[test]
+fn a_table_that_memory_cannot_hold_is_named_and_streams_with_a_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.npy");
+    // A sparse file: 4 TiB of zeroes that take no disk.
+    let rows = 1u64 << 36;
+    let header = npy("<f8", &format!("({rows}, 8)"), &[]);
+    let file = fs::File::create(&path).unwrap();
+    fs::write(&path, &header).unwrap();
+    file.set_len(header.len() as u64 + rows * 64).unwrap();
+    let error = open_files(std::slice::from_ref(&path), Kind::Npy, &TableOptions::default()).unwrap_err();
+    assert_eq!(error.path(), Some(path.as_path()));
+    assert!(error.to_string().contains("memory_budget= streams"), "{error}");
+}
+
+#[test]
 fn cut_arrow_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     for (name, stream) in [("a.arrow", false), ("b.arrows", true)] {
@@ -91,4 +106,46 @@ fn empty_tables_are_refused() {
         assert!(error_of(&path, &TableOptions::default()).contains("no rows"));
     }
     assert!(TableSource::from_record_batches(vec![empty], &TableOptions::default()).is_err());
+}
+
+/// A process that had mapped the file would end by SIGBUS.
+#[test]
+fn a_file_that_is_cut_off_while_it_is_read_is_named_or_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = 400_000u64;
+    let values: Vec<u8> = (0..rows).flat_map(|row| (row as f32).to_ne_bytes()).collect();
+    let array = npy("<f4", &format!("({rows},)"), &values);
+    let floats =
+        |name| (name, Arc::new(Float32Array::from_iter_values((0..rows).map(|r| r as f32))) as ArrayRef);
+    let one = batch(vec![floats("x")]);
+    let many = batch(vec![floats("x"), floats("y"), floats("label")]);
+    for name in ["a.npy", "borrowed.arrow", "gathered.arrow", "window.arrow"] {
+        let path = folder.path().join(name);
+        match name {
+            "a.npy" => fs::write(&path, &array).unwrap(),
+            "borrowed.arrow" => write_ipc(&path, &one, rows as usize, false),
+            _ => write_ipc(&path, &many, 300_000, false),
+        }
+        let budget = (name == "window.arrow").then_some(300_000 * 12);
+        let one_column = matches!(name, "a.npy" | "borrowed.arrow");
+        let label = if one_column { LabelChoice::None } else { LabelChoice::Auto };
+        let options = TableOptions { label, memory_budget: budget, ..TableOptions::default() };
+        let source = open_rows(&path, &options);
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(5000).unwrap();
+        let ids: Vec<u64> = (0..rows).step_by(997).collect();
+        match fill(&source, &ids) {
+            Ok(fields) => {
+                assert!(budget.is_none(), "{name}: rows of a file that is gone");
+                let found = crate::made::floats(&fields[0]);
+                let width = found.len() / ids.len();
+                let same = ids.iter().enumerate().all(|(at, id)| found[at * width] == *id as f32);
+                assert!(same, "{name}: other rows than the file had");
+            }
+            Err((_, error)) => {
+                assert!(budget.is_some(), "{name}: {error}");
+                assert_eq!(error.path.as_deref(), Some(path.as_path()), "{error}");
+            }
+        }
+    }
 }

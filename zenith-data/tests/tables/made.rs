@@ -15,14 +15,14 @@ use zenith_data::{Error, SampleError};
 pub(crate) type Fill = Result<Vec<Vec<u8>>, (usize, SampleError)>;
 
 pub(crate) fn fill(source: &dyn Source, ids: &[u64]) -> Fill {
-    let layout = SlotLayout::new(source.schema(), ids.len());
-    let mut slab = vec![0xEEu8; layout.bytes];
+    let layout = SlotLayout::new(source.schema(), ids.len()).unwrap();
+    let mut slab = vec![0xEEu8; layout.bytes()];
     let keys: Vec<SampleKey> = ids.iter().map(|id| SampleKey { sample: *id, seed: 0, epoch: 0 }).collect();
     let mut filler = source.filler().unwrap();
     filler.read_ahead(&keys);
     let mut slots = Slots::of(&mut slab, &layout, ids.len());
     filler.fill(&keys, &mut slots, &mut Spent::default())?;
-    Ok((0..layout.offsets.len()).map(|field| slots.column(field).to_vec()).collect())
+    Ok((0..layout.offsets().len()).map(|field| slots.column(field).to_vec()).collect())
 }
 
 pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that fails")]
 
 mod bad;
+mod changing;
 mod made;
 
 use std::fs;
@@ -278,6 +279,24 @@ fn columns_in_memory_are_borrowed_and_strided() {
     let error =
         TableSource::from_columns(&[column, short], &TableOptions::default()).unwrap_err().to_string();
     assert!(error.contains("\"a\" has 10 rows, \"c\" has 1"), "{error}");
+}
+
+#[test]
+fn a_budget_bounds_copies_of_columns_and_says_what_it_does_not_count() {
+    let column = |name: &str| {
+        let bytes = (0..1000).flat_map(|v| (v as f32).to_le_bytes()).collect();
+        MemoryColumn::owned(name, DType::Float32, [], bytes).unwrap()
+    };
+    let columns = [column("a"), column("b"), column("label")];
+    let budget = |bytes| TableOptions { memory_budget: Some(bytes), ..TableOptions::default() };
+    let error = TableSource::from_columns(&columns, &budget(7999)).unwrap_err().to_string();
+    assert!(error.contains("8000 bytes more, memory_budget=7999") && error.contains("one array"), "{error}");
+    let facts = TableSource::from_columns(&columns, &budget(8000)).unwrap().facts();
+    assert_eq!(facts[0], ("rows held in memory".into(), "8000 bytes".into()));
+    assert_eq!(facts[1].1, "4000 bytes, which memory_budget does not count");
+    let borrowed = TableSource::from_columns(&columns[1..], &budget(0)).unwrap();
+    assert_eq!(borrowed.facts()[0].1, "0 bytes");
+    assert_eq!(borrowed.facts()[1].1, "8000 bytes, which memory_budget does not count");
 }
 
 #[test]

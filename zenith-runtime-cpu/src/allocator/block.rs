@@ -215,6 +215,12 @@ impl Block {
     }
 }
 
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: obtained with this very layout, or mapped with this very length, and used by nobody any more.

@@ -97,13 +97,11 @@ impl SlabPool {
         for refusal in &got.refused {
             tracing::debug!(slab_bytes, "{refusal}");
         }
-        let mut free = Vec::with_capacity(keep.max(1));
-        free.push(first);
         let shared = Shared {
             memory,
             slab_bytes,
             keep,
-            free: Mutex::new(free),
+            free: Mutex::new(vec![first]),
             leased: AtomicUsize::new(0),
             mapped_total: AtomicUsize::new(1),
             reused: AtomicUsize::new(0),
@@ -129,30 +127,6 @@ impl SlabPool {
         };
         shared.leased.fetch_add(1, Ordering::Relaxed);
         Ok(Lease { block: Some(block), pool: Arc::downgrade(&self.shared) })
-    }
-
-    /// Has up to `slabs` free slabs ready (never more than the pool keeps), every page present and first touched by
-    /// the calling thread; how many.
-    ///
-    /// # Errors
-    /// [`MemoryError`] when a slab cannot be had; those that could are kept.
-    pub fn reserve(&self, slabs: usize) -> Result<usize, MemoryError> {
-        let leases = (0..slabs.min(self.shared.keep))
-            .map(|_| {
-                let mut lease = self.lease()?;
-                if let Some(block) = &mut lease.block {
-                    block.touch();
-                }
-                Ok(lease)
-            })
-            .collect::<Result<Vec<_>, MemoryError>>()?;
-        Ok(leases.len())
-    }
-
-    /// Gives all free slabs back to the system; how many.
-    pub fn trim(&self) -> usize {
-        let blocks: Vec<Block> = self.shared.free().drain(..).collect();
-        blocks.len()
     }
 
     /// Bytes of every slab.
@@ -316,9 +290,14 @@ mod tests {
         assert_eq!((pool.stats().mapped, pool.stats().leased), (5, 5));
         drop(leases);
         assert_eq!((pool.stats().mapped, pool.stats().leased, pool.stats().free), (2, 0, 2));
-        assert_eq!(pool.trim(), 2);
-        assert_eq!(pool.stats().mapped, 0);
-        assert_eq!(pool.lease().unwrap().len(), 4 << 20);
+        assert_eq!((pool.lease().unwrap().len(), pool.stats().mapped_total), (4 << 20, 5));
+    }
+
+    #[test]
+    fn room_for_free_slabs_is_taken_as_they_come() {
+        let pool = pool(1000, usize::MAX);
+        drop((pool.lease().unwrap(), pool.lease().unwrap()));
+        assert_eq!(pool.stats().free, 2);
     }
 
     #[test]
@@ -339,19 +318,6 @@ mod tests {
         drop(first);
         assert_eq!(pool.lease().unwrap().len(), 100);
         assert!(SlabPool::with_memory(Box::new(Scarce(AtomicUsize::new(0))), 100, 2).is_err());
-    }
-
-    #[test]
-    fn reserved_slabs_are_present() {
-        let pool = pool(3 << 20, 3);
-        assert_eq!(pool.reserve(8).unwrap(), 3);
-        assert_eq!(pool.stats().free, 3);
-        let lease = pool.lease().unwrap();
-        match lease.memory().resident_nodes() {
-            Ok(residency) => assert_eq!((residency.absent, residency.pages.values().sum()), (0, 768)),
-            // Containers forbid the question; the virtual machine of tests/numa_vm answers it.
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),
-        }
     }
 
     #[test]

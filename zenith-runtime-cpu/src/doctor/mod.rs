@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cgroup;
+use crate::limits::{self, meminfo};
 use crate::numa::Topology;
 use crate::numa::display::size;
 use crate::numa::files::Root;
@@ -135,18 +135,7 @@ fn processors(topology: &Topology) -> Finding {
 
 fn cpu_quota(root: Root<'_>, topology: &Topology) -> Finding {
     const NAME: &str = "cpu quota";
-    // Version 2 writes "<quota> <period>", version 1 the quota and the period in files of their own.
-    let periods = cgroup::settings(root, "cpu", "cpu.max", "cpu.cfs_period_us");
-    let quotas = cgroup::settings(root, "cpu", "cpu.max", "cpu.cfs_quota_us");
-    let processors = quotas
-        .iter()
-        .zip(&periods)
-        .filter_map(|(quota, period)| {
-            let quota: f64 = quota.text.split_whitespace().next()?.parse().ok()?;
-            let period: f64 = period.text.split_whitespace().next_back()?.parse().ok()?;
-            (quota > 0.0 && period > 0.0).then(|| quota / period)
-        })
-        .fold(f64::INFINITY, f64::min);
+    let processors = limits::cpu_quota(root).unwrap_or(f64::INFINITY);
     let allowed = topology.allowed_cpus.len();
     if processors < allowed as f64 {
         limit(
@@ -208,11 +197,7 @@ fn memory_limit(root: Root<'_>) -> Finding {
     const NAME: &str = "memory";
     let total = meminfo(root, "MemTotal");
     let available = meminfo(root, "MemAvailable").unwrap_or(0);
-    let limited = cgroup::settings(root, "memory", "memory.max", "memory.limit_in_bytes")
-        .iter()
-        .filter_map(|setting| setting.text.parse::<u64>().ok())
-        .min()
-        .filter(|&bytes| total.is_none_or(|total| bytes < total));
+    let limited = limits::memory_limit(root).filter(|&bytes| total.is_none_or(|total| bytes < total));
     match (limited, total) {
         (Some(bytes), total) => limit(
             NAME,
@@ -353,12 +338,5 @@ fn gpus(topology: &Topology) -> Finding {
 }
 
 /// A figure of `proc/meminfo`, in bytes.
-fn meminfo(root: Root<'_>, name: &str) -> Option<u64> {
-    let text = root.text("proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! The suite every backend runs: what `Reader` promises, on real files, with faults injected below the backend.
+//! The suite every backend runs: what `Reader` promises, on real files, with faults injected below the backend. The laws
+//! of io_uring need one: a machine that has none says so by `ZENITH_TEST_NO_IO_URING=1`, and then its fallback runs them.
 
 use std::fs::{File, create_dir, write};
 use std::io::ErrorKind;
@@ -6,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::faults::{Fault, Faults, Plan, Site};
 use super::{
-    Completion, FileRef, IoError, OpenFile, PreadReader, ReadBuffer, Reader, Request, Span, UringOptions,
-    UringReader, open_reader,
+    Completion, FileRef, Full, IoError, MemoryReader, OpenFile, PreadReader, ReadBuffer, Reader, Request,
+    Span, UringOptions, UringReader, open_reader,
 };
 
 const WHOLE: Span = Span::Whole { limit: 1 << 24 };
@@ -35,18 +36,122 @@ fn pread(depth: usize, script: Vec<(Site, Plan)>) -> Box<dyn Faulty> {
     Box::new(PreadReader::with_faults(depth, Faults::new(script)))
 }
 
-/// io_uring, or, where this machine forbids it, what `Auto` then gives, after a look at how it says so.
+/// A ring; `None` where the machine has none and its owner has said so.
+pub(super) fn uring_or_excused(options: &UringOptions, faults: Faults) -> Option<UringReader> {
+    match UringReader::with_faults(options, faults) {
+        Ok(reader) => Some(reader),
+        Err(error) => {
+            assert!(
+                std::env::var_os("ZENITH_TEST_NO_IO_URING").is_some(),
+                "no io_uring to test with ({error}); a machine that cannot have one sets ZENITH_TEST_NO_IO_URING=1"
+            );
+            None
+        }
+    }
+}
+
+/// io_uring, or, on a machine without it, what `Auto` then gives, after a look at how it says so.
 fn ring(options: &UringOptions, script: Vec<(Site, Plan)>) -> Box<dyn Faulty> {
-    match UringReader::with_faults(options, Faults::new(script.clone())) {
-        Ok(reader) => Box::new(reader),
-        Err(IoError::Setup { .. }) => {
+    match uring_or_excused(options, Faults::new(script.clone())) {
+        Some(reader) => Box::new(reader),
+        None => {
             let auto = open_reader(super::Backend::Auto, options.depth).unwrap();
             assert_eq!(auto.backend(), "pread");
             assert!(auto.fallbacks()[0].contains("io_uring"));
             pread(options.depth, script)
         }
-        Err(error) => panic!("{error}"),
     }
+}
+
+/// Files and buffers known to the ring beforehand.
+#[test]
+fn registered_files_and_buffers_give_the_same_bytes() {
+    let options = UringOptions {
+        depth: 4,
+        registered_buffers: 2,
+        registered_bytes: 100_000,
+        registered_files: 1,
+        ..UringOptions::default()
+    };
+    let Some(mut reader) = uring_or_excused(&options, Faults::none()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let contents = bytes(100_000, 11);
+    let file = OpenFile::open(file(dir.path(), "f", &contents)).unwrap();
+    // A machine may refuse both (RLIMIT_MEMLOCK); it then says so, and the bytes are the same.
+    let registered = reader.register_file(&file);
+    assert_eq!(reader.register_file(&file), registered);
+    assert!(registered || !reader.fallbacks().is_empty());
+    let mut buffers = reader.take_registered_buffers();
+    assert_eq!((buffers.len(), reader.take_registered_buffers().len()), (2, 0));
+    assert!(buffers.iter().all(|buffer| buffer.registered().is_some()) || !reader.fallbacks().is_empty());
+    buffers.push(ReadBuffer::new());
+    for (tag, buffer) in buffers.into_iter().enumerate() {
+        let span = Span::Range { offset: 4096 * tag as u64, len: 60_000 };
+        reader.submit(Request { tag: tag as u64, file: FileRef::Open(&file), span, buffer }).unwrap();
+    }
+    let done = all(&mut reader);
+    assert_eq!(done.len(), 3);
+    for completion in done {
+        let start = 4096 * completion.tag as usize;
+        assert_eq!(*completion.into_result().unwrap(), contents[start..start + 60_000]);
+    }
+}
+
+/// Files of the disk, taken into the memory that a [`MemoryReader`] reads when they are asked for.
+struct Mirror(MemoryReader);
+
+impl Reader for Mirror {
+    fn backend(&self) -> &'static str {
+        self.0.backend()
+    }
+
+    fn fallbacks(&self) -> &[String] {
+        self.0.fallbacks()
+    }
+
+    fn depth(&self) -> usize {
+        self.0.depth()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.0.in_flight()
+    }
+
+    fn submit(&mut self, request: Request<'_>) -> Result<(), Full> {
+        let path = match request.file {
+            FileRef::Path(path) => path.to_owned(),
+            FileRef::Within(directory, path) => directory.path().join(path),
+            FileRef::Open(file) => file.path().to_owned(),
+        };
+        if let Ok(contents) = std::fs::read(&path) {
+            self.0.files_mut().insert(path, contents);
+        }
+        self.0.submit(request)
+    }
+
+    fn flush(&mut self) -> Result<(), IoError> {
+        self.0.flush()
+    }
+
+    fn complete(&mut self, done: &mut Vec<Completion>, at_least: usize) -> Result<(), IoError> {
+        self.0.complete(done, at_least)
+    }
+
+    fn cancel(&mut self, tag: u64) {
+        self.0.cancel(tag);
+    }
+}
+
+impl Faulty for Mirror {
+    fn struck(&self) -> usize {
+        unreachable!("nothing below a memory reader can fail")
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature of every backend here")]
+fn memory(depth: usize, script: Vec<(Site, Plan)>) -> Box<dyn Faulty> {
+    assert!(script.is_empty(), "nothing below a memory reader can fail");
+    Box::new(Mirror(MemoryReader::new(std::sync::Arc::default(), depth)))
 }
 
 fn uring(depth: usize, script: Vec<(Site, Plan)>) -> Box<dyn Faulty> {
@@ -445,6 +550,19 @@ contract! {
     what_is_not_a_file_is_named_and_never_blocks
     impossible_paths_are_open_errors
     a_file_over_the_limit_is_refused_before_it_is_read
+    buffers_come_back_and_are_used_again
+    cancelled_requests_complete
+    dropping_a_busy_reader_waits_for_its_memory
+    another_thread_can_take_over
+}
+
+// The laws of files that nobody changes; memory has no descriptors, no directories, and no failing disk.
+contract! {
+    @backend memory
+    files_of_all_sizes_arrive_whole
+    ranges_are_exact
+    names_within_a_directory_need_no_full_path
+    a_full_reader_gives_the_buffer_back
     buffers_come_back_and_are_used_again
     cancelled_requests_complete
     dropping_a_busy_reader_waits_for_its_memory

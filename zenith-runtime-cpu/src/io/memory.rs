@@ -23,6 +23,11 @@ impl MemoryReader {
         MemoryReader { files, depth, done: VecDeque::with_capacity(depth) }
     }
 
+    #[cfg(test)]
+    pub(super) fn files_mut(&mut self) -> &mut HashMap<PathBuf, Vec<u8>> {
+        Arc::make_mut(&mut self.files)
+    }
+
     fn bytes(&self, path: &Path, span: Span) -> Result<&[u8], IoError> {
         let owned = || path.to_owned();
         let Some(bytes) = self.files.get(path) else {
@@ -98,5 +103,31 @@ impl Reader for MemoryReader {
 
     fn cancel(&mut self, _tag: u64) {
         // Every accepted request has its bytes already.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ReadBuffer;
+    use super::*;
+
+    #[test]
+    fn what_memory_does_not_hold_is_named() {
+        let files = HashMap::from([(PathBuf::from("f"), vec![7; 100])]);
+        let mut reader = MemoryReader::new(Arc::new(files), 3);
+        for (tag, name, span) in [
+            (0, "g", Span::Whole { limit: 1000 }),
+            (1, "f", Span::Whole { limit: 99 }),
+            (2, "f", Span::Range { offset: u64::MAX, len: 2 }),
+        ] {
+            let file = FileRef::Path(Path::new(name));
+            reader.submit(Request { tag, file, span, buffer: ReadBuffer::new() }).unwrap();
+        }
+        let mut done = Vec::new();
+        reader.complete(&mut done, 3).unwrap();
+        let errors: Vec<IoError> = done.into_iter().map(|done| done.into_result().unwrap_err()).collect();
+        assert!(matches!(&errors[0], IoError::Open { path, .. } if path == Path::new("g")), "{errors:?}");
+        assert!(matches!(errors[1], IoError::TooLarge { size: 100, limit: 99, .. }), "{errors:?}");
+        assert!(matches!(errors[2], IoError::Ended { found: 100, .. }), "{errors:?}");
     }
 }

@@ -5,7 +5,8 @@
 #![expect(unsafe_code, reason = "submission entries point at memory that this module keeps alive")]
 
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use io_uring::squeue::Entry;
@@ -55,7 +56,8 @@ impl Default for UringOptions {
 
 /// A reader that owns an io_uring.
 pub struct UringReader {
-    ring: IoUring,
+    /// Dropped by hand: its own `Drop` unmaps the ring's memory, which a forked child does not have.
+    ring: ManuallyDrop<IoUring>,
     id: u64,
     generation: u64,
     direct: bool,
@@ -108,7 +110,7 @@ impl UringReader {
             return Err(IoError::Setup { what: "io_uring with openat, read and close", source });
         }
         let mut reader = UringReader {
-            ring,
+            ring: ManuallyDrop::new(ring),
             id: NEXT_RING.fetch_add(1, Ordering::Relaxed),
             generation: forks::generation(),
             direct: options.direct,
@@ -458,14 +460,19 @@ impl Reader for UringReader {
 
 impl Drop for UringReader {
     fn drop(&mut self) {
-        // In a forked child the ring is not mapped and its operations are the parent's.
         if self.has_forked() {
+            // The ring's operations are the parent's, and its memory was not inherited: by now something else may lie
+            // at these addresses. What was inherited is the descriptor.
+            // SAFETY: this copy of the descriptor is the child's own; the ring is neither used nor dropped after this.
+            unsafe { libc::close(self.ring.as_raw_fd()) };
             return;
         }
         if let Err(error) = self.drain() {
             tracing::error!(%error, "leaking the buffers of reads that could not be waited for");
             std::mem::forget(std::mem::take(&mut self.tasks));
         }
+        // SAFETY: dropped once, here, and not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.ring) };
     }
 }
 
@@ -488,5 +495,89 @@ mod forks {
             unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         });
         GENERATION.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, Instant};
+
+    use super::super::contract::uring_or_excused;
+    use super::*;
+
+    /// Where the rings of this process are mapped: (address, bytes).
+    fn mapped() -> Vec<(usize, usize)> {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let of_ring = |line: &&str| line.contains("[io_uring]");
+        let range = |line: &str| {
+            let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+            let (from, to) =
+                (usize::from_str_radix(from, 16).unwrap(), usize::from_str_radix(to, 16).unwrap());
+            (from, to - from)
+        };
+        maps.lines().filter(of_ring).map(range).collect()
+    }
+
+    /// What the child does: 0 when memory that it maps where the ring was survives the reader, and the descriptor does
+    /// not. Only system calls and the drop.
+    fn drop_among_foreign_memory(reader: UringReader, places: &[(usize, usize)], fd: i32) -> i32 {
+        for &(start, bytes) in places {
+            // SAFETY: refuses to replace what is mapped, so it only takes addresses that nothing lies at.
+            let got = unsafe {
+                libc::mmap(
+                    start as *mut libc::c_void,
+                    bytes,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE,
+                    -1,
+                    0,
+                )
+            };
+            if got.addr() != start {
+                return 2;
+            }
+            // SAFETY: just mapped, writable, and ours.
+            unsafe { std::ptr::write_bytes(start as *mut u8, 0xa5, bytes) };
+        }
+        drop(reader);
+        // SAFETY: asks about a number; whether it is a descriptor is the question.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1 {
+            return 3;
+        }
+        for &(start, bytes) in places {
+            // SAFETY: mapped above; if the drop has unmapped it, this ends the child, which is what is tested.
+            let memory = unsafe { std::slice::from_raw_parts(start as *const u8, bytes) };
+            if memory.iter().any(|&byte| byte != 0xa5) {
+                return 4;
+            }
+        }
+        0
+    }
+
+    #[test]
+    fn a_forked_child_drops_a_reader_without_touching_other_memory() {
+        let Some(reader) = uring_or_excused(&UringOptions::default(), Faults::none()) else { return };
+        let fd = reader.ring.as_raw_fd();
+        let places = mapped();
+        assert!(!places.is_empty(), "the ring is not mapped");
+        // SAFETY: the child makes system calls, drops the reader, and leaves at once.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let code = drop_among_foreign_memory(reader, &places, fd);
+            // SAFETY: ends the child without running the test harness's exit handlers.
+            unsafe { libc::_exit(code) };
+        }
+        let (mut status, patience) = (-1, Instant::now() + Duration::from_secs(20));
+        // SAFETY: `child` is our child and `status` is writable.
+        while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+            if Instant::now() > patience {
+                // SAFETY: `child` has not been reaped, so the number is still its own.
+                unsafe { libc::kill(child, libc::SIGKILL) };
+                panic!("the child hangs");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(status, 0, "the child ended with {status:#x}");
     }
 }

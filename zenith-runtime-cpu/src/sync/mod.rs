@@ -26,11 +26,9 @@ pub(crate) mod cell {
     #[cfg(not(loom))]
     #[derive(Debug)]
     #[repr(transparent)]
-    #[allow(dead_code, reason = "only some builds of the rings need a cell")]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
     #[cfg(not(loom))]
-    #[allow(dead_code, reason = "only some builds of the rings need a cell")]
     impl<T> UnsafeCell<T> {
         pub(crate) const fn new(value: T) -> Self {
             Self(std::cell::UnsafeCell::new(value))

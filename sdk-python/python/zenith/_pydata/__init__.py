@@ -14,7 +14,8 @@ from .errors import (
     WorkerExceptionError,
     WorkerTraceback,
 )
-from .loader import PythonIterator, PythonLoader
+from .iteration import PythonIterator
+from .loader import PythonLoader
 from .recognise import Images, Tensors, recognise
 
 __all__ = [

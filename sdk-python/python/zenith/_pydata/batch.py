@@ -75,6 +75,14 @@ class Engine(Protocol):
         """Nobody wants ``batches`` (all of one iterator, number ``run``) any more."""
         ...
 
+    def forget(self, run: int) -> None:
+        """As `give_up`, which follows, but takes no lock: called by a finalizer, inside any other call."""
+        ...
+
+    def broken(self) -> str | None:
+        """What makes this engine useless for a new pass, if something does."""
+        ...
+
     def close(self) -> None:
         """Stop and free everything except what the user holds. May be called twice, and in a forked copy."""
         ...

@@ -6,7 +6,7 @@ with the worker's traceback as its cause.
 
 from __future__ import annotations
 
-from .._errors import MachineError, SourceError, WorkerError, ZenithError
+from .._errors import LoaderClosedError, MachineError, SourceError, WorkerError, ZenithError
 
 
 class PythonLoaderError(ZenithError, RuntimeError):
@@ -38,10 +38,6 @@ class LoaderForkedError(PythonLoaderError, MachineError):
     """The loader was used in a forked copy of the process that owns it."""
 
 
-class LoaderClosedError(PythonLoaderError):
-    """The loader, or an iterator that a newer one has replaced, was used after its end."""
-
-
 class LoaderTimeoutError(PythonLoaderError, TimeoutError):
     """No batch came within ``timeout`` seconds."""
 
@@ -59,3 +55,15 @@ class WorkerTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
+
+
+__all__ = [
+    "LoaderClosedError",
+    "LoaderForkedError",
+    "LoaderTimeoutError",
+    "PythonLoaderError",
+    "UnsupportedDatasetError",
+    "WorkerDiedError",
+    "WorkerExceptionError",
+    "WorkerTraceback",
+]

@@ -1,4 +1,4 @@
-"""The loader over a Python dataset: order of batches, choice of engine, errors, epochs.
+"""The loader over a Python dataset: order of batches, choice of engine, epochs.
 
 What a batch holds is decided elsewhere (``batches``); here it is only made sure that batches come in that
 order, whoever makes them.
@@ -6,23 +6,22 @@ order, whoever makes them.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import multiprocessing
+import statistics
 import sys
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from . import pinning, slab
-from .batch import EMPTY, Batch, Engine, Totals
-from .collate import note
-from .errors import LoaderClosedError, WorkerTraceback
-from .fetch import SampleFailure, check_dataset
+from .batch import Batch, Engine, Totals
+from .errors import LoaderClosedError
+from .fetch import check_dataset
+from .iteration import PythonIterator
 from .local_engines import InlineEngine, ThreadEngine
-from .process_pool import ProcessPool
+from .process_pool import RECENT_PIECES, ProcessPool
 from .worker import WorkerSpec
 
 Batches = Callable[[int], Iterator[Sequence[Any]]] | Iterable[Sequence[Any]]
@@ -31,16 +30,21 @@ Batches = Callable[[int], Iterator[Sequence[Any]]] | Iterable[Sequence[Any]]
 INLINE_BATCH_NS = 250_000
 # A single sample above this is never taken for trivial.
 INLINE_SAMPLE_NS = 20_000
+# So many pieces of work in a row must be cheap, by their median, before workers are given up.
+INLINE_PIECES = 16
+# Each return to workers makes the next time harder by this factor, so that a dataset of both kinds settles.
+INLINE_PIECES_GROWTH = 4
+# What inline batches may take beyond twice `INLINE_BATCH_NS`, all in all: about what starting workers costs.
+INLINE_EXCESS_NS = 10_000_000
 
-_FORKED_CUDA = "Cannot re-initialize CUDA in forked subprocess"
 
-
-class _Core:
+class Core:
     """What loader and iterators share; the loader's end closes it."""
 
     def __init__(
         self,
         dataset: Any,
+        batches: Batches,
         *,
         num_workers: int,
         prefetch_factor: int,
@@ -56,6 +60,7 @@ class _Core:
         read_ahead: bool,
     ) -> None:
         self.dataset = dataset
+        self.batches = batches
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
         self.collate_fn = collate_fn
@@ -69,6 +74,9 @@ class _Core:
         self.pin = self._can_pin(pin_memory)
         self.mode, self.why = self._choose(worker)
         self.may_inline = worker == "auto" and self.mode == "process" and worker_init_fn is None
+        self.may_return = False
+        self.inline_pieces = INLINE_PIECES
+        self.inline_excess_ns = 0
         self.start_method = start_method or ("fork" if sys.platform == "linux" else "spawn")
         self.runs = itertools.count(1)
         self.engine: Engine | None = None
@@ -78,7 +86,12 @@ class _Core:
         self.skipped: list[tuple[Any, str]] = []
         self.first_batch_s: float | None = None
         self.ahead: PythonIterator | None = None
+        self.dropped: deque[tuple[int, deque[Batch]]] = deque()
         self.closed = False
+
+    def source(self, epoch: int) -> Iterator[Sequence[Any]]:
+        """The index lists of ``epoch``."""
+        return iter(self.batches(epoch)) if callable(self.batches) else iter(self.batches)
 
     def _can_pin(self, wanted: bool) -> bool:
         if not wanted:
@@ -147,18 +160,72 @@ class _Core:
             self.retired.append(self.engine)
             self.engine = None
         self.mode, self.why = mode, why
-        self.may_inline = False
+        self.may_inline = self.may_return = False
         self.sweep()
 
     def reconsider(self, engine: Engine, batch_len: int) -> None:
-        """Go on inline if the samples turn out so cheap that workers are not worth their cost."""
-        if not self.may_inline or not isinstance(engine, ProcessPool) or engine is not self.engine:
+        """Go on inline if the samples turn out so cheap that workers are not worth their cost, and back if not."""
+        if engine is not self.engine:
             return
-        each = engine.fastest_sample_ns
-        if each is None:
+        if self.may_inline and isinstance(engine, ProcessPool):
+            recent = engine.recent_sample_ns
+            if len(recent) < self.inline_pieces or recent[-1] > INLINE_SAMPLE_NS:
+                return
+            each = statistics.median(recent)
+            if each <= INLINE_SAMPLE_NS and each * batch_len <= INLINE_BATCH_NS:
+                self.switch("inline", f"a sample takes {each / 1000:.1f} us, less than workers cost")
+                self.may_return = True
+                self.inline_excess_ns = 0
+        elif self.may_return and isinstance(engine, InlineEngine):
+            excess = self.inline_excess_ns + engine.last_batch_ns - 2 * INLINE_BATCH_NS
+            self.inline_excess_ns = max(0, excess)
+            if excess > INLINE_EXCESS_NS:
+                self.switch(
+                    "process", f"a batch takes {engine.last_batch_ns / 1e6:.1f} ms of the caller's time"
+                )
+                self.may_inline = True
+                self.inline_pieces = min(RECENT_PIECES, self.inline_pieces * INLINE_PIECES_GROWTH)
+
+    def replace_broken(self) -> None:
+        """Before a pass: fresh workers where some of the present ones have died."""
+        why = None if self.engine is None else self.engine.broken()
+        if why is None or self.engine is None:
             return
-        if each <= INLINE_SAMPLE_NS and each * batch_len <= INLINE_BATCH_NS:
-            self.switch("inline", f"a sample takes {each / 1000:.1f} us, less than workers cost")
+        self.notes.append(f"{why}; fresh workers were started")
+        if self.ahead is not None:
+            self.ahead.close()
+            self.ahead = None
+        self.engine.close()  # a pass still on it is told of the death
+        self.retired.append(self.engine)
+        self.engine = None
+        self.sweep()
+
+    def drop(self, run: int, queue: deque[Batch]) -> None:
+        """A pass was dropped, perhaps by the garbage collector within a call of this package: nothing may be locked.
+
+        What is to be done waits for the next call.
+        """
+        for engine in {id(batch.engine): batch.engine for batch in queue}.values():
+            assert engine is not None
+            engine.forget(run)
+        self.dropped.append((run, queue))
+
+    def settle(self) -> None:
+        """Does what collected passes have left to do."""
+        while self.dropped:
+            self.give_up(*self.dropped.popleft())
+
+    def give_up(self, run: int, queue: deque[Batch]) -> None:
+        """Nobody wants the batches of ``run`` any more."""
+        by_engine: dict[int, list[Batch]] = {}
+        for batch in queue:
+            by_engine.setdefault(id(batch.engine), []).append(batch)
+        for batches in by_engine.values():
+            engine = batches[0].engine
+            assert engine is not None
+            engine.give_up(run, batches)
+            self.count(engine, -len(batches))
+        self.sweep()
 
     def count(self, engine: Engine, change: int) -> None:
         self.live[id(engine)] = self.live.get(id(engine), 0) + change
@@ -192,8 +259,30 @@ class _Core:
         engines = [*self.retired, *([self.engine] if self.engine is not None else [])]
         self.retired.clear()
         self.engine = None
+        self.dropped.clear()
         for engine in engines:
             self._close(engine)
+
+    def stats(self) -> dict[str, Any]:
+        """See `PythonLoader.stats`."""
+        totals = self.totals()
+        return {
+            "worker": self.mode,
+            "why": self.why,
+            "num_workers": self.num_workers,
+            "batches": totals.batches,
+            "samples": totals.samples,
+            "bytes": totals.bytes,
+            "general_batches": totals.general,
+            "fetch_s": totals.fetch_ns / 1e9,
+            "collate_s": totals.write_ns / 1e9,
+            "wait_s": totals.wait_ns / 1e9,
+            "assemble_s": totals.assemble_ns / 1e9,
+            "first_batch_s": self.first_batch_s,
+            "uses_random": totals.draws,
+            "skipped": list(self.skipped),
+            "notes": list(self.notes),
+        }
 
 
 def _add(into: Totals, more: Totals) -> None:
@@ -273,9 +362,9 @@ class PythonLoader:
         if timeout is not None and timeout < 0:
             raise ValueError(f"timeout must be 0 or more seconds, not {timeout}")
         self.epoch = epoch
-        self._batches = batches
-        self._core = _Core(
+        self._core = Core(
             dataset,
+            batches,
             num_workers=num_workers,
             prefetch_factor=prefetch_factor,
             collate_fn=collate_fn,
@@ -307,6 +396,8 @@ class PythonLoader:
         core = self._core
         if core.closed:
             raise LoaderClosedError("the loader is closed")
+        core.settle()
+        core.replace_broken()
         if epoch is None:
             epoch = self.epoch
         self.epoch = epoch + 1
@@ -316,14 +407,11 @@ class PythonLoader:
                 ahead.adopt(self)
                 return ahead
             ahead.close()
-        source = self._source(epoch) if batches is None else iter(batches)
-        follow = self._source if core.read_ahead and batches is None else None
+        source = core.source(epoch) if batches is None else iter(batches)
+        follow = core.source if core.read_ahead and batches is None else None
         iterator = PythonIterator(core, epoch, source, follow)
         iterator.adopt(self)
         return iterator
-
-    def _source(self, epoch: int) -> Iterator[Sequence[Any]]:
-        return iter(self._batches(epoch)) if callable(self._batches) else iter(self._batches)
 
     def __iter__(self) -> PythonIterator:
         return self.iter()
@@ -339,25 +427,11 @@ class PythonLoader:
             ``uses_random`` (None: unknown); ``skipped``: [(index, reason)]; ``notes``: what the user should
             know.
         """
-        core = self._core
-        totals = core.totals()
-        return {
-            "worker": core.mode,
-            "why": core.why,
-            "num_workers": core.num_workers,
-            "batches": totals.batches,
-            "samples": totals.samples,
-            "bytes": totals.bytes,
-            "general_batches": totals.general,
-            "fetch_s": totals.fetch_ns / 1e9,
-            "collate_s": totals.write_ns / 1e9,
-            "wait_s": totals.wait_ns / 1e9,
-            "assemble_s": totals.assemble_ns / 1e9,
-            "first_batch_s": core.first_batch_s,
-            "uses_random": totals.draws,
-            "skipped": list(core.skipped),
-            "notes": list(core.notes),
-        }
+        return self._core.stats()
+
+    def stats_reader(self) -> Callable[[], dict[str, Any]]:
+        """What gives `stats` without keeping the loader, also after its end."""
+        return self._core.stats
 
     def close(self) -> None:
         """End the workers and free what the user does not hold. Batches already given out stay valid."""
@@ -368,172 +442,3 @@ class PythonLoader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-class PythonIterator:
-    """One pass over one epoch. After an exception from a sample, ``next`` goes on with the batch after it.
-
-    Attributes:
-        epoch: of this pass.
-        position: how many index lists are dealt with, those that became no batch included.
-    """
-
-    def __init__(
-        self,
-        core: _Core,
-        epoch: int,
-        source: Iterator[Sequence[Any]],
-        follow: Callable[[int], Iterator[Sequence[Any]]] | None,
-    ) -> None:
-        self.epoch = epoch
-        self.position = 0
-        self._core = core
-        self._run = next(core.runs)
-        self._source: Iterator[Sequence[Any]] | None = source
-        self._source_error: BaseException | None = None
-        self._follow = follow
-        self._queue: deque[Batch] = deque()
-        self._next_number = 0
-        self._closed = False
-        self._loader: PythonLoader | None = None
-
-    def adopt(self, loader: PythonLoader) -> None:
-        """Keep ``loader`` alive as long as this pass."""
-        self._loader = loader
-
-    def __iter__(self) -> PythonIterator:
-        return self
-
-    def __next__(self) -> Any:
-        if self._closed:
-            raise StopIteration
-        core = self._core
-        start = time.perf_counter()
-        deadline = None if core.timeout is None else time.monotonic() + core.timeout
-        while True:
-            self._fill()
-            if not self._queue:
-                error, self._source_error = self._source_error, None
-                self._finish_pass()
-                if error is not None:
-                    raise error
-                raise StopIteration
-            batch = self._queue[0]
-            engine = batch.engine
-            assert engine is not None
-            engine.wait(batch, deadline)
-            if batch.failure is not None and self._move_off_processes(batch.failure):
-                continue
-            self._queue.popleft()
-            core.count(engine, -1)
-            self.position += 1
-            core.reconsider(engine, len(batch.indices))
-            if batch.failure is None:
-                self._fill()  # the workers go on while this batch is put together and used
-            made = engine.finish(batch)
-            core.sweep()
-            if batch.skipped:
-                core.skipped.extend((s.sample, s.reason) for s in batch.skipped)
-            if batch.failure is not None:
-                _raise(batch.failure, batch.epoch)
-            if made is EMPTY:
-                continue
-            if core.first_batch_s is None:
-                core.first_batch_s = time.perf_counter() - start
-            return made
-
-    def _fill(self) -> None:
-        core = self._core
-        engine = core.current()
-        depth = engine.depth(core.prefetch_factor)
-        while self._source is not None and len(self._queue) < depth:
-            self._pull(engine)
-        if self._source is None and self._follow is not None and engine.mode != "inline":
-            self._begin_next(engine, depth)
-
-    def _pull(self, engine: Engine) -> None:
-        assert self._source is not None
-        try:
-            indices = next(self._source)
-        except StopIteration:
-            self._source = None
-            return
-        except Exception as error:
-            # Told in its place: after the batches before it.
-            self._source, self._source_error = None, error
-            self._follow = None
-            return
-        batch = Batch(self._run, self.epoch, self._next_number, indices, engine)
-        self._next_number += 1
-        engine.submit(batch)
-        self._core.count(engine, 1)
-        self._queue.append(batch)
-
-    def _begin_next(self, engine: Engine, depth: int) -> None:
-        core, follow = self._core, self._follow
-        if follow is None:
-            return
-        if core.ahead is None:
-            if self._loader is None:
-                return
-            core.ahead = PythonIterator(core, self.epoch + 1, follow(self.epoch + 1), follow)
-        if core.ahead.epoch == self.epoch + 1:
-            while core.ahead._source is not None and len(self._queue) + len(core.ahead._queue) < depth:
-                core.ahead._pull(engine)
-
-    def _move_off_processes(self, failure: SampleFailure) -> bool:
-        """A dataset that wants CUDA cannot be had in a fork: if the choice was ours, go on with threads."""
-        core = self._core
-        if core.mode != "process" or not core.may_inline or _FORKED_CUDA not in str(failure.error):
-            return False
-        old = self._queue[0].engine
-        assert old is not None
-        waiting = [*self._queue, *(core.ahead._queue if core.ahead is not None else ())]
-        old.give_up(self._run, [b for b in waiting if b.engine is old])
-        core.live[id(old)] = 0
-        core.switch("thread", "the dataset uses CUDA, which a forked worker cannot")
-        engine = core.current()
-        for queue in (self._queue, core.ahead._queue if core.ahead is not None else ()):
-            for at, batch in enumerate(queue):
-                again = Batch(batch.run, batch.epoch, batch.number, batch.indices, engine)
-                engine.submit(again)
-                core.count(engine, 1)
-                queue[at] = again  # type: ignore[index]
-        return True
-
-    def _finish_pass(self) -> None:
-        self._closed = True
-        self._loader = None
-
-    def close(self) -> None:
-        """Give up what is under way; the workers stay for the next pass."""
-        if self._closed:
-            return
-        self._closed = True
-        self._source = None
-        queue, self._queue = self._queue, deque()
-        by_engine: dict[int, list[Batch]] = {}
-        for batch in queue:
-            by_engine.setdefault(id(batch.engine), []).append(batch)
-        for batches in by_engine.values():
-            engine = batches[0].engine
-            assert engine is not None
-            engine.give_up(self._run, batches)
-            self._core.count(engine, -len(batches))
-        self._core.sweep()
-        self._loader = None
-
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self.close()
-
-
-def _raise(failure: SampleFailure, epoch: int) -> None:
-    error = failure.error
-    if failure.sample is not None:
-        note(error, f"raised by sample {failure.sample!r} of the dataset, epoch {epoch}")
-        with contextlib.suppress(AttributeError):  # an exception type with slots
-            error.zenith_sample = failure.sample  # type: ignore[attr-defined]
-    if failure.text and error.__traceback__ is None:
-        raise error from WorkerTraceback(failure.text)
-    raise error

@@ -30,6 +30,7 @@ class InlineEngine:
     ) -> None:
         self.mode = "inline"
         self.totals = Totals()
+        self.last_batch_ns = 0
         self._fetcher = Fetcher(dataset, seed=seed, skip=skip, caller=True)
         self._own = collate_fn
         self._default = default_collate(array_module)
@@ -59,7 +60,8 @@ class InlineEngine:
         totals = self.totals
         totals.fetch_ns += middle - start
         totals.write_ns += time.perf_counter_ns() - middle
-        totals.wait_ns += time.perf_counter_ns() - start
+        self.last_batch_ns = time.perf_counter_ns() - start
+        totals.wait_ns += self.last_batch_ns
         totals.samples += len(fetched.samples)
         totals.draws = self._fetcher.draws
         batch.done = True
@@ -79,6 +81,12 @@ class InlineEngine:
     def give_up(self, run: int, batches: Sequence[Batch]) -> None:
         """Nothing runs ahead."""
 
+    def forget(self, run: int) -> None:
+        """Nothing runs ahead."""
+
+    def broken(self) -> str | None:
+        return None
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -91,6 +99,14 @@ def collate_default(collate: Collate, fetched: Fetched) -> Any:
         if fetched.samples:
             name_the_odd_sample(error, fetched.samples, fetched.kept)
         raise
+
+
+# How often a wait looks whether the loader was closed.
+_LOOK_S = 0.5
+
+
+def _within(deadline: float) -> float:
+    return min(_LOOK_S, max(0.0, deadline - time.monotonic()))
 
 
 class _Work:
@@ -134,6 +150,7 @@ class ThreadEngine:
         self._pool = ThreadPoolExecutor(num_workers, "zenith-data", initializer=self._on_thread)
 
     def _on_thread(self) -> None:
+        self._local.own = True
         with self._lock:
             number, self._started = self._started, self._started + 1
         if self._init is not None:
@@ -210,11 +227,13 @@ class ThreadEngine:
         self._check_usable()
         start = time.perf_counter_ns()
         work: _Work = batch.work
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        came = work.ready.wait(left)
-        self.totals.wait_ns += time.perf_counter_ns() - start
-        if not came:
-            raise LoaderTimeoutError("no batch came in time from the data threads")
+        try:
+            while not work.ready.wait(_LOOK_S if deadline is None else _within(deadline)):
+                self._check_usable()  # a signal handler or another thread may have closed the loader
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise LoaderTimeoutError("no batch came in time from the data threads")
+        finally:
+            self.totals.wait_ns += time.perf_counter_ns() - start
 
     def finish(self, batch: Batch) -> Any:
         self.totals.batches += 1
@@ -226,12 +245,20 @@ class ThreadEngine:
         for batch in batches:
             batch.given_up = True
 
+    def forget(self, run: int) -> None:
+        """The pieces under way are few; `give_up` spares the rest."""
+
+    def broken(self) -> str | None:
+        return None
+
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
         if os.getpid() == self._pid:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            # The collector may end the loader on one of these threads, which cannot wait for itself.
+            own = getattr(self._local, "own", False)
+            self._pool.shutdown(wait=not own, cancel_futures=True)
 
     def _check_usable(self) -> None:
         if os.getpid() != self._pid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import multiprocessing
 import multiprocessing.process as multiprocessing_process
 import os
@@ -13,7 +14,8 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from . import protocol, schema, transport
@@ -40,6 +42,10 @@ _RESERVE_NS = 100_000_000
 _COPY_BYTES = 32 * 1024
 _COPY_SHARE = 8
 _STOP_S = 2.0
+# How often a wait looks whether the loader was closed, by a signal handler or another thread.
+_LOOK_MS = 500
+RECENT_PIECES = 256
+"""Pieces whose time per sample is remembered."""
 
 _open: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
@@ -97,14 +103,14 @@ class ProcessPool:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
-        self._dead: WorkerDiedError | None = None
+        self._dead: Callable[[], WorkerDiedError] | None = None
         self._tasks: dict[int, tuple[Batch, int, list[Any], int]] = {}
         self._next_task = 1
         self._unsent: collections.deque[bytes] = collections.deque()
         self._schemas: dict[tuple[int, int], schema.Node] = {}
         self._sample_ns = 0.0
         self._batch_ns = 0.0
-        self.fastest_sample_ns: float | None = None
+        self.recent_sample_ns: collections.deque[float] = collections.deque(maxlen=RECENT_PIECES)
         self._pieces = spec.num_workers
         self._whole_only = spec.collate_fn is not None
         self._one_piece = self._whole_only or batched_fetch(spec.dataset) is not None
@@ -244,20 +250,21 @@ class ProcessPool:
 
     def _sleep(self, deadline: float | None) -> None:
         if self._dead is not None:
-            raise self._dead
+            raise self._dead()
         if self._unsent:
             self._poll.register(self._send, select.POLLOUT)
         try:
             if deadline is None:
-                events = self._poll.poll()
+                events = self._poll.poll(_LOOK_MS)
             else:
                 left = deadline - time.monotonic()
-                events = self._poll.poll(max(0, int(left * 1000)))
+                events = self._poll.poll(max(0, min(_LOOK_MS, int(left * 1000))))
                 if not events and left <= 0:
                     raise LoaderTimeoutError("no batch came in time: " + self._doing())
         finally:
-            if self._unsent:
+            if self._unsent and not self._closed:
                 self._poll.unregister(self._send)
+        self._check_usable()
         self._flush()
         mine = {self._receive.fileno(), self._send.fileno()}
         ended = {fd for fd, _ in events} - mine
@@ -270,13 +277,14 @@ class ProcessPool:
             if process.sentinel not in sentinels:
                 continue
             process.join(1.0)
-            self._dead = self._explain(number, process)
+            # Made anew for each raise: an exception that is kept keeps the frames it passed through, loader and all.
+            self._dead = dead = self._explain(number, process)
             for pool_process in self.processes:
                 if pool_process.sentinel in sentinels:
                     self._poll.unregister(pool_process.sentinel)
-            raise self._dead
+            raise dead()
 
-    def _explain(self, number: int, process: Any) -> WorkerDiedError:
+    def _explain(self, number: int, process: Any) -> Callable[[], WorkerDiedError]:
         code = process.exitcode
         if code is not None and code < 0:
             try:
@@ -292,7 +300,8 @@ class ProcessPool:
             how = f"exited with status {code}"
         index = self._sample_of(number)
         where = f"while it was on sample {index}" if index is not None else "between samples"
-        return WorkerDiedError(
+        return partial(
+            WorkerDiedError,
             f"data worker {number} (pid {process.pid}) {how} {where}",
             pid=process.pid,
             exitcode=code,
@@ -326,8 +335,7 @@ class ProcessPool:
         if isinstance(body, (Rows, Blob)) and result.samples:
             each = (result.fetch_ns + result.write_ns) / result.samples
             self._sample_ns = each if self._sample_ns == 0.0 else 0.8 * self._sample_ns + 0.2 * each
-            if self.fastest_sample_ns is None or each < self.fastest_sample_ns:
-                self.fastest_sample_ns = each
+            self.recent_sample_ns.append(each)
         work.pending -= 1
         if isinstance(body, Rows):
             if body.fresh is not None:
@@ -440,6 +448,21 @@ class ProcessPool:
                     self._slabs.give_back(batch.work.slab)
             self._take_results()
 
+    def forget(self, run: int) -> None:
+        """Workers skip what is left of ``run``; a plain write into the control page."""
+        if not self._closed and os.getpid() == self._pid:
+            self._control.give_up(run)
+
+    def broken(self) -> str | None:
+        if self._closed or os.getpid() != self._pid:
+            return None
+        with self._lock:
+            if self._dead is None:
+                ended = {p.sentinel for p in self.processes if p.exitcode is not None}
+                with contextlib.suppress(WorkerDiedError):
+                    self._on_death(ended)
+        return None if self._dead is None else str(self._dead())
+
     def close(self) -> None:
         if self._closed:
             return
@@ -470,6 +493,8 @@ class ProcessPool:
                 f"this loader belongs to process {self._pid} and cannot be used in its fork {os.getpid()}; "
                 "build the loader after the fork"
             )
+        if self._dead is not None and self._closed:
+            raise self._dead()
         if self._closed:
             raise LoaderClosedError("the loader is closed")
 

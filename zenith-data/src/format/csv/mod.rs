@@ -21,7 +21,7 @@ use self::lines::{Cutter, Stretch, delimiter, rows};
 use self::number::{float, integer, is_null, truth};
 use super::arrow_columns::MOST_CLASSES;
 use super::identity::{combine, file_identity};
-use super::parquet::pread::PreadFile;
+use super::pread::PreadFile;
 use crate::source::table::blocks::{Blocks, Job};
 use crate::source::table::cells::{Cells, claimed};
 use crate::source::table::convert::is_float;
@@ -365,6 +365,10 @@ impl Blocks for CsvBlocks {
         })?;
         flush(targets, &mut waiting, count - count % TILE_ROWS, cells);
         Ok(())
+    }
+
+    fn unchanged(&self, block: usize, _: &Job<'_>) -> Result<()> {
+        self.files[self.places[block].0].file.unchanged()
     }
 
     fn fingerprint(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use png::{BitDepth, ColorType, DecodingError, Limits, Reader};
 
 use super::{ImageError, ImageKind};
-use crate::pixels::{PixelBuf, Region};
+use crate::pixels::{PixelBuf, Region, give_back_giant};
 
 /// Memory kept from picture to picture.
 #[derive(Debug, Default)]
@@ -23,7 +23,9 @@ pub(super) fn decode(
     out: &mut PixelBuf,
 ) -> Result<(), ImageError> {
     let position = Cell::new(0);
-    decode_from(Input { bytes, position: &position }, region, scratch, out).map_err(|error| match error {
+    let decoded = decode_from(Input { bytes, position: &position }, region, scratch, out);
+    give_back_giant(&mut scratch.rows);
+    decoded.map_err(|error| match error {
         DecodingError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             ImageError::Truncated { kind: ImageKind::Png, offset: bytes.len() as u64 }
         }
@@ -199,5 +201,57 @@ impl Seek for Input<'_> {
         let target = target.ok_or(io::ErrorKind::InvalidInput)?;
         self.position.set(target);
         Ok(target as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::pixels::may_be_kept;
+
+    fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+        let mut crc = flate2::Crc::new();
+        crc.update(kind);
+        crc.update(data);
+        [&(data.len() as u32).to_be_bytes()[..], kind, data, &crc.sum().to_be_bytes()].concat()
+    }
+
+    /// A black interlaced RGBA picture.
+    fn interlaced(edge: u32) -> Vec<u8> {
+        let passes = [
+            (0, 0, 8, 8),
+            (4, 0, 8, 8),
+            (0, 4, 4, 8),
+            (2, 0, 4, 4),
+            (0, 2, 2, 4),
+            (1, 0, 2, 2),
+            (0, 1, 1, 2),
+        ];
+        let bytes: u32 = passes
+            .iter()
+            .map(|(x, y, across, down)| (edge - y).div_ceil(*down) * (1 + 4 * (edge - x).div_ceil(*across)))
+            .sum();
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(&vec![0; bytes as usize]).unwrap();
+        let header = [&edge.to_be_bytes()[..], &edge.to_be_bytes(), &[8, 6, 0, 0, 1]].concat();
+        [
+            b"\x89PNG\r\n\x1A\n".to_vec(),
+            chunk(b"IHDR", &header),
+            chunk(b"IDAT", &zlib.finish().unwrap()),
+            chunk(b"IEND", &[]),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn the_rows_of_a_giant_are_given_back() {
+        let (mut scratch, mut out) = (PngScratch::default(), PixelBuf::new());
+        decode(&interlaced(100), Region::full(100, 100), &mut scratch, &mut out).unwrap();
+        assert!(scratch.rows.capacity() >= 40_000, "an ordinary picture's memory is kept");
+        decode(&interlaced(1000), Region::full(1000, 1000), &mut scratch, &mut out).unwrap();
+        assert!(out.pixels().iter().all(|byte| *byte == 0));
+        assert!(may_be_kept(&scratch.rows));
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Cursor};
 use image_webp::{DecodingError, WebPDecoder};
 
 use super::{ImageError, ImageKind};
-use crate::pixels::{PixelBuf, Region};
+use crate::pixels::{PixelBuf, Region, give_back_giant};
 
 /// Decodes the WebP picture in `bytes` and keeps `region`; the format has no way to decode less. `pixels` is memory kept
 /// from picture to picture.
@@ -16,7 +16,9 @@ pub(super) fn decode(
     pixels: &mut Vec<u8>,
     out: &mut PixelBuf,
 ) -> Result<(), ImageError> {
-    decode_from(bytes, region, pixels, out).map_err(|error| match error {
+    let decoded = decode_from(bytes, region, pixels, out);
+    give_back_giant(pixels);
+    decoded.map_err(|error| match error {
         DecodingError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => truncated(bytes),
         // The library names what it misses, not that the data ends before it; the container's own length tells.
         _ if declared(bytes) > bytes.len() as u64 => truncated(bytes),
@@ -65,4 +67,29 @@ fn decode_from(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use image_webp::{ColorType, WebPEncoder};
+
+    use super::*;
+    use crate::pixels::may_be_kept;
+
+    fn picture(edge: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let pixels = vec![100; (edge * edge * 4) as usize];
+        WebPEncoder::new(&mut bytes).encode(&pixels, edge, edge, ColorType::Rgba8).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn the_pixels_of_a_giant_are_given_back() {
+        let (mut pixels, mut out) = (Vec::new(), PixelBuf::new());
+        decode(&picture(100), Region::full(100, 100), &mut pixels, &mut out).unwrap();
+        assert!(pixels.capacity() >= 40_000, "an ordinary picture's memory is kept");
+        decode(&picture(1000), Region::full(1000, 1000), &mut pixels, &mut out).unwrap();
+        assert!(out.pixels().iter().all(|byte| *byte == 100));
+        assert!(may_be_kept(&pixels));
+    }
 }

@@ -1,7 +1,7 @@
 //! Entry points into a picture's entropy-coded data: where some MCUs begin and what the DC predictors are there. A
 //! decode with the index starts at the nearest one instead of reading everything before it; the pixels are the same.
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::error::JpegError;
 use super::header::Parsed;
@@ -10,10 +10,6 @@ use super::scan::Cursor;
 
 mod packed;
 
-/// First bytes of a stored index: format and version.
-const MAGIC: [u8; 4] = *b"ZJX1";
-/// Bytes in front of a stored index's entries.
-const HEAD: usize = 4 + 8 + 8 + 4 + 4 + 2 + 1;
 /// Bytes at each end of the entropy-coded data that tell one file from another.
 const PROBE: usize = 4096;
 
@@ -132,72 +128,6 @@ impl EntropyIndex {
             offset: *self.offsets.get(at)? as usize,
             bit: u32::from(*self.bits.get(at)?),
             predictors,
-        })
-    }
-
-    /// The index as bytes to be kept beside the picture; see [`Self::from_bytes`].
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out =
-            Vec::with_capacity(HEAD + self.offsets.len() * (5 + 2 * usize::from(self.components)) + 8);
-        out.extend(MAGIC);
-        out.extend(self.length.to_le_bytes());
-        out.extend(self.identity.to_le_bytes());
-        out.extend(self.mcus_x.to_le_bytes());
-        out.extend(self.mcus_y.to_le_bytes());
-        out.extend(self.spacing.to_le_bytes());
-        out.push(self.components);
-        out.extend(self.offsets.iter().flat_map(|offset| offset.to_le_bytes()));
-        out.extend(&self.bits);
-        out.extend(self.predictors.iter().flat_map(|predictor| predictor.to_le_bytes()));
-        let sum = xxh3_64(&out);
-        out.extend(sum.to_le_bytes());
-        out
-    }
-
-    /// Reads what [`Self::to_bytes`] wrote.
-    ///
-    /// # Errors
-    /// [`JpegError::Index`]: the bytes are not a whole index of this version. Whether it belongs to a certain picture is
-    /// found out when that is decoded.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, JpegError> {
-        let damaged = JpegError::Index("it is damaged");
-        let (body, sum) = bytes.split_last_chunk::<8>().ok_or(damaged)?;
-        let rest = body.strip_prefix(&MAGIC).ok_or(JpegError::Index("it is of another kind or version"))?;
-        if xxh3_64(body) != u64::from_le_bytes(*sum) {
-            return Err(damaged);
-        }
-        let (length, rest) = rest.split_first_chunk::<8>().ok_or(damaged)?;
-        let (identity, rest) = rest.split_first_chunk::<8>().ok_or(damaged)?;
-        let (mcus_x, rest) = rest.split_first_chunk::<4>().ok_or(damaged)?;
-        let (mcus_y, rest) = rest.split_first_chunk::<4>().ok_or(damaged)?;
-        let (spacing, rest) = rest.split_first_chunk::<2>().ok_or(damaged)?;
-        let (&components, rest) = rest.split_first().ok_or(damaged)?;
-        let (mcus_x, mcus_y) = (u32::from_le_bytes(*mcus_x), u32::from_le_bytes(*mcus_y));
-        let spacing = u16::from_le_bytes(*spacing);
-        if spacing == 0 || !matches!(components, 1 | 3 | 4) || mcus_x > 8192 || mcus_y > 8192 {
-            return Err(damaged);
-        }
-        let count = (mcus_x.div_ceil(u32::from(spacing)) * mcus_y) as usize;
-        let per_entry = 5 + 2 * usize::from(components);
-        if rest.len() != count * per_entry {
-            return Err(damaged);
-        }
-        let (offsets, rest) = rest.split_at(4 * count);
-        let (bits, predictors) = rest.split_at(count);
-        if bits.iter().any(|&bit| bit > 7) {
-            return Err(damaged);
-        }
-        Ok(Self {
-            length: u64::from_le_bytes(*length),
-            identity: u64::from_le_bytes(*identity),
-            mcus_x,
-            mcus_y,
-            spacing,
-            components,
-            offsets: offsets.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect(),
-            bits: bits.to_vec(),
-            predictors: predictors.as_chunks().0.iter().map(|two| i16::from_le_bytes(*two)).collect(),
         })
     }
 }

@@ -184,16 +184,19 @@ impl Decoder {
             flat: transforms.map(|(_, flat)| flat),
         };
         if is_gathered(parsed) {
-            progressive::gather(
+            let gathered = progressive::gather(
                 parsed,
                 &plan,
                 &mut self.slots,
                 &mut stage,
                 &mut self.store,
                 &mut self.bytes,
-            )?;
-            progressive::render(parsed, &stage, &mut self.store, &mut self.bands, &kernels, out);
-            return Ok(());
+            );
+            if gathered.is_ok() {
+                progressive::render(parsed, &stage, &mut self.store, &mut self.bands, &kernels, out);
+            }
+            self.store.give_back_giant();
+            return gathered;
         }
         for component in 0..frame.count {
             stage.steps[component] = steps(&parsed.tables, frame, component, parsed.scan.at)?;

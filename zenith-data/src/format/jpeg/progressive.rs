@@ -11,7 +11,7 @@ use super::kernels::Kernels;
 use super::plan::Plan;
 use super::scan::{Cursor, McuBlock, Slots, Wanted, mcu_blocks, steps};
 use super::sequential::Stage;
-use crate::pixels::PixelBuf;
+use crate::pixels::{PixelBuf, give_back_giant};
 
 /// Most scans of a picture: no encoder makes so many, and each costs a walk over the picture.
 const MAX_SCANS: usize = 512;
@@ -37,6 +37,11 @@ impl Store {
         self.coefficients.clear();
         self.coefficients.resize(blocks * 64, 0);
         self.unknown = [[255; 32]; 8];
+    }
+
+    /// Gives the memory of a giant picture back.
+    pub(super) fn give_back_giant(&mut self) {
+        give_back_giant(&mut self.coefficients);
     }
 
     fn known_mut(&mut self, component: usize, k: usize) -> &mut u8 {
@@ -331,4 +336,23 @@ fn refinement(
         *run -= 1;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::format::jpeg::{DecodeOptions, Decoder};
+    use crate::pixels::{PixelBuf, may_be_kept};
+
+    #[test]
+    fn the_coefficients_of_a_giant_are_given_back_even_if_it_is_cut_off() {
+        let mut bytes = include_bytes!("../../../tests/data/jpeg/ycc_420_progressive.jpg").to_vec();
+        let mut decoder = Decoder::new();
+        decoder.decode(&bytes, &DecodeOptions::default(), &mut PixelBuf::new()).unwrap();
+        assert!(decoder.store.coefficients.capacity() > 0, "an ordinary picture's memory is kept");
+        // The frame claims 2,000 x 2,000 pixels: 12 MB of coefficients.
+        let frame = bytes.windows(2).position(|w| w == [0xFF, 0xC2]).unwrap();
+        bytes[frame + 5..frame + 9].copy_from_slice(&[0x07, 0xD0, 0x07, 0xD0]);
+        let _ = decoder.decode(&bytes, &DecodeOptions::default(), &mut PixelBuf::new());
+        assert!(may_be_kept(&decoder.store.coefficients));
+    }
 }

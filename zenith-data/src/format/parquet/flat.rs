@@ -12,8 +12,8 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 
-use super::pread::PreadFile;
 use crate::DType;
+use crate::format::pread::PreadFile;
 use crate::source::table::cells::{Cells, nan_bytes};
 use crate::source::table::convert::{Convert, convert, is_float};
 use crate::source::table::mapping::Target;

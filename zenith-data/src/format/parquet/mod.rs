@@ -2,7 +2,6 @@
 //! else is read through Arrow. Several files are one table; their columns must agree.
 
 mod flat;
-pub(crate) mod pread;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,9 +14,9 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 
-use self::pread::PreadFile;
 use super::arrow_columns::{agree, collect_texts, holds, needs_look, put};
 use super::identity::file_identity;
+use super::pread::PreadFile;
 use crate::source::table::blocks::{Blocks, Job};
 use crate::source::table::cells::{Cells, claimed};
 use crate::source::table::mapping::{Column, Plan};
@@ -259,6 +258,10 @@ impl Blocks for ParquetBlocks {
             })?;
         }
         Ok(())
+    }
+
+    fn unchanged(&self, block: usize, _: &Job<'_>) -> Result<()> {
+        self.files[self.places[block].0].file.unchanged()
     }
 
     fn fingerprint(&self) -> u64 {

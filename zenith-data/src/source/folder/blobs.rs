@@ -90,12 +90,12 @@ impl Blobs for FolderBlobs {
     }
 
     fn label_dtype(&self) -> Option<DType> {
-        (!self.index.class_names().is_empty()).then_some(DType::Int64)
+        self.index.has_labels().then_some(DType::Int64)
     }
 
     fn write_label(&self, id: u64, into: &mut [u8]) {
-        if let Some(class) = self.index.class(id) {
-            into.copy_from_slice(&i64::from(class).to_ne_bytes());
+        if let Some(label) = self.index.label(id) {
+            into.copy_from_slice(&label.to_ne_bytes());
         }
     }
 

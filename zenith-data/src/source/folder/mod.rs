@@ -90,8 +90,10 @@ pub struct FolderIndex {
     skipped: u64,
     len: u64,
     classes: Vec<String>,
-    /// The class of every directory of the table; empty without classes.
+    /// The class of every directory of the table; empty without classes, and where files have labels of their own.
     class_of_dir: Vec<u32>,
+    /// The label of every picture, where a list gives them.
+    labels: Option<Arc<[i64]>>,
     fingerprint: u64,
     facts: Vec<(String, String)>,
 }
@@ -177,6 +179,21 @@ impl FolderIndex {
         Ok(index)
     }
 
+    /// Files one by one with a label each, in the given order; what the labels' numbers are called is in `classes`.
+    ///
+    /// # Errors
+    /// When there are none, a path has no directory, or there are not as many labels as paths.
+    pub fn labelled(paths: &[std::path::PathBuf], labels: Vec<i64>, classes: Vec<String>) -> Result<Self> {
+        if paths.len() != labels.len() {
+            return Err(Error::Config(format!("{} paths have {} labels", paths.len(), labels.len())));
+        }
+        let mut index = Self::new(list::table(paths)?, 0);
+        index.labels = Some(Arc::from(labels));
+        index.classes = classes;
+        index.finish(false);
+        Ok(index)
+    }
+
     fn new(files: FileIndex, skipped: u64) -> Self {
         Self {
             len: files.len() - skipped,
@@ -184,6 +201,7 @@ impl FolderIndex {
             skipped,
             classes: Vec::new(),
             class_of_dir: Vec::new(),
+            labels: None,
             fingerprint: 0,
             facts: Vec::new(),
         }
@@ -204,6 +222,9 @@ impl FolderIndex {
         for class in &self.classes {
             hash.update(class.as_bytes());
             hash.update(&[0]);
+        }
+        for label in self.labels.iter().flat_map(|labels| labels.iter()) {
+            hash.update(&label.to_le_bytes());
         }
         self.fingerprint = hash.digest();
         let ignored: u64 = self.files.dirs.iter().map(|dir| u64::from(dir.ignored)).sum();
@@ -234,13 +255,23 @@ impl FolderIndex {
         &self.classes
     }
 
-    /// The class of a picture.
+    /// Whether pictures have labels.
     #[must_use]
-    pub fn class(&self, sample: u64) -> Option<u32> {
-        if self.class_of_dir.is_empty() || sample >= self.len {
+    pub const fn has_labels(&self) -> bool {
+        self.labels.is_some() || !self.class_of_dir.is_empty()
+    }
+
+    /// The label of a picture: the number of its class, or what its list says.
+    #[must_use]
+    pub fn label(&self, sample: u64) -> Option<i64> {
+        if sample >= self.len {
             return None;
         }
-        Some(self.class_of_dir[self.files.dir_of(sample + self.skipped)])
+        match &self.labels {
+            Some(labels) => Some(labels[sample as usize]),
+            None if self.class_of_dir.is_empty() => None,
+            None => Some(i64::from(self.class_of_dir[self.files.dir_of(sample + self.skipped)])),
+        }
     }
 
     /// The path of a picture.
@@ -268,6 +299,7 @@ impl FolderIndex {
     pub fn memory(&self) -> usize {
         self.files.memory()
             + self.class_of_dir.capacity() * size_of::<u32>()
+            + self.labels.as_ref().map_or(0, |labels| labels.len() * size_of::<i64>())
             + self.classes.iter().map(|c| c.capacity() + size_of::<String>()).sum::<usize>()
     }
 

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use zenith_runtime_cpu::thread::spawn_scoped;
+
 use super::getdents::{DirReader, EntryKind};
 use super::index::{FileIndex, Listing, UNREAD};
 use super::names::{is_picture_name, is_table_name};
@@ -57,12 +59,10 @@ pub(super) fn scan(root: &Path, known: Option<&FileIndex>, keep: impl Fn(&FileIn
     std::thread::scope(|scope| {
         for number in 0..threads {
             let (work, known) = (&work, known.as_ref());
-            let spawned = std::thread::Builder::new()
-                .name(format!("zenith-scan-{number}"))
-                .spawn_scoped(scope, move || work.run(root, known));
-            if let Err(error) = spawned {
+            let name = format!("zenith-scan-{number}");
+            if let Err(error) = spawn_scoped(scope, name, move || work.run(root, known)) {
                 if number == 0 {
-                    work.fail(Error::Machine(format!("cannot start a thread to scan with: {error}")));
+                    work.fail(Error::Machine(error.to_string()));
                 }
                 break;
             }

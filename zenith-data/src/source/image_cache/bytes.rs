@@ -180,4 +180,8 @@ impl BlobReader for CachedReader {
         // Also when nothing is missing: what was requested before may be wanted no more.
         self.inner.read_ahead(&self.missing);
     }
+
+    fn announce(&mut self, ids: &[u64]) {
+        self.inner.announce(ids);
+    }
 }

@@ -4,7 +4,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::JoinHandle;
+
+use zenith_runtime_cpu::thread::{Thread, ThreadConfig};
 
 use super::{Limit, sidecar};
 use crate::format::image::{Entropy, ImageDecoder, ImageError, Indexed, Picture};
@@ -37,7 +38,9 @@ const WORTH: u64 = 4096;
 /// The indexes of the pictures of one set.
 pub struct IndexCache {
     arena: Arc<Arena>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Thread<()>>>,
+    /// The process whose file it is.
+    process: u32,
 }
 
 /// What the workers and the writer share.
@@ -189,7 +192,7 @@ impl IndexCache {
             sidecar::load(dir, &arena);
         }
         arena.restored = arena.count();
-        Self { arena: Arc::new(arena), writer: Mutex::new(None) }
+        Self { arena: Arc::new(arena), writer: Mutex::new(None), process: std::process::id() }
     }
 
     /// Facts for the report: (name, value).
@@ -237,13 +240,10 @@ impl IndexCache {
             shared.save();
             shared.writing.store(false, Ordering::Release);
         };
-        let started = std::thread::Builder::new().name("zenith-index".into()).spawn(write);
-        match started {
+        match Thread::spawn(ThreadConfig::named("zenith-index"), write) {
+            // The one before has ended, or it would still be writing.
             Ok(thread) => {
-                let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(last) = writer.replace(thread) {
-                    join(last);
-                }
+                drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).replace(thread));
             }
             // Dropping the cache saves it, too.
             Err(error) => {
@@ -254,18 +254,13 @@ impl IndexCache {
     }
 }
 
-fn join(thread: JoinHandle<()>) {
-    if thread.join().is_err() {
-        tracing::warn!("the thread that keeps entropy indexes panicked");
-    }
-}
-
 impl Drop for IndexCache {
     fn drop(&mut self) {
-        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = writer.take() {
-            join(thread);
+        // The file is the parent's to write, and the locks may have been another thread's at the fork.
+        if self.process != std::process::id() {
+            return;
         }
+        drop(self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         if self.arena.unsaved.load(Ordering::Relaxed) > 0 {
             self.arena.save();
         }

@@ -5,6 +5,8 @@ mod bytes;
 mod index;
 mod sidecar;
 
+use zenith_runtime_cpu::limits::memory_available;
+
 pub use self::bytes::CachedBlobs;
 pub use self::index::{IndexCache, Indexes};
 
@@ -53,12 +55,12 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// `memory_budget`, else half of the memory that is free now.
+    /// `memory_budget`, else half of the memory that is free now on the machine and within the control groups.
     #[must_use]
     pub fn of(memory_budget: Option<u64>) -> Self {
         match memory_budget {
             Some(bytes) => Self { bytes, origin: "memory_budget" },
-            None => match available() {
+            None => match memory_available() {
                 Some(available) => Self { bytes: available / 2, origin: "half of the available memory" },
                 None => Self { bytes: 1 << 30, origin: "1 GiB, as the available memory is unknown" },
             },
@@ -70,14 +72,6 @@ impl Limit {
     pub fn describe(&self) -> String {
         format!("{} ({})", self.bytes, self.origin)
     }
-}
-
-/// Bytes that can be had without pushing others out.
-fn available() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }
 
 #[cfg(test)]

@@ -7,13 +7,44 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
+use zenith_runtime_cpu::thread::panic_message;
 
 use super::blocks::{self, Blocks};
 use super::cache::BlockCache;
 use super::mapping::{Column, PicturePlan, Plan, TableOptions, plan_label};
 use super::rows::RowStore;
 use super::source::thread_count;
+use crate::source::image_cache::Limit;
 use crate::{DType, Error, Result, SampleError};
+
+/// Bytes of pictures to hold where nobody says how many. It decides which pictures are near each other in the shuffled
+/// order of a larger column, so it is the same on every machine.
+const DEFAULT_BUDGET: u64 = 4 << 30;
+
+/// How many bytes of pictures are dealt with together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bounds {
+    /// Twice what the order mixes at a time.
+    mixed: u64,
+    /// What is kept in memory.
+    held: Limit,
+}
+
+impl Bounds {
+    /// The bounds for blocks of up to `largest` bytes on a machine that lets us have `free`.
+    fn new(budget: Option<u64>, largest: u64, free: impl FnOnce() -> Limit) -> Self {
+        if let Some(bytes) = budget {
+            return Self { mixed: bytes, held: Limit { bytes, origin: "memory_budget" } };
+        }
+        let mixed = DEFAULT_BUDGET.max(largest.saturating_mul(2));
+        let free = free();
+        let held = match free.bytes.max(largest) {
+            bytes if bytes < mixed => Limit { bytes, ..free },
+            _ => Limit { bytes: mixed, origin: "without memory_budget" },
+        };
+        Self { mixed, held }
+    }
+}
 
 /// Reads one column of a block whole, as arrays of consecutive rows.
 pub(crate) trait ArrayBlocks: Blocks {
@@ -31,6 +62,7 @@ pub(crate) trait ArrayBlocks: Blocks {
 #[derive(Debug)]
 pub struct ColumnBlobs {
     cache: BlockCache<Vec<ArrayRef>>,
+    bounds: Bounds,
     ends: Vec<u64>,
     paths: Vec<PathBuf>,
     labels: Option<Labels>,
@@ -95,13 +127,20 @@ impl ColumnBlobs {
                 Ok(arrays) => arrays.map_err(Arc::new),
                 Err(panic) => {
                     let (path, name) = table.place(block);
-                    let text = blocks::panic_text(panic.as_ref());
+                    let text = panic_message(panic.as_ref());
                     Err(Arc::new(Error::source(path, format!("{name} cannot be decoded: {text}"))))
                 }
             }
         });
-        let cache = BlockCache::new(sizes, options.memory_budget, decode)?;
-        Ok(Self { cache, ends, paths, labels, fingerprint, column })
+        let largest = sizes.iter().copied().max().unwrap_or(0);
+        let bounds = Bounds::new(options.memory_budget, largest, || Limit::of(None));
+        let cache = BlockCache::new(sizes, Some(bounds.held.bytes), decode)?;
+        let this = Self { cache, bounds, ends, paths, labels, fingerprint, column };
+        if this.rereads() {
+            let (held, origin) = (bounds.held.bytes, bounds.held.origin);
+            tracing::warn!(held, origin, "less memory for pictures than the order mixes; give memory_budget");
+        }
+        Ok(this)
     }
 
     /// How many pictures there are.
@@ -129,10 +168,16 @@ impl ColumnBlobs {
         self.paths.get(block).cloned()
     }
 
-    /// Pictures that half of the memory budget holds; `None` where everything fits.
+    /// Whether blocks are read again and again, as less is kept than the order mixes.
+    fn rereads(&self) -> bool {
+        self.bounds.held.bytes < self.bounds.mixed.min(self.cache.total())
+    }
+
+    /// Pictures that half of the memory budget holds (without one, of a fixed number of bytes); `None` where everything
+    /// fits.
     #[must_use]
     pub fn window(&self) -> Option<u64> {
-        let (budget, total) = (self.cache.budget(), self.cache.total().max(1));
+        let (budget, total) = (self.bounds.mixed, self.cache.total().max(1));
         (budget < total).then(|| (u128::from(self.len()) * u128::from(budget / 2) / u128::from(total)) as u64)
     }
 
@@ -140,15 +185,20 @@ impl ColumnBlobs {
     #[must_use]
     pub fn facts(&self) -> Vec<(String, String)> {
         let (decoded, hits) = self.cache.counts();
-        let total = self.cache.total();
-        vec![
+        let (total, Limit { bytes, origin }) = (self.cache.total(), self.bounds.held);
+        let mut facts = vec![
             (
                 "pictures held in memory".into(),
-                format!("at most {} of {total} bytes", self.cache.budget().min(total)),
+                format!("at most {} of {total} bytes ({origin})", bytes.min(total)),
             ),
             ("blocks decoded".into(), decoded.to_string()),
             ("block cache hits".into(), hits.to_string()),
-        ]
+        ];
+        if self.rereads() {
+            let advice = "less is held than the order mixes; memory_budget makes the two agree";
+            facts.push(("blocks are decoded more than once".into(), advice.into()));
+        }
+        facts
     }
 
     /// A number that changes when the files change.
@@ -169,6 +219,7 @@ impl ColumnBlobs {
             path: self.paths.get(block).cloned(),
             offset: None,
             reason,
+            transform: None,
         };
         if block == self.ends.len() {
             return Err(bad(format!("there is no such row; the table has {}", self.len())));
@@ -193,12 +244,10 @@ impl ColumnBlobs {
         Err(bad("the block ends before this row".into()))
     }
 
-    /// Asks for the block of picture `id` to be read by the time it is needed.
-    pub fn hint(&self, id: u64) {
-        let block = self.ends.partition_point(|end| *end <= id);
-        if block < self.ends.len() {
-            self.cache.hint(block);
-        }
+    /// Asks for the blocks of pictures to be read by the time they are needed.
+    pub fn hint(&self, ids: &[u64]) {
+        let blocks = ids.iter().map(|id| self.ends.partition_point(|end| end <= id));
+        self.cache.hint(blocks.filter(|block| *block < self.ends.len()));
     }
 
     /// Element type of the labels: int64 or float32; `None` without labels.
@@ -241,4 +290,91 @@ fn bytes_at(array: &dyn Array, row: usize) -> Option<&[u8]> {
 pub(crate) fn first_bytes(table: &dyn ArrayBlocks, column: usize) -> Result<Option<Vec<u8>>> {
     let first = table.first(column)?;
     Ok(if first.is_empty() { None } else { bytes_at(first.as_ref(), 0).map(<[u8]>::to_vec) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::path::Path;
+
+    use super::*;
+    use crate::source::table::blocks::Job;
+    use crate::source::table::cells::Cells;
+    use crate::source::table::mapping::Holds;
+
+    const GIB: u64 = 1 << 30;
+
+    fn free(bytes: u64) -> impl FnOnce() -> Limit {
+        move || Limit { bytes, origin: "free" }
+    }
+
+    #[test]
+    fn without_a_budget_what_the_order_mixes_does_not_depend_on_the_machine() {
+        let plenty = Bounds::new(None, GIB, free(64 * GIB));
+        let scarce = Bounds::new(None, GIB, free(2 * GIB));
+        assert_eq!((plenty.mixed, scarce.mixed), (4 * GIB, 4 * GIB));
+        assert_eq!((plenty.held.bytes, scarce.held.bytes), (4 * GIB, 2 * GIB));
+        assert_eq!(scarce.held.origin, "free");
+        assert_eq!(Bounds::new(None, 3 * GIB, free(GIB)).held.bytes, 3 * GIB, "a block must fit");
+        assert_eq!(Bounds::new(None, 3 * GIB, free(64 * GIB)).mixed, 6 * GIB);
+        let given = Bounds::new(Some(9), 5, || unreachable!("nobody asks the machine"));
+        assert_eq!((given.mixed, given.held.bytes), (9, 9));
+    }
+
+    /// A column of `.0` blocks that claim to have a gibibyte each, ten pictures a block.
+    struct Claims(Vec<u64>, Vec<Column>);
+
+    impl Claims {
+        fn new(blocks: usize) -> Arc<Self> {
+            let column = Column::new("image", Holds::Binary { nested: false });
+            Arc::new(Self(vec![10; blocks], vec![column]))
+        }
+    }
+
+    impl Blocks for Claims {
+        fn columns(&self) -> &[Column] {
+            &self.1
+        }
+        fn rows(&self) -> &[u64] {
+            &self.0
+        }
+        fn place(&self, block: usize) -> (&Path, String) {
+            (Path::new("claims"), block.to_string())
+        }
+        fn texts(&self, _: usize) -> Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+        fn tasks(&self, _: &Plan) -> Vec<Range<usize>> {
+            Vec::new()
+        }
+        fn decode(&self, _: usize, _: &Job<'_>, _: &mut [Cells<'_>]) -> Result<()> {
+            Ok(())
+        }
+        fn fingerprint(&self) -> u64 {
+            0
+        }
+    }
+
+    impl ArrayBlocks for Claims {
+        fn arrays(&self, _: usize, _: usize) -> Result<Vec<ArrayRef>> {
+            Ok(Vec::new())
+        }
+        fn first(&self, _: usize) -> Result<ArrayRef> {
+            Err(Error::Config("nothing is here".into()))
+        }
+        fn bytes(&self, _: usize, _: usize) -> u64 {
+            GIB
+        }
+    }
+
+    #[test]
+    fn a_column_larger_than_the_default_is_shuffled_by_blocks_and_bounded() {
+        let mapped = PicturePlan { pictures: 0, label: None };
+        let column =
+            |blocks| ColumnBlobs::new(Claims::new(blocks), &mapped, &TableOptions::default()).unwrap();
+        let large = column(100);
+        assert_eq!(large.window(), Some(20), "two of the hundred blocks, of ten pictures each");
+        assert!(large.cache.budget() <= DEFAULT_BUDGET);
+        assert_eq!(column(4).window(), None);
+    }
 }

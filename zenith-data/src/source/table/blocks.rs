@@ -2,13 +2,14 @@
 //! loading all of them into one row store on several threads. Knows no format.
 #![expect(unsafe_code, reason = "threads claim disjoint cells of the matrices they fill together")]
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use zenith_runtime_cpu::thread::{panic_message, spawn_scoped};
 
 use super::cells::{Cells, Matrices};
 use super::mapping::{Column, Plan};
@@ -34,6 +35,31 @@ pub(crate) trait Blocks: Send + Sync {
 
     /// Decodes the targets `job.targets` of a block into `cells`, whose row 0 is the block's first row.
     fn decode(&self, block: usize, job: &Job<'_>, cells: &mut [Cells<'_>]) -> Result<()>;
+
+    /// `plan` with the element types that rows are held in until they are delivered.
+    fn held(&self, plan: &Plan) -> Plan {
+        plan.clone()
+    }
+
+    /// Whether the files that `job` reads for a block are as they were when the table was opened.
+    fn unchanged(&self, _block: usize, _job: &Job<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Checks what shows only when every block has been decoded.
+    fn loaded(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What would make blocks smaller.
+    fn smaller(&self) -> &'static str {
+        "write the file with smaller row groups"
+    }
+
+    /// Facts for the report: (name, value).
+    fn facts(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 
     /// A number that changes when the files change.
     fn fingerprint(&self) -> u64;
@@ -61,7 +87,7 @@ pub(crate) fn class_index(plan: &Plan) -> Option<HashMap<String, i64>> {
     Some(classes.iter().enumerate().map(|(index, name)| (name.clone(), index as i64)).collect())
 }
 
-/// Decodes the blocks `range` into one store, on `threads` threads. Blocks that cannot be decoded are listed with
+/// Decodes the blocks `range` into one store that delivers what `plan` says, on `threads` threads. Blocks that cannot be decoded are listed with
 /// their reason where `skip_bad`; their rows are then undefined numbers and must not be delivered.
 ///
 /// # Errors
@@ -80,9 +106,10 @@ pub(crate) fn load(
         starts.push(end);
         end = end.saturating_add(rows[block] as usize);
     }
-    let matrices = Matrices::new(plan, end)?;
+    let held = &blocks.held(plan);
+    let matrices = Matrices::new(held, end)?;
     let classes = class_index(plan);
-    let parts = blocks.tasks(plan);
+    let parts = blocks.tasks(held);
     debug_assert!(
         parts.iter().try_fold(0, |at, p| (p.start == at).then_some(p.end)) == Some(plan.targets.len())
     );
@@ -102,16 +129,22 @@ pub(crate) fn load(
             // SAFETY: every task number is drawn once; tasks differ in the block (disjoint rows) or the part (disjoint
             // targets); the matrices are read only after the threads have been joined.
             let mut cells =
-                unsafe { matrices.claim(plan, part.clone(), first..first + rows[block] as usize) };
-            let job = Job { plan, targets: part.clone(), classes: classes.as_ref() };
+                unsafe { matrices.claim(held, part.clone(), first..first + rows[block] as usize) };
+            let job = Job { plan: held, targets: part.clone(), classes: classes.as_ref() };
             let done = catch_unwind(AssertUnwindSafe(|| blocks.decode(block, &job, &mut cells)));
-            let error = match done {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error,
+            let changed = blocks.unchanged(block, &job).err();
+            let error = match (done, changed) {
+                // What else went wrong in a file that changed under us says nothing about the file.
+                (_, Some(changed)) => changed,
+                (Ok(Ok(())), None) => continue,
+                (Ok(Err(error)), None) => error,
                 // The decoders of damaged files may panic; that is bad input, not a bug of the caller.
-                Err(panic) => {
+                (Err(panic), None) => {
                     let (path, name) = blocks.place(block);
-                    Error::source(path, format!("{name} cannot be decoded: {}", panic_text(panic.as_ref())))
+                    Error::source(
+                        path,
+                        format!("{name} cannot be decoded: {}", panic_message(panic.as_ref())),
+                    )
                 }
             };
             if !skip_bad {
@@ -123,9 +156,7 @@ pub(crate) fn load(
     let threads = threads.clamp(1, tasks.max(1));
     std::thread::scope(|scope| {
         for nth in 1..threads {
-            let spawned =
-                std::thread::Builder::new().name(format!("zenith-load-{nth}")).spawn_scoped(scope, work);
-            if let Err(error) = spawned {
+            if let Err(error) = spawn_scoped(scope, format!("zenith-load-{nth}"), work) {
                 tracing::warn!(%error, "loading a table with fewer threads than asked for");
                 break;
             }
@@ -138,12 +169,5 @@ pub(crate) fn load(
     if !skip_bad && !failed.is_empty() {
         return Err(failed.swap_remove(0).1);
     }
-    Ok((matrices.finish(), failed))
-}
-
-/// The message of a panic.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the decoder gave up".to_owned())
+    Ok((matrices.finish(&plan.schema), failed))
 }

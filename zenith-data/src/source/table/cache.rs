@@ -1,10 +1,14 @@
 //! A bounded window of decoded blocks: least recently used ones leave when another must come in, a block is decoded
 //! once however many threads ask for it, and one thread decodes ahead of the need. Knows no format.
+//!
+//! A block that a reader holds does not leave, and room is taken before a block is decoded: what is decoded and what is
+//! being decoded never exceed the budget together. Only readers that hold no block wait for room, so those that hold some
+//! always go on and give them back.
 
-use std::collections::HashMap;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+
+use zenith_runtime_cpu::thread::{Thread, ThreadConfig};
 
 use crate::{Error, Result};
 
@@ -20,7 +24,8 @@ pub(crate) type Reason = Arc<Error>;
 /// The window.
 pub(crate) struct BlockCache<V> {
     shared: Arc<Shared<V>>,
-    ahead: Option<(SyncSender<usize>, JoinHandle<()>)>,
+    /// Decodes what is hinted at.
+    ahead: Thread<()>,
 }
 
 struct Shared<V> {
@@ -30,9 +35,14 @@ struct Shared<V> {
     budget: u64,
     state: Mutex<State<V>>,
     changed: Condvar,
+    /// The thread that decodes ahead waits here for hints.
+    hinted: Condvar,
 }
 
 struct State<V> {
+    /// Blocks to decode ahead, each once.
+    wanted: VecDeque<usize>,
+    closing: bool,
     entries: HashMap<usize, Entry<V>>,
     bytes: u64,
     clock: u64,
@@ -42,7 +52,41 @@ struct State<V> {
 
 enum Entry<V> {
     Coming,
-    Here { value: std::result::Result<Arc<V>, Reason>, used: u64 },
+    Here { value: std::result::Result<Arc<V>, Reason>, readers: usize, used: u64 },
+}
+
+/// A block in the hands of a reader. As long as there is one, the block stays in the window.
+pub(crate) struct Held<V> {
+    value: Arc<V>,
+    /// Behind the value: a reader that is no longer counted has let go of it.
+    _reader: Reader<V>,
+}
+
+impl<V> std::ops::Deref for Held<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.value
+    }
+}
+
+/// Counted in the entry of the block.
+struct Reader<V> {
+    block: usize,
+    window: Arc<Shared<V>>,
+}
+
+impl<V> Drop for Reader<V> {
+    fn drop(&mut self) {
+        let mut state = self.window.lock();
+        if let Some(Entry::Here { readers, .. }) = state.entries.get_mut(&self.block) {
+            *readers -= 1;
+            if *readers == 0 {
+                drop(state);
+                self.window.changed.notify_all();
+            }
+        }
+    }
 }
 
 impl<V: Send + Sync + 'static> BlockCache<V> {
@@ -51,44 +95,55 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
     /// # Errors
     /// When the system refuses the thread that decodes ahead.
     pub(crate) fn new(sizes: Vec<u64>, budget: Option<u64>, decode: Decode<V>) -> Result<Self> {
-        let state = State { entries: HashMap::new(), bytes: 0, clock: 0, decoded: 0, hits: 0 };
+        let state = State {
+            wanted: VecDeque::new(),
+            closing: false,
+            entries: HashMap::new(),
+            bytes: 0,
+            clock: 0,
+            decoded: 0,
+            hits: 0,
+        };
         let shared = Arc::new(Shared {
             decode,
             sizes,
             budget: budget.unwrap_or(u64::MAX),
             state: Mutex::new(state),
             changed: Condvar::new(),
+            hinted: Condvar::new(),
         });
-        let (sender, receiver) = sync_channel::<usize>(AHEAD);
         let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("zenith-blocks".into())
-            .spawn(move || {
-                while let Ok(block) = receiver.recv() {
-                    // What it yields is in the window now; the reader that needs it gets the error too.
-                    drop(worker.get(block));
-                }
-            })
-            .map_err(|error| {
-                Error::Machine(format!("cannot start the thread that decodes ahead: {error}"))
-            })?;
-        Ok(Self { shared, ahead: Some((sender, thread)) })
+        let ahead = Thread::spawn(ThreadConfig::named("zenith-blocks"), move || worker.decode_ahead())
+            .map_err(|error| Error::Machine(error.to_string()))?;
+        Ok(Self { shared, ahead })
     }
 
-    /// The block, decoded now if it is not in the window.
-    pub(crate) fn get(&self, block: usize) -> std::result::Result<Arc<V>, Reason> {
+    /// The block, decoded now if it is not in the window. Waits for room; the caller must hold no other block.
+    pub(crate) fn get(&self, block: usize) -> std::result::Result<Held<V>, Reason> {
         self.shared.get(block)
     }
 
-    /// Asks for a block to be decoded by the time it is needed.
-    pub(crate) fn hint(&self, block: usize) {
-        if self.shared.lock().entries.contains_key(&block) {
-            return;
-        }
-        if let Some((sender, _)) = &self.ahead {
-            match sender.try_send(block) {
-                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+    /// The block, decoded now if it is not in the window; `None` where there is no room for it just now.
+    pub(crate) fn get_if_room(&self, block: usize) -> Option<std::result::Result<Held<V>, Reason>> {
+        self.shared.find(block, false)
+    }
+
+    /// Asks for blocks to be decoded by the time they are needed.
+    pub(crate) fn hint(&self, blocks: impl Iterator<Item = usize>) {
+        let mut state = self.shared.lock();
+        let before = state.wanted.len();
+        for block in blocks {
+            if state.wanted.len() < AHEAD
+                && !state.entries.contains_key(&block)
+                && !state.wanted.contains(&block)
+            {
+                state.wanted.push_back(block);
             }
+        }
+        let any = state.wanted.len() > before;
+        drop(state);
+        if any {
+            self.shared.hinted.notify_one();
         }
     }
 
@@ -102,11 +157,6 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
         self.shared.budget
     }
 
-    /// Decoded bytes of a block.
-    pub(crate) fn size(&self, block: usize) -> u64 {
-        self.shared.sizes[block]
-    }
-
     /// Blocks decoded, and reads that found theirs in the window.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let state = self.shared.lock();
@@ -116,11 +166,10 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
 
 impl<V> Drop for BlockCache<V> {
     fn drop(&mut self) {
-        if let Some((sender, thread)) = self.ahead.take() {
-            drop(sender);
-            if thread.join().is_err() {
-                tracing::error!("the thread that decodes blocks ahead panicked");
-            }
+        // A forked child has no such thread, and the lock may have been another thread's at the fork.
+        if self.ahead.is_of_this_process() {
+            self.shared.lock().closing = true;
+            self.shared.hinted.notify_all();
         }
     }
 }
@@ -136,26 +185,74 @@ impl<V> Shared<V> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, block: usize) -> std::result::Result<Arc<V>, Reason> {
+    /// The life of the thread that decodes ahead. It ends before the next block, not behind the last one hinted at.
+    fn decode_ahead(self: &Arc<Self>) {
+        loop {
+            let mut state = self.lock();
+            let block = loop {
+                if state.closing {
+                    return;
+                }
+                match state.wanted.pop_front() {
+                    Some(block) if state.entries.contains_key(&block) => {}
+                    Some(block) => break block,
+                    None => state = self.hinted.wait(state).unwrap_or_else(PoisonError::into_inner),
+                }
+            };
+            drop(state);
+            // What it yields is in the window now; the reader that needs it gets the error too. Without room, the reader
+            // will have to decode it.
+            drop(self.find(block, false));
+        }
+    }
+
+    fn get(self: &Arc<Self>, block: usize) -> std::result::Result<Held<V>, Reason> {
+        match self.find(block, true) {
+            Some(value) => value,
+            None => unreachable!("waited for room"),
+        }
+    }
+
+    /// The block; `None` where there is no room for it and `wait` is false.
+    fn find(self: &Arc<Self>, block: usize, wait: bool) -> Option<std::result::Result<Held<V>, Reason>> {
+        let size = self.sizes[block];
         let mut state = self.lock();
         loop {
             state.clock += 1;
             let now = state.clock;
+            // Alone, a block may be larger than the budget.
+            let fits = state.bytes == 0 || state.bytes.saturating_add(size) <= self.budget;
             match state.entries.get_mut(&block) {
-                Some(Entry::Here { value, used }) => {
+                Some(Entry::Here { value, readers, used }) => {
                     *used = now;
                     let value = value.clone();
+                    *readers += usize::from(value.is_ok());
                     state.hits += 1;
-                    return value;
+                    return Some(value.map(|value| self.held(block, value)));
                 }
                 Some(Entry::Coming) => {
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
-                None => break,
+                None if fits => break,
+                None => {
+                    let over = state.bytes.saturating_add(size).saturating_sub(self.budget);
+                    let (leaving, freed) = state.leave(&self.sizes, over);
+                    if !leaving.is_empty() {
+                        // Large memory is given back without the lock, and before anybody may take as much.
+                        drop(state);
+                        drop(leaving);
+                        state = self.lock();
+                        state.bytes -= freed;
+                        self.changed.notify_all();
+                    } else if wait {
+                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    } else {
+                        return None;
+                    }
+                }
             }
         }
-        state.make_room(&self.sizes, self.sizes[block], self.budget);
-        state.bytes += self.sizes[block];
+        state.bytes += size;
         state.decoded += 1;
         state.entries.insert(block, Entry::Coming);
         drop(state);
@@ -165,10 +262,19 @@ impl<V> Shared<V> {
         let mut state = self.lock();
         state.clock += 1;
         let used = state.clock;
-        state.entries.insert(block, Entry::Here { value: value.clone(), used });
+        if value.is_err() {
+            state.bytes -= size;
+        }
+        let readers = usize::from(value.is_ok());
+        state.entries.insert(block, Entry::Here { value: value.clone(), readers, used });
         drop(state);
         self.changed.notify_all();
-        value
+        Some(value.map(|value| self.held(block, value)))
+    }
+
+    /// The block for one of its counted readers.
+    fn held(self: &Arc<Self>, block: usize, value: Arc<V>) -> Held<V> {
+        Held { value, _reader: Reader { block, window: Arc::clone(self) } }
     }
 }
 
@@ -189,20 +295,22 @@ impl<V> Drop for Coming<'_, V> {
 }
 
 impl<V> State<V> {
-    fn make_room(&mut self, sizes: &[u64], size: u64, budget: u64) {
-        while self.bytes.saturating_add(size) > budget {
-            let oldest = self
-                .entries
-                .iter()
-                .filter_map(|(block, entry)| match entry {
-                    Entry::Here { used, .. } => Some((*used, *block)),
-                    Entry::Coming => None,
-                })
-                .min();
-            let Some((_, block)) = oldest else { return };
-            self.entries.remove(&block);
-            self.bytes -= sizes[block];
+    /// Takes out of the window what was not used for longest and nobody holds, until that makes `bytes`; and how many it
+    /// makes, which count until they are dropped.
+    fn leave(&mut self, sizes: &[u64], bytes: u64) -> (Vec<Arc<V>>, u64) {
+        let (mut leaving, mut freed) = (Vec::new(), 0);
+        while freed < bytes {
+            let idle = self.entries.iter().filter_map(|(block, entry)| match entry {
+                Entry::Here { value: Ok(_), readers: 0, used } => Some((*used, *block)),
+                Entry::Here { .. } | Entry::Coming => None,
+            });
+            let Some((_, block)) = idle.min() else { break };
+            if let Some(Entry::Here { value: Ok(value), .. }) = self.entries.remove(&block) {
+                freed += sizes[block];
+                leaving.push(value);
+            }
         }
+        (leaving, freed)
     }
 }
 
@@ -239,7 +347,7 @@ mod tests {
             Ok(block)
         });
         let cache = BlockCache::new(vec![1; 2], None, decode).unwrap();
-        cache.hint(1);
+        cache.hint([1, 1].into_iter());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| assert_eq!(*cache.get(1).unwrap(), 1));
@@ -249,10 +357,104 @@ mod tests {
     }
 
     #[test]
+    fn closing_waits_for_the_block_in_hand_and_no_other() {
+        let (enter, entered) = std::sync::mpsc::channel();
+        let (leave, left) = std::sync::mpsc::channel::<()>();
+        let (enter, left) = (Mutex::new(enter), Mutex::new(left));
+        let decode: Decode<usize> = Box::new(move |block| {
+            enter.lock().unwrap().send(block).unwrap();
+            left.lock().unwrap().recv().unwrap();
+            Ok(block)
+        });
+        let cache = BlockCache::new(vec![1; 40], None, decode).unwrap();
+        cache.hint(0..40);
+        assert_eq!(entered.recv().unwrap(), 0);
+        cache.hint((0..40).rev());
+        let shared = Arc::clone(&cache.shared);
+        assert_eq!(shared.lock().wanted, (1..40).collect::<Vec<_>>(), "each block once");
+        let closer = std::thread::spawn(move || drop(cache));
+        while !shared.lock().closing {
+            std::thread::yield_now();
+        }
+        leave.send(()).unwrap();
+        closer.join().unwrap();
+        assert_eq!(entered.try_iter().count(), 0, "blocks were decoded for nobody");
+        assert_eq!(shared.lock().decoded, 1);
+    }
+
+    #[test]
+    fn what_readers_hold_counts_and_only_readers_that_hold_nothing_wait() {
+        let decode: Decode<usize> = Box::new(Ok);
+        let cache = BlockCache::new(vec![10; 5], Some(20), decode).unwrap();
+        let held = [cache.get(0).unwrap(), cache.get(1).unwrap()];
+        assert!(cache.get_if_room(2).is_none(), "both are held");
+        assert_eq!(cache.counts().0, 2, "and nothing was thrown out or decoded for it");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| *cache.get(2).unwrap());
+            let [first, second] = held;
+            assert_eq!(*cache.get_if_room(1).unwrap().unwrap(), 1, "still there");
+            drop(first);
+            assert_eq!(waiting.join().unwrap(), 2);
+            assert_eq!(cache.shared.lock().bytes, 20);
+            drop(second);
+        });
+        assert_eq!(*cache.get_if_room(3).unwrap().unwrap(), 3);
+        assert_eq!(cache.shared.lock().bytes, 20);
+    }
+
+    #[test]
+    fn many_readers_never_exceed_the_budget_nor_wait_for_each_other_for_ever() {
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        /// Counts the blocks that exist.
+        struct Block(usize, Arc<AtomicUsize>);
+        impl Drop for Block {
+            fn drop(&mut self) {
+                self.1.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let (count, peak) = (Arc::clone(&now), Arc::clone(&most));
+        let decode: Decode<Block> = Box::new(move |block| {
+            peak.fetch_max(count.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::yield_now();
+            Ok(Block(block, Arc::clone(&count)))
+        });
+        let cache = BlockCache::new(vec![1; 12], Some(3), decode).unwrap();
+        std::thread::scope(|scope| {
+            for reader in 0..4usize {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for round in 0..300 {
+                        let wanted = |nth: usize| (round * 7 + reader * 5 + nth * 3) % 12;
+                        let mut held = vec![cache.get(wanted(0)).unwrap()];
+                        held.extend(
+                            (1..3).map_while(|nth| cache.get_if_room(wanted(nth)).transpose().unwrap()),
+                        );
+                        for (nth, block) in held.iter().enumerate() {
+                            assert_eq!(block.0, wanted(nth));
+                        }
+                        cache.hint(std::iter::once(wanted(3)));
+                    }
+                });
+            }
+        });
+        drop(cache);
+        assert!(most.load(Ordering::SeqCst) <= 3, "{most:?} blocks at once");
+        assert_eq!(now.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_block_that_cannot_be_had_takes_no_room() {
+        let decode: Decode<usize> = Box::new(|_| Err(Arc::new(Error::Config("torn".into()))));
+        let cache = BlockCache::new(vec![10; 3], Some(10), decode).unwrap();
+        assert!((0..3).all(|block| cache.get_if_room(block).unwrap().is_err()));
+        assert_eq!(cache.shared.lock().bytes, 0);
+    }
+
+    #[test]
     fn an_error_is_kept_for_every_reader() {
         let decode: Decode<usize> = Box::new(|_| Err(Arc::new(Error::Config("torn".into()))));
         let cache = BlockCache::new(vec![1], None, decode).unwrap();
-        assert_eq!(cache.get(0).unwrap_err().to_string(), "torn");
-        assert_eq!(cache.get(0).unwrap_err().to_string(), "torn");
+        assert_eq!(cache.get(0).err().unwrap().to_string(), "torn");
+        assert_eq!(cache.get(0).err().unwrap().to_string(), "torn");
     }
 }

@@ -5,11 +5,13 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use zenith_runtime_cpu::allocator::Block;
+
 use super::convert::{convert, is_float};
 use super::mapping::{Plan, Target};
-use super::memory::{Bytes, Mapping};
+use super::memory::{self, Bytes};
 use super::rows::{RowField, RowStore};
-use crate::{DType, Error, Result};
+use crate::{DType, Error, Result, Schema};
 
 /// The matrices of a store that is being filled.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub(crate) struct Matrices {
 
 #[derive(Debug)]
 struct Matrix {
-    memory: Mapping,
+    memory: Block,
     elements: usize,
     dtype: DType,
 }
@@ -39,7 +41,8 @@ impl Matrices {
                     .filter(|bytes| isize::try_from(bytes.saturating_add(1 << 30)).is_ok())
                     .ok_or_else(|| Error::Machine(format!("{rows} rows are larger than memory")))?;
                 Ok(Matrix {
-                    memory: Mapping::zeroed(bytes)?,
+                    memory: memory::zeroed(bytes)
+                        .map_err(|error| Error::Machine(format!("for a table of {rows} rows: {error}")))?,
                     elements: field.shape.iter().product(),
                     dtype: field.dtype,
                 })
@@ -73,7 +76,7 @@ impl Matrices {
                     let offset = rows.start * stride + target.element * matrix.dtype.size();
                     claims.push(Cells {
                         // SAFETY: rows and elements were checked to be inside the matrix.
-                        base: unsafe { matrix.memory.start().as_ptr().add(offset) },
+                        base: unsafe { matrix.memory.as_ptr().add(offset) },
                         stride,
                         rows: rows.len(),
                         field: target.field,
@@ -88,16 +91,17 @@ impl Matrices {
         claims
     }
 
-    /// The finished store.
-    pub(crate) fn finish(self) -> RowStore {
+    /// The finished store, which delivers its fields as `schema` says.
+    pub(crate) fn finish(self, schema: &Schema) -> RowStore {
         let rows = self.rows;
         let fields = self
             .fields
             .into_iter()
-            .map(|matrix| {
+            .zip(&schema.fields)
+            .map(|(matrix, field)| {
                 let stride = matrix.elements * matrix.dtype.size();
                 let bytes = Bytes::of(matrix.memory);
-                RowField::new(bytes, rows, stride, matrix.elements, matrix.dtype, matrix.dtype)
+                RowField::new(bytes, rows, stride, matrix.elements, matrix.dtype, field.dtype)
             })
             .collect();
         RowStore::new(fields, rows)
@@ -143,6 +147,21 @@ impl Cells<'_> {
 
     pub(crate) fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// The memory of `n` rows from `row` on, where they lie one behind the other and belong to `target` alone.
+    ///
+    /// # Panics
+    /// When the rows or the target are not inside the claim.
+    pub(crate) fn whole_rows(&mut self, target: &Target, row: usize, n: usize) -> Option<&mut [u8]> {
+        let element = self.place(target);
+        assert!(row.checked_add(n).is_some_and(|end| end <= self.rows), "rows outside of the claim");
+        if element != 0 || target.elements * self.dtype.size() != self.stride {
+            return None;
+        }
+        // SAFETY: the rows are inside the claim, which is exclusively ours; without other elements between them they are
+        // one stretch of initialised memory.
+        Some(unsafe { std::slice::from_raw_parts_mut(self.base.add(row * self.stride), n * self.stride) })
     }
 
     /// Writes whole values of one target: `values` holds rows `row..` one behind the other, `target.elements` numbers

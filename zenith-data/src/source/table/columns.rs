@@ -131,6 +131,14 @@ pub(crate) fn common_rows(columns: &[MemoryColumn]) -> Result<usize> {
     }
 }
 
+/// Bytes that [`store`] copies: fields of several columns are laid out as rows.
+pub(crate) fn copied_bytes(columns: &[MemoryColumn], plan: &Plan) -> u64 {
+    let rows = columns.first().map_or(0, |column| column.rows as u64);
+    let fields = plan.schema.fields.iter().enumerate();
+    let merged = fields.filter(|(index, _)| plan.targets.iter().filter(|t| t.field == *index).count() > 1);
+    merged.map(|(_, field)| field.sample_bytes() as u64).sum::<u64>().saturating_mul(rows)
+}
+
 /// The store that `plan` makes of `columns`.
 pub(crate) fn store(columns: &[MemoryColumn], plan: &Plan, threads: usize) -> Result<RowStore> {
     let rows = common_rows(columns)?;

@@ -154,6 +154,17 @@ pub(crate) fn convert(from: DType, to: DType) -> Convert {
     }
 }
 
+/// Converts all of `source` into `target`, which has room for exactly as many numbers.
+///
+/// # Panics
+/// When the two are not as many whole numbers.
+pub(crate) fn convert_run(from: DType, source: &[u8], to: DType, target: &mut [u8]) {
+    let n = source.len() / from.size();
+    assert!(source.len() == n * from.size() && target.len() == n * to.size(), "runs of unequal length");
+    // SAFETY: both slices are `n` numbers long, and one is borrowed exclusively.
+    unsafe { convert(from, to)(source.as_ptr(), target.as_mut_ptr(), n) };
+}
+
 /// Whether `dtype` is a floating-point type (which has a NaN to stand for a null).
 pub(crate) const fn is_float(dtype: DType) -> bool {
     matches!(dtype, DType::Float16 | DType::Float32 | DType::Float64)

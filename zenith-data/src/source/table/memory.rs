@@ -1,104 +1,18 @@
-//! Where the bytes of a table live: an exact-size anonymous mapping advised to use huge pages, a mapped file, or memory
-//! that belongs to the caller and is kept alive by an owner. Knows no rows and no dtypes.
-#![expect(unsafe_code, reason = "mappings, and memory owned by the caller, are raw by nature")]
+//! Where the bytes of a table live: blocks of our own, or memory that belongs to the caller and is kept alive by an
+//! owner. Files are read, never mapped: a mapped file that is cut off meanwhile ends the process by a signal, where a read
+//! gives an error. Who wants a mapping makes it himself (`np.load(path, mmap_mode="r")`) and hands its memory over. Knows
+//! no rows and no dtypes.
+#![expect(unsafe_code, reason = "memory owned by the caller is raw by nature")]
 
 use std::any::Any;
-use std::fs::File;
-use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use zenith_runtime_cpu::allocator::{Block, HostMemory, MemoryError, PagesWanted, SystemMemory};
 
-/// Size of a transparent huge page on x86-64 and AArch64 with 4 KiB pages.
-const HUGE_PAGE: usize = 2 << 20;
-
-/// A private mapping that is unmapped on drop.
-#[derive(Debug)]
-pub(crate) struct Mapping {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: the mapping is plain memory owned by this value; nothing about it is tied to a thread.
-unsafe impl Send for Mapping {}
-// SAFETY: shared access only reads (`as_slice`, `start` hands out a pointer whose writers must have exclusive claims).
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    /// `len` zeroed bytes. From 2 MiB on the mapping starts on a huge-page boundary and asks for huge pages: random
-    /// row reads are otherwise bound by TLB misses.
-    pub(crate) fn zeroed(len: usize) -> Result<Self> {
-        let huge = len >= HUGE_PAGE;
-        let slack = if huge { HUGE_PAGE } else { 0 };
-        let want = len.max(1).next_multiple_of(4096);
-        let raw = map(
-            want + slack,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-        )
-        .map_err(|error| Error::Machine(format!("cannot map {len} bytes for a table: {error}")))?;
-        let address = raw.as_ptr() as usize;
-        let head = if huge { address.next_multiple_of(HUGE_PAGE) - address } else { 0 };
-        let tail = slack - head;
-        // SAFETY: `raw` is a fresh mapping of want + slack bytes; head + want + tail is exactly that, so both trims stay
-        // inside it and outside the kept part; the advice only concerns the kept part.
-        unsafe {
-            let kept = raw.add(head);
-            if head > 0 {
-                libc::munmap(raw.as_ptr().cast(), head);
-            }
-            if tail > 0 {
-                libc::munmap(kept.add(want).as_ptr().cast(), tail);
-            }
-            if huge {
-                libc::madvise(kept.as_ptr().cast(), want, libc::MADV_HUGEPAGE);
-            }
-            Ok(Self { start: kept, len: want })
-        }
-    }
-
-    /// A whole file, read-only. The file must not be truncated while it is mapped.
-    pub(crate) fn file(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(path, error))?;
-        let len = file.metadata().map_err(|error| Error::io(path, error))?.len() as usize;
-        if len == 0 {
-            return Err(Error::source(path, "the file is empty"));
-        }
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
-        let start =
-            map(len, libc::PROT_READ, libc::MAP_PRIVATE, fd).map_err(|error| Error::io(path, error))?;
-        Ok(Self { start, len })
-    }
-
-    pub(crate) fn start(&self) -> NonNull<u8> {
-        self.start
-    }
-
-    /// All bytes.
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        // SAFETY: the mapping is readable and initialised (zeroes or file content) for `len` bytes while `self` lives.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: exactly the range that was mapped and kept; nobody uses it behind the owner's end.
-        unsafe {
-            libc::munmap(self.start.as_ptr().cast(), self.len);
-        }
-    }
-}
-
-fn map(len: usize, protection: i32, flags: i32, fd: i32) -> std::io::Result<NonNull<u8>> {
-    // SAFETY: asks for a fresh range chosen by the kernel; no existing memory is touched.
-    let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, fd, 0) };
-    if start == libc::MAP_FAILED {
-        return Err(std::io::Error::last_os_error());
-    }
-    NonNull::new(start.cast()).ok_or_else(std::io::Error::last_os_error)
+/// `len` zeroed bytes on pages as large as there are: random row reads are otherwise bound by TLB misses.
+pub(crate) fn zeroed(len: usize) -> Result<Block, MemoryError> {
+    SystemMemory { pages: PagesWanted::Auto, node: None }.allocate(len)
 }
 
 /// A read-only range of bytes and whoever keeps it alive.
@@ -106,7 +20,7 @@ fn map(len: usize, protection: i32, flags: i32, fd: i32) -> std::io::Result<NonN
 pub(crate) struct Bytes {
     start: NonNull<u8>,
     len: usize,
-    owner: Arc<dyn Any + Send + Sync>,
+    _owner: Arc<dyn Any + Send + Sync>,
 }
 
 // SAFETY: the bytes are only read, and the owner that keeps them alive is Send + Sync.
@@ -121,7 +35,7 @@ impl Bytes {
     /// The range is readable and not written for as long as `owner` lives.
     pub(crate) unsafe fn new(start: *const u8, len: usize, owner: Arc<dyn Any + Send + Sync>) -> Self {
         let start = NonNull::new(start.cast_mut()).unwrap_or(NonNull::dangling());
-        Self { start, len, owner }
+        Self { start, len, _owner: owner }
     }
 
     /// The bytes of something that owns them and neither moves nor changes them.
@@ -135,16 +49,6 @@ impl Bytes {
         unsafe { Self::new(start, len, owner) }
     }
 
-    /// The part `from..from + len`.
-    ///
-    /// # Panics
-    /// When the part is not inside.
-    pub(crate) fn slice(&self, from: usize, len: usize) -> Self {
-        assert!(from.checked_add(len).is_some_and(|end| end <= self.len), "slice outside of the bytes");
-        // SAFETY: checked to be inside, and the owner is the same.
-        unsafe { Self::new(self.start.as_ptr().add(from), len, Arc::clone(&self.owner)) }
-    }
-
     pub(crate) fn as_ptr(&self) -> *const u8 {
         self.start.as_ptr()
     }
@@ -156,12 +60,6 @@ impl Bytes {
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: by the contract of `new` the range is readable while the owner, held here, lives.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-}
-
-impl AsRef<[u8]> for Mapping {
-    fn as_ref(&self) -> &[u8] {
-        self.as_slice()
     }
 }
 
@@ -182,24 +80,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_mapping_is_aligned_zeroed_and_exact() {
-        let mapping = Mapping::zeroed(3 * HUGE_PAGE + 5).unwrap();
-        assert_eq!(mapping.start().as_ptr() as usize % HUGE_PAGE, 0);
-        assert_eq!(mapping.len, 3 * HUGE_PAGE + 4096);
-        assert!(mapping.as_slice().iter().all(|b| *b == 0));
-    }
-
-    #[test]
-    fn a_slice_keeps_its_owner() {
-        let whole = Bytes::of(vec![1u8, 2, 3, 4]);
-        let part = whole.slice(1, 2);
-        drop(whole);
-        assert_eq!(part.as_slice(), [2, 3]);
-    }
-
-    #[test]
-    fn an_empty_file_is_refused() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(Mapping::file(file.path()).unwrap_err().to_string().contains("empty"));
+    fn bytes_keep_their_owner() {
+        let first = Bytes::of(vec![1u8, 2, 3, 4]);
+        let second = first.clone();
+        drop(first);
+        assert_eq!(second.as_slice(), [1, 2, 3, 4]);
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod cache;
 pub(crate) mod cells;
 pub(crate) mod columns;
 pub(crate) mod convert;
+pub(crate) mod files;
 mod gather;
 pub(crate) mod mapping;
 pub(crate) mod memory;

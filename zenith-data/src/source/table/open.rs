@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
+use zenith_runtime_cpu::thread::panic_message;
 
 use super::blobs::{ArrayBlocks, ColumnBlobs, first_bytes};
-use super::blocks::{Blocks, panic_text};
+use super::blocks::Blocks;
 use super::columns::MemoryColumn;
+use super::files::FileColumn;
 use super::mapping::{Mapped, TableOptions, is_label_name, map};
 use super::source::TableSource;
 use crate::format::arrow_ipc::IpcBlocks;
@@ -45,7 +47,7 @@ pub fn open_files(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Resu
     // The decoders of damaged files may panic; that is bad input, not a bug of the caller.
     opened.unwrap_or_else(|panic| {
         let path = paths.first().map_or_else(PathBuf::new, Clone::clone);
-        Err(Error::source(path, format!("cannot be decoded: {}", panic_text(panic.as_ref()))))
+        Err(Error::source(path, format!("cannot be decoded: {}", panic_message(panic.as_ref()))))
     })
 }
 
@@ -53,9 +55,13 @@ fn open_sorted(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Result<
     match kind {
         Kind::Parquet => open_arrays(Arc::new(ParquetBlocks::open(paths)?), options, |_| Ok(None)),
         Kind::ArrowIpc => {
-            let table = Arc::new(IpcBlocks::open(paths)?);
-            let mapped = Arc::clone(&table);
-            open_arrays(table, options, move |plan| mapped.borrow(plan))
+            let table = IpcBlocks::open(paths)?;
+            if let Mapped::Rows(plan) = map(table.columns(), options)?
+                && let Some(columns) = table.plain(&plan)?
+            {
+                return Ok(Opened::Rows(TableSource::of_plain(columns, plan, table.fingerprint(), options)?));
+            }
+            open_arrays(Arc::new(table), options, |_| Ok(None))
         }
         Kind::Csv => {
             let table = Arc::new(CsvBlocks::open(paths)?);
@@ -76,11 +82,11 @@ fn open_sorted(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Result<
             } else {
                 shards(columns, paths)?
             };
-            of_arrays(&parts, paths, options)
+            of_arrays(parts, paths, options)
         }
         Kind::Npz => {
             let parts = paths.iter().map(|path| npz::open(path)).collect::<Result<Vec<_>>>()?;
-            of_arrays(&parts, paths, options)
+            of_arrays(parts, paths, options)
         }
     }
 }
@@ -119,33 +125,31 @@ fn open_arrays<T: ArrayBlocks + 'static>(
     }
 }
 
-fn of_arrays(parts: &[Vec<MemoryColumn>], paths: &[PathBuf], options: &TableOptions) -> Result<Opened> {
+/// Tables of the same arrays, one behind the other.
+fn of_arrays(parts: Vec<Vec<FileColumn>>, paths: &[PathBuf], options: &TableOptions) -> Result<Opened> {
     let identities = paths.iter().map(|path| file_identity(path)).collect::<Result<Vec<_>>>()?;
-    let Some(first) = parts.first() else {
+    let mut parts = parts.into_iter();
+    let Some(mut table) = parts.next() else {
         return Err(Error::Config("no file was given".into()));
     };
-    for (part, path) in parts.iter().zip(paths) {
-        let same = part.len() == first.len()
+    for (part, path) in parts.zip(&paths[1..]) {
+        let same = part.len() == table.len()
             && part
                 .iter()
-                .zip(first)
+                .zip(&table)
                 .all(|(a, b)| a.name == b.name && a.dtype == b.dtype && a.shape == b.shape);
-        if parts.len() > 1 && !same {
+        if !same {
             return Err(Error::source(path, format!("other arrays than in {}", paths[0].display())));
         }
+        for (column, more) in table.iter_mut().zip(part) {
+            column.pieces.extend(more.pieces);
+        }
     }
-    let source =
-        TableSource::of_parts(parts, combine(&identities), options).map_err(|error| match error {
-            Error::Config(reason) if parts.len() == 1 && first.iter().all(|c| c.rows == 0) => {
-                Error::source(&paths[0], reason)
-            }
-            other => other,
-        })?;
-    Ok(Opened::Rows(source))
+    Ok(Opened::Rows(TableSource::of_files(table, combine(&identities), options)?))
 }
 
 /// Arrays that are rows of one table.
-fn shards(columns: Vec<MemoryColumn>, paths: &[PathBuf]) -> Result<Vec<Vec<MemoryColumn>>> {
+fn shards(columns: Vec<FileColumn>, paths: &[PathBuf]) -> Result<Vec<Vec<FileColumn>>> {
     let Some(first) = columns.first().map(|c| (c.name.clone(), c.dtype, c.shape.clone())) else {
         return Err(Error::Config("no NPY file was given".into()));
     };
@@ -166,7 +170,7 @@ fn shards(columns: Vec<MemoryColumn>, paths: &[PathBuf]) -> Result<Vec<Vec<Memor
                     ),
                 ));
             }
-            Ok(vec![MemoryColumn { name: first.0.clone(), ..column }])
+            Ok(vec![FileColumn { name: first.0.clone(), ..column }])
         })
         .collect()
 }

@@ -83,6 +83,11 @@ impl RowStore {
         &field.bytes.as_slice()[row * field.stride..][..field.copy.source()]
     }
 
+    /// Bytes of all rows as they lie in memory, without gaps between them.
+    pub(crate) fn source_bytes(&self) -> u64 {
+        self.fields.iter().map(|field| field.copy.source() as u64 * self.rows as u64).sum()
+    }
+
     /// Bytes delivered per row over all fields.
     pub(crate) fn row_bytes(&self) -> usize {
         self.fields.iter().map(|field| field.copy.target()).sum()
@@ -124,19 +129,26 @@ impl RowStore {
     }
 }
 
-/// Copies row `places[i].1` of store `stores[places[i].0]` into slot `i` of every field.
+/// A row of one of several stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) store: usize,
+    pub(crate) row: u64,
+}
+
+/// Copies the row at `places[i]` into slot `i` of every field.
 ///
 /// # Panics
 /// When a place does not exist, when the stores' fields differ, or when the slots are too few or of another size.
-pub(crate) fn gather_from<S: Borrow<RowStore>>(stores: &[S], places: &[(u32, u32)], slots: &mut Slots<'_>) {
+pub(crate) fn gather_from<S: Borrow<RowStore>>(stores: &[S], places: &[Place], slots: &mut Slots<'_>) {
     let Some(first) = stores.first().map(Borrow::borrow) else {
         assert!(places.is_empty(), "places in no store");
         return;
     };
     assert!(
-        places.iter().all(|(store, row)| stores
-            .get(*store as usize)
-            .is_some_and(|s| (*row as usize) < s.borrow().rows)),
+        places
+            .iter()
+            .all(|place| stores.get(place.store).is_some_and(|s| place.row < s.borrow().rows as u64)),
         "a place that does not exist"
     );
     let mut bases = Vec::with_capacity(stores.len());
@@ -158,8 +170,8 @@ pub(crate) fn gather_from<S: Borrow<RowStore>>(stores: &[S], places: &[(u32, u32
                 field.copy,
                 places.len(),
                 |i| {
-                    let (store, row) = *places.get_unchecked(i);
-                    bases.get_unchecked(store as usize).add(row as usize * field.stride)
+                    let Place { store, row } = *places.get_unchecked(i);
+                    bases.get_unchecked(store).add(row as usize * field.stride)
                 },
                 out.as_mut_ptr(),
             );

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::blocks::{self, Blocks};
-use super::cache::BlockCache;
+use super::cache::{BlockCache, Held};
 use super::columns::{self, MemoryColumn};
+use super::files::{self, FileBlocks, FileColumn};
 use super::mapping::{Column, Mapped, Plan, TableOptions, Target, map};
-use super::rows::{RowStore, gather_from};
+use zenith_runtime_cpu::limits::{memory_available, processors};
+
+use super::rows::{Place, RowStore, gather_from};
 use crate::pipeline::slots::Slots;
 use crate::schema::Shape;
 use crate::source::{Filler, Grain, SampleKey, Source, Spent};
@@ -21,6 +24,9 @@ pub struct TableSource {
     plan: Plan,
     ends: Vec<u64>,
     fingerprint: u64,
+    /// Bytes of a row in the types it is held in.
+    row_bytes: u64,
+    facts: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,8 +58,19 @@ impl TableSource {
     /// # Errors
     /// [`Error::Config`] for columns of unequal length, none, or names and columns that the options do not fit.
     pub fn from_columns(columns: &[MemoryColumn], options: &TableOptions) -> Result<Self> {
-        let fingerprint = columns::fingerprint(columns);
-        Self::of_parts(&[columns.to_vec()], fingerprint, options)
+        let described: Vec<Column> = columns.iter().map(|c| Column::new(&c.name, c.holds())).collect();
+        let Mapped::Rows(plan) = map(&described, options)? else {
+            return Err(Error::Config("columns in memory hold numbers, not pictures".into()));
+        };
+        let copied = columns::copied_bytes(columns, &plan);
+        if let Some(budget) = options.memory_budget.filter(|budget| copied > *budget) {
+            return Err(Error::Config(format!(
+                "laying columns in memory out as rows takes {copied} bytes more, memory_budget={budget} allows less; raise \
+                 it, or give one array of shape [rows, columns], which is read where it lies"
+            )));
+        }
+        let stores = vec![columns::store(columns, &plan, thread_count(options.threads))?];
+        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)).holding(copied))
     }
 
     /// Columns that become a tuple of fields as they are: types, shapes and order kept, no label looked for.
@@ -75,26 +92,40 @@ impl TableSource {
         let targets = fields.iter().enumerate().map(target).collect();
         let plan = Plan { schema: Schema { fields, shape: Shape::Tuple }, targets, classes: None };
         let stores = vec![columns::store(columns, &plan, 1)?];
-        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)))
+        Ok(Self::resident(stores, Vec::new(), plan, columns::fingerprint(columns)).holding(0))
     }
 
-    /// Tables of the same columns, one behind the other.
-    pub(crate) fn of_parts(
-        parts: &[Vec<MemoryColumn>],
+    /// Columns whose values lie in files: read now where they fit into the budget, else in parts as they are needed.
+    ///
+    /// # Errors
+    /// What cannot be read, [`Error::Config`] for options that the columns do not fit.
+    pub(crate) fn of_files(
+        columns: Vec<FileColumn>,
         fingerprint: u64,
         options: &TableOptions,
     ) -> Result<Self> {
-        let Some(first) = parts.first() else {
-            return Err(Error::Config("there are no columns".into()));
+        let Mapped::Rows(plan) = map(&files::described(&columns), options)? else {
+            return Err(Error::Config("arrays hold numbers, not pictures".into()));
         };
-        let described: Vec<Column> = first.iter().map(|c| Column::new(&c.name, c.holds())).collect();
-        let Mapped::Rows(plan) = map(&described, options)? else {
-            return Err(Error::Config("columns in memory hold numbers, not pictures".into()));
-        };
-        let threads = thread_count(options.threads);
-        let stores =
-            parts.iter().map(|part| columns::store(part, &plan, threads)).collect::<Result<Vec<_>>>()?;
-        Ok(Self::resident(stores, Vec::new(), plan, fingerprint))
+        let table = FileBlocks::new(columns, &plan, options.memory_budget, fingerprint)?;
+        Self::of_blocks(Arc::new(table), plan, options)
+    }
+
+    /// The columns of the targets of `plan`, in their order, whose values lie in files.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(crate) fn of_plain(
+        columns: Vec<FileColumn>,
+        mut plan: Plan,
+        fingerprint: u64,
+        options: &TableOptions,
+    ) -> Result<Self> {
+        for (nth, target) in plan.targets.iter_mut().enumerate() {
+            target.column = nth;
+        }
+        let table = FileBlocks::new(columns, &plan, options.memory_budget, fingerprint)?;
+        Self::of_blocks(Arc::new(table), plan, options)
     }
 
     /// Columns that are one field each, as they lie.
@@ -104,40 +135,67 @@ impl TableSource {
             plan.targets.iter().enumerate().map(|(column, t)| Target { column, ..t.clone() }).collect();
         let direct = Plan { targets, ..plan.clone() };
         let stores = parts.iter().map(|part| columns::store(part, &direct, 1)).collect::<Result<Vec<_>>>()?;
-        Ok(Self::resident(stores, Vec::new(), plan, fingerprint))
+        Ok(Self::resident(stores, Vec::new(), plan, fingerprint).holding(0))
+    }
+
+    /// Of all rows only so many bytes are ours; the others lie in the caller's memory.
+    fn holding(mut self, bytes: u64) -> Self {
+        self.row_bytes = bytes / self.len().max(1);
+        if let Rows::Resident(rows) = &self.rows {
+            let all: u64 = rows.stores.iter().map(RowStore::source_bytes).sum();
+            let text = format!("{} bytes, which memory_budget does not count", all - bytes);
+            self.facts.push(("rows in the caller's memory".into(), text));
+        }
+        self
     }
 
     fn resident(stores: Vec<RowStore>, bad: Vec<(u64, u64, Error)>, plan: Plan, fingerprint: u64) -> Self {
         let ends = sums(stores.iter().map(|s| s.rows() as u64));
         let fingerprint = with_plan(fingerprint, &plan);
         let rows = Rows::Resident(Arc::new(Resident { stores, ends: ends.clone(), bad }));
-        Self { rows, plan, ends, fingerprint }
+        let row_bytes = plan.schema.sample_bytes() as u64;
+        Self { rows, plan, ends, fingerprint, row_bytes, facts: Vec::new() }
     }
 
     /// The rows of a table of blocks: loaded now where they fit into the budget, else streamed.
     pub(crate) fn of_blocks(table: Arc<dyn Blocks>, mut plan: Plan, options: &TableOptions) -> Result<Self> {
         let threads = thread_count(options.threads);
         blocks::find_classes(table.as_ref(), &mut plan)?;
-        let row_bytes = plan.schema.sample_bytes() as u64;
+        let row_bytes = table.held(&plan).schema.sample_bytes() as u64;
+        let facts = table.facts();
         let sizes: Vec<u64> = table.rows().iter().map(|rows| rows.saturating_mul(row_bytes)).collect();
         let total = sizes.iter().fold(0u64, |all, size| all.saturating_add(*size));
         let ends = sums(table.rows().iter().copied());
+        if options.memory_budget.is_none()
+            && let Some(available) = memory_available().filter(|available| total > *available)
+        {
+            // Streaming of its own accord would change the order with the memory that happens to be free.
+            let reason = format!(
+                "the table has {total} bytes of rows, and {available} bytes of memory are available; memory_budget= streams \
+                 it within so many bytes"
+            );
+            return Err(Error::source(table.place(0).0, reason));
+        }
         match options.memory_budget.filter(|budget| total > *budget) {
             None => {
                 let all = 0..table.rows().len();
                 let (store, failed) = blocks::load(table.as_ref(), &plan, all, threads, options.skip_bad)?;
+                if failed.is_empty() {
+                    table.loaded()?;
+                }
                 let first = |block: usize| if block == 0 { 0 } else { ends[block - 1] };
                 let bad =
                     failed.into_iter().map(|(block, error)| (first(block), ends[block], error)).collect();
-                Ok(Self::resident(vec![store], bad, plan, table.fingerprint()))
+                Ok(Self { row_bytes, facts, ..Self::resident(vec![store], bad, plan, table.fingerprint()) })
             }
             Some(budget) => {
                 if let Some((block, size)) = sizes.iter().enumerate().find(|(_, size)| **size > budget) {
                     let (path, name) = table.place(block);
                     return Err(Error::Config(format!(
                         "{}: {name} alone has {size} bytes of rows, more than memory_budget={budget}; raise the budget \
-                         to {size} at least, or write the file with smaller row groups",
-                        path.display()
+                         to {size} at least, or {}",
+                        path.display(),
+                        table.smaller()
                     )));
                 }
                 let fingerprint = with_plan(table.fingerprint(), &plan);
@@ -149,7 +207,7 @@ impl TableSource {
                 });
                 let cache = BlockCache::new(sizes, Some(budget), decode)?;
                 let rows = Rows::Window(Arc::new(Window { cache, ends: ends.clone() }));
-                Ok(Self { rows, plan, ends, fingerprint })
+                Ok(Self { rows, plan, ends, fingerprint, row_bytes, facts })
             }
         }
     }
@@ -186,8 +244,7 @@ impl Source for TableSource {
             return None;
         };
         // Half of the budget is the window being read; the other half lets the next one load meanwhile.
-        let row_bytes = self.plan.schema.sample_bytes().max(1) as u64;
-        Some((&self.ends, window.cache.budget() / 2 / row_bytes))
+        Some((&self.ends, window.cache.budget() / 2 / self.row_bytes.max(1)))
     }
 
     fn classes(&self) -> Option<&[String]> {
@@ -195,10 +252,9 @@ impl Source for TableSource {
     }
 
     fn facts(&self) -> Vec<(String, String)> {
-        let row_bytes = self.plan.schema.sample_bytes() as u64;
-        match &self.rows {
+        let mut facts = match &self.rows {
             Rows::Resident(_) => {
-                vec![("rows held in memory".into(), format!("{} bytes", self.len() * row_bytes))]
+                vec![("rows held in memory".into(), format!("{} bytes", self.len() * self.row_bytes))]
             }
             Rows::Window(window) => {
                 let (decoded, hits) = window.cache.counts();
@@ -208,13 +264,15 @@ impl Source for TableSource {
                     ("reads that found their block decoded".into(), hits.to_string()),
                 ]
             }
-        }
+        };
+        facts.extend(self.facts.iter().cloned());
+        facts
     }
 }
 
-/// The threads to use: as asked, or as many as the process may run on.
+/// The threads to use: as asked, or as many as can run at once.
 pub(crate) fn thread_count(asked: usize) -> usize {
-    if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) }
+    if asked > 0 { asked } else { processors().unwrap_or(1) }
 }
 
 fn sums(rows: impl Iterator<Item = u64>) -> Vec<u64> {
@@ -231,10 +289,10 @@ fn with_plan(fingerprint: u64, plan: &Plan) -> u64 {
 }
 
 /// The stretch that holds a row, and the row's number in it.
-fn locate(ends: &[u64], row: u64) -> Option<(usize, u32)> {
+fn locate(ends: &[u64], row: u64) -> Option<(usize, u64)> {
     let part = ends.partition_point(|end| *end <= row);
     let first = if part == 0 { 0 } else { ends[part - 1] };
-    (part < ends.len()).then_some((part, (row - first) as u32))
+    (part < ends.len()).then_some((part, row - first))
 }
 
 fn no_such_row(sample: u64, ends: &[u64]) -> SampleError {
@@ -244,6 +302,7 @@ fn no_such_row(sample: u64, ends: &[u64]) -> SampleError {
         path: None,
         offset: None,
         reason: format!("there is no such row; the table has {rows}"),
+        transform: None,
     }
 }
 
@@ -252,13 +311,13 @@ fn bad_row(sample: u64, error: &Error) -> SampleError {
         Error::Source { reason, .. } => reason.clone(),
         other => other.to_string(),
     };
-    SampleError { sample, path: error.path().map(Into::into), offset: None, reason }
+    SampleError { sample, path: error.path().map(Into::into), offset: None, reason, transform: None }
 }
 
 struct ResidentFiller {
     rows: Arc<Resident>,
     ids: Vec<u64>,
-    places: Vec<(u32, u32)>,
+    places: Vec<Place>,
 }
 
 impl Filler for ResidentFiller {
@@ -285,7 +344,9 @@ impl Filler for ResidentFiller {
         } else {
             self.places.clear();
             self.places.extend(
-                good.iter().filter_map(|key| locate(&rows.ends, key.sample)).map(|(s, r)| (s as u32, r)),
+                good.iter()
+                    .filter_map(|key| locate(&rows.ends, key.sample))
+                    .map(|(store, row)| Place { store, row }),
             );
             gather_from(&rows.stores, &self.places, slots);
         }
@@ -306,7 +367,7 @@ impl Filler for ResidentFiller {
 
 struct WindowFiller {
     window: Arc<Window>,
-    places: Vec<(u32, u32)>,
+    places: Vec<Place>,
 }
 
 impl Filler for WindowFiller {
@@ -321,8 +382,7 @@ impl Filler for WindowFiller {
         // As many keys at a time as their blocks fit into the window together; in a block-shuffled order that is all.
         while at < keys.len() {
             let started = Instant::now();
-            let mut held: Vec<(usize, Arc<RowStore>)> = Vec::new();
-            let mut bytes = 0;
+            let mut held: Vec<(usize, Held<RowStore>)> = Vec::new();
             let mut trouble = None;
             self.places.clear();
             for (nth, key) in keys[at..].iter().enumerate() {
@@ -333,11 +393,15 @@ impl Filler for WindowFiller {
                 let index = match held.iter().position(|(b, _)| *b == block) {
                     Some(index) => index,
                     None => {
-                        bytes += window.cache.size(block);
-                        if bytes > window.cache.budget() {
-                            break;
-                        }
-                        match window.cache.get(block) {
+                        // Who holds blocks must not wait for room: another may wait for these.
+                        let came = match held.is_empty() {
+                            true => window.cache.get(block),
+                            false => match window.cache.get_if_room(block) {
+                                Some(came) => came,
+                                None => break,
+                            },
+                        };
+                        match came {
                             Ok(store) => held.push((block, store)),
                             Err(reason) => {
                                 trouble = Some((at + nth, bad_row(key.sample, &reason)));
@@ -347,10 +411,10 @@ impl Filler for WindowFiller {
                         held.len() - 1
                     }
                 };
-                self.places.push((index as u32, row));
+                self.places.push(Place { store: index, row });
             }
             let waited = started.elapsed().as_nanos() as u64;
-            let stores: Vec<&RowStore> = held.iter().map(|(_, store)| store.as_ref()).collect();
+            let stores: Vec<&RowStore> = held.iter().map(|(_, store)| &**store).collect();
             gather_from(&stores, &self.places, &mut slots.tail(at));
             spent.decode_ns += waited;
             spent.transform_ns += started.elapsed().as_nanos() as u64 - waited;
@@ -363,14 +427,22 @@ impl Filler for WindowFiller {
         Ok(())
     }
 
-    fn read_ahead(&mut self, upcoming: &[SampleKey]) {
-        let mut last = None;
-        for key in upcoming {
-            let block = locate(&self.window.ends, key.sample).map(|(block, _)| block);
-            if let Some(block) = block.filter(|b| Some(*b) != last) {
-                self.window.cache.hint(block);
-                last = Some(block);
-            }
-        }
+    fn announce(&mut self, later: &[SampleKey]) {
+        let blocks = later.iter().filter_map(|key| locate(&self.window.ends, key.sample));
+        self.window.cache.hint(blocks.map(|(block, _)| block));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_beyond_32_bits_keep_their_number() {
+        let ends = [3, (1 << 32) + 10, 1 << 40];
+        assert_eq!(locate(&ends, 2), Some((0, 2)));
+        assert_eq!(locate(&ends, (1 << 32) + 7), Some((1, (1 << 32) + 4)));
+        assert_eq!(locate(&ends, (1 << 40) - 1), Some((2, (1 << 40) - (1 << 32) - 11)));
+        assert_eq!(locate(&ends, 1 << 40), None);
     }
 }

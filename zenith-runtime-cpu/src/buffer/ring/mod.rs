@@ -29,8 +29,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use crate::sync::Gate;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Gate, hint};
 use asymmetric::Barriers;
 use slots::Slots;
 
@@ -184,6 +184,13 @@ fn make<T, const WAITS: bool>(capacity: usize) -> (Producer<T, WAITS>, Consumer<
 /// How many slots ahead of its writes a producer asks for.
 const WRITE_AHEAD: usize = 8;
 
+/// Pauses before a vain look at the other end's index is repeated, and only then given up. An end that tries over and
+/// over would otherwise keep taking the index's line from the end that is writing to it, and slow both.
+#[cfg(not(loom))]
+const PAUSES: u32 = 8;
+#[cfg(loom)]
+const PAUSES: u32 = 0;
+
 impl<T, const WAITS: bool> Producer<T, WAITS> {
     /// Pushes a value if there is room.
     ///
@@ -191,7 +198,7 @@ impl<T, const WAITS: bool> Producer<T, WAITS> {
     /// [`Full`], with the value. A ring without a consumer fills up; see [`Producer::is_abandoned`].
     #[inline]
     pub fn try_push(&mut self, value: T) -> Result<(), Full<T>> {
-        if self.tail.wrapping_sub(self.head) == self.capacity && self.look() == 0 {
+        if self.tail.wrapping_sub(self.head) == self.capacity && self.look() == 0 && self.look_again() == 0 {
             return Err(Full(value));
         }
         // SAFETY: `tail` is less than `capacity` beyond `head`, so the consumer is done with this slot.
@@ -258,6 +265,12 @@ impl<T, const WAITS: bool> Producer<T, WAITS> {
     }
 
     #[inline(always)]
+    fn look_again(&mut self) -> usize {
+        (0..PAUSES).for_each(|_| hint::spin_loop());
+        self.look()
+    }
+
+    #[inline(always)]
     fn publish(&mut self, count: usize) {
         self.tail = self.tail.wrapping_add(count);
         self.shared.tail.0.store(self.tail, Ordering::Release);
@@ -304,7 +317,7 @@ impl<T, const WAITS: bool> Consumer<T, WAITS> {
     /// Pops the oldest value if there is one.
     #[inline]
     pub fn try_pop(&mut self) -> Option<T> {
-        if self.head == self.tail && self.look() == 0 {
+        if self.head == self.tail && self.look() == 0 && self.look_again() == 0 {
             return None;
         }
         // SAFETY: `head` is before `tail`, so the slot holds a value, which is read once: `head` moves past it.
@@ -356,6 +369,12 @@ impl<T, const WAITS: bool> Consumer<T, WAITS> {
     fn look(&mut self) -> usize {
         self.tail = self.shared.tail.0.load(Ordering::Acquire);
         self.tail.wrapping_sub(self.head)
+    }
+
+    #[inline(always)]
+    fn look_again(&mut self) -> usize {
+        (0..PAUSES).for_each(|_| hint::spin_loop());
+        self.look()
     }
 
     #[inline(always)]

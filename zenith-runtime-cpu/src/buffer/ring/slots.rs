@@ -33,8 +33,12 @@ impl<T> Copy for Slots<T> {}
 
 impl<T> Slots<T> {
     /// Slots for at least `capacity` values, on cache lines of their own.
+    ///
+    /// # Panics
+    /// When the address space has no room for them.
     pub(super) fn allocate(capacity: usize) -> Self {
-        let count = capacity.next_power_of_two();
+        // Wrapped to nothing, the mask would let every index through.
+        let count = capacity.checked_next_power_of_two().expect("a ring smaller than half the address space");
         let layout = Self::layout(count);
         let first: NonNull<UnsafeCell<MaybeUninit<T>>> = if layout.size() == 0 {
             NonNull::dangling()

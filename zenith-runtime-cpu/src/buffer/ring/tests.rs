@@ -31,6 +31,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[test]
+#[should_panic(expected = "a ring smaller than half the address space")]
+fn a_ring_that_no_memory_holds_is_refused() {
+    let _ = ring::<u64>(usize::MAX);
+}
+
 proptest! {
     #[test]
     fn it_is_a_bounded_queue(capacity in 1..12_usize, steps in prop::collection::vec(step(), 0..200)) {

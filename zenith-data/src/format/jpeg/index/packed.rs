@@ -4,7 +4,7 @@
 use super::EntropyIndex;
 
 impl EntropyIndex {
-    /// Puts the index behind `out`, in about half the bytes that [`Self::to_bytes`] takes.
+    /// Puts the index behind `out`.
     pub fn pack(&self, out: &mut Vec<u8>) {
         out.extend(self.identity.to_le_bytes());
         out.push(self.components);

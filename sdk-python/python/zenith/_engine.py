@@ -1,0 +1,237 @@
+"""`Engine`: data through a chain of WebAssembly plugins, one call at a time or as a stream over worker threads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from . import _core
+from ._arguments import whole_number
+from ._errors import ConfigError, PluginError
+from ._kinds import Leaf, Several, Skeleton, take_apart
+
+Module = str | os.PathLike[str] | bytes | bytearray | memoryview
+
+
+class Engine:
+    r"""Runs plugins over data, sandboxed: whatever a plugin does, this process and the other plugins go on.
+
+    Plugins form a chain in the order in which they were loaded. Outside of ``with`` :meth:`process` works in the
+    calling thread. ``with engine:`` starts worker threads for :meth:`map`, and closes the engine at its end.
+
+    Args:
+        buffer_size: tensors that :meth:`map` may hold, waiting or finished (default 1,024).
+        num_workers: threads of :meth:`map`; None: as many as this process may run at once.
+        memory_limit: memory of a plugin on each thread, in bytes (256 MiB).
+        deadline_ms: wall time of a call in milliseconds (1,000).
+        fuel: instructions of a call, for an end that is the same on every machine; slower (None: no such limit).
+        tables, table_elements: tables of a plugin and elements of each (4; 65,536).
+        stack: stack of a call in bytes (512 KiB).
+        module_bytes: length of a module in bytes (16 MiB).
+
+    Raises:
+        ConfigError: a number that makes no sense.
+
+    Example::
+
+        engine = zenith.Engine()
+        engine.load_plugin("add_one.wasm")
+        engine.process(b"\x01\x02\xff")      # b"\x02\x03\xff"
+        with engine:
+            for out in engine.map(pictures):
+                ...
+    """
+
+    def __init__(
+        self,
+        buffer_size: int = 1024,
+        num_workers: int | None = None,
+        *,
+        memory_limit: int | None = None,
+        deadline_ms: float | None = None,
+        fuel: int | None = None,
+        tables: int | None = None,
+        table_elements: int | None = None,
+        stack: int | None = None,
+        module_bytes: int | None = None,
+    ) -> None:
+        buffer_size = whole_number("buffer_size", buffer_size, 1)
+        workers = _core.processors() if num_workers is None else whole_number("num_workers", num_workers, 1)
+        limits = {
+            "memory_limit": memory_limit,
+            "deadline_ms": deadline_ms,
+            "fuel": fuel,
+            "tables": tables,
+            "table_elements": table_elements,
+            "stack": stack,
+            "module_bytes": module_bytes,
+        }
+        given = {name: value for name, value in limits.items() if value is not None}
+        self._core = _core.Engine(buffer_size, workers, json.dumps(given))
+        self._closed = False
+        self._running = False
+
+    def load_plugin(
+        self, module: Module, config: str | None = None, *, name: str | None = None
+    ) -> _core.Wasm:
+        """Put a plugin at the end of the chain.
+
+        Args:
+            module: path of a .wasm file, or its bytes.
+            config: the plugin's configuration, in its own words.
+            name: another name for it, for plugins that bring none of their own.
+
+        Returns:
+            The plugin: its ``name``, ``version``, ``description``, ``abi``, ``limits``.
+
+        Raises:
+            PluginError: no such file, not WebAssembly, not a plugin, over a limit, or it refuses its configuration.
+            ConfigError: the engine is closed or running.
+        """
+        self._check_changeable("load a plugin")
+        if isinstance(module, (bytes, bytearray, memoryview)):
+            return self._core.load(bytes(module), name or "plugin", config or "")
+        if name is not None:
+            try:
+                read = Path(module).read_bytes()
+            except OSError as error:
+                path = os.fspath(module)
+                raise PluginError(
+                    f"cannot read the plugin {path}: {error.strerror}", plugin=name, path=path, kind="io"
+                ) from error
+            return self._core.load(read, name, config or "")
+        return self._core.load_file(os.fspath(module), config or "")
+
+    def unload_plugin(self, name: str) -> None:
+        """Take the plugin called ``name`` out of the chain; of several the one loaded last.
+
+        Raises:
+            PluginError: there is none of that name.
+            ConfigError: the engine is closed or running.
+        """
+        self._check_changeable("unload a plugin")
+        self._core.unload(name)
+
+    @property
+    def plugins(self) -> list[_core.Wasm]:
+        """The plugins in the order of the chain."""
+        return self._core.plugins()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the engine is closed."""
+        return self._closed
+
+    def process(self, data: Any) -> Any:
+        """Send data through the chain, in the calling thread.
+
+        Args:
+            data: bytes, bytearray, memoryview, a NumPy array, a torch tensor on the CPU, an Arrow array, chunked array
+                or record batch without nulls, or a dict, list or tuple of them. It is never modified.
+
+        Returns:
+            The same kind; shape and element type are what the plugins made of it (memoryview: of new bytes). None where
+            a plugin dropped the data, a list where one split it.
+
+        Raises:
+            PluginError: a plugin failed; its own code and text are in the message, ``.plugin`` says which.
+            TypeError: data of another kind.
+            ConfigError: the engine is closed.
+        """
+        self._check_open()
+        if type(data) is bytes and self._core.is_bytes():
+            return self._core.process_bytes(data)
+        skeleton, leaves = take_apart(data)
+        return skeleton.rebuild([self._one(leaf) for leaf in leaves])
+
+    def map(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Send a stream of data through the chain, on the engine's threads.
+
+        Results come in the order of the items; dropped items are left out, split ones come one after another. At most
+        ``buffer_size`` tensors are under way: a consumer that pauses makes ``items`` pause.
+
+        Args:
+            items: what :meth:`process` takes, each.
+
+        Yields:
+            What :meth:`process` returns, one for each item that was kept.
+
+        Raises:
+            PluginError: a plugin failed on the item whose turn it is; the stream ends there.
+            ConfigError: outside of ``with engine:``, or while another stream is open.
+        """
+        self._check_open()
+        if not self._running:
+            raise ConfigError("map() needs the engine's threads: use it inside of `with engine:`")
+        return self._map(items, self._core.stream())
+
+    def _map(self, items: Iterable[Any], stream: _core.EngineStream) -> Iterator[Any]:
+        waiting: deque[tuple[Skeleton, list[Leaf]]] = deque()
+
+        def front() -> Iterator[Any]:
+            skeleton, leaves = waiting.popleft()
+            made = skeleton.rebuild([leaf.back(stream.next()) for leaf in leaves])
+            if isinstance(made, Several):
+                yield from made
+            elif made is not None:
+                yield made
+
+        try:
+            for item in items:
+                skeleton, leaves = take_apart(item)
+                waiting.append((skeleton, leaves))
+                for leaf in leaves:
+                    while not stream.submit(leaf.dtype, leaf.shape, leaf.pointer, leaf.nbytes):
+                        if len(waiting) > 1:
+                            yield from front()
+                        else:
+                            size = self._core.buffer_size
+                            raise ConfigError(
+                                f"an item of {len(leaves)} arrays does not fit a buffer_size of {size}"
+                            )
+            while waiting:
+                yield from front()
+        finally:
+            stream.close()
+
+    def close(self) -> None:
+        """Stop the threads and let the plugins go. A closed engine stays closed; closing again does nothing."""
+        self._closed = True
+        self._running = False
+        self._core.close()
+
+    def __enter__(self) -> Engine:
+        self._check_open()
+        self._core.start()
+        self._running = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "running" if self._running else "open"
+        return f"Engine({', '.join(plugin.name for plugin in self.plugins)}; {state})"
+
+    def _one(self, leaf: Leaf) -> Any:
+        if leaf.like is not None and self._core.is_bytes():
+            out, pointer = leaf.like()
+            self._core.process_at(leaf.pointer, pointer, leaf.nbytes)
+            return out
+        return leaf.back(self._core.process(leaf.dtype, leaf.shape, leaf.pointer, leaf.nbytes))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigError("the engine is closed")
+
+    def _check_changeable(self, what: str) -> None:
+        self._check_open()
+        if self._running:
+            raise ConfigError(f"cannot {what} while the engine's threads run; do it before `with engine:`")
