@@ -13,20 +13,24 @@ macro_rules! id {
         #[serde(transparent)]
         pub struct $name(pub $inner);
 
-        #[allow(dead_code, reason = "not every id names a row of a dense table")]
-        impl $name {
-            /// The place of this id in a dense table.
-            pub(crate) fn index(self) -> usize {
-                self.0 as usize
-            }
-        }
-
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}", self.0)
             }
         }
     };
+}
+
+/// Ids that name a row of a dense table.
+macro_rules! row {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// The place of this id in its table.
+            pub(crate) fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    )*};
 }
 
 id! {
@@ -45,3 +49,5 @@ id! {
     /// A user, in the order of first mention.
     UserId(u32)
 }
+
+row!(NodeId, QueueId, UserId);

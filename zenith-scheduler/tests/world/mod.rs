@@ -48,7 +48,6 @@ pub(crate) struct World {
     pub(crate) now: Time,
 }
 
-#[allow(dead_code, reason = "each test binary uses its part of this module")]
 impl World {
     pub(crate) fn new(nodes: u32, gpus: u32, policy: Policy) -> Self {
         let mut world = Self { core: Core::new(policy), journal: Journal::default(), now: Time(0) };
