@@ -22,7 +22,7 @@ use zenith_plugin::{Cache, PluginError};
 
 use crate::array::typestr;
 use crate::errors::{IntoPython, plugin_error};
-use crate::wasm::{Wasm, parse_limits};
+use crate::wasm::{RawLimits, Wasm};
 
 /// How long a wait lasts between two looks for signals.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -82,7 +82,7 @@ fn fail(py: Python<'_>, error: &PluginError) -> PyErr {
 impl Engine {
     #[new]
     fn new(py: Python<'_>, buffer_size: usize, workers: usize, limits: &str) -> PyResult<Self> {
-        let limits = parse_limits(limits).into_python(py)?;
+        let limits = RawLimits::parse(limits).into_python(py)?;
         let config = EngineConfig { buffer_size, workers, limits, cache: Cache::Default };
         let engine = engine::Engine::new(config).map_err(|error| fail(py, &error))?;
         Ok(Self { engine, calls: AtomicU64::new(0) })

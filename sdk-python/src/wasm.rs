@@ -15,10 +15,10 @@ use zenith_plugin::{Host, HostConfig, Instance, Limits, Plugin, PluginError};
 
 use crate::errors::{plugin_error, to_python};
 
-/// What `zenith.transforms.Wasm` takes as `**limits`.
+/// Limits as the package writes them: what `zenith.transforms.Wasm` and `zenith.Engine` take.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawLimits {
+pub(crate) struct RawLimits {
     memory_limit: Option<usize>,
     deadline_ms: Option<f64>,
     fuel: Option<u64>,
@@ -28,13 +28,8 @@ struct RawLimits {
     module_bytes: Option<usize>,
 }
 
-/// Limits as the package writes them.
-pub(crate) fn parse_limits(json: &str) -> zenith_data::Result<Limits> {
-    RawLimits::parse(json)
-}
-
 impl RawLimits {
-    fn parse(json: &str) -> zenith_data::Result<Limits> {
+    pub(crate) fn parse(json: &str) -> zenith_data::Result<Limits> {
         let raw: Self = serde_json::from_str(json).map_err(|error| Error::Config(error.to_string()))?;
         let default = Limits::default();
         let deadline = match raw.deadline_ms {
