@@ -7,7 +7,7 @@ use super::Core;
 use super::error::Error;
 use super::event::{Change, Event};
 use super::id::{JobId, NodeId};
-use super::job::{Batch, Cause, Gang, Job, Placement, Rank, Submission, Then, When};
+use super::job::{Batch, Cause, Gang, Job, MAX_NOTES, Placement, Rank, Submission, Then, Used, When};
 use super::node::{Contact, GpuSet, Holding};
 use super::state::{State, Trigger};
 use super::time::Time;
@@ -72,6 +72,16 @@ impl Core {
             Change::Placed { job, attempt, placement } => self.placed(*job, *attempt, placement, at)?,
             Change::RankStarted { job, rank } => self.rank(*job, *rank, Rank::Running)?,
             Change::RankGone { job, rank, exit } => self.rank(*job, *rank, Rank::Gone(*exit))?,
+            Change::RankUsed { job, used } => {
+                let record = self.ledger.jobs.of_mut(*job)?;
+                record.used = record.used.and(*used);
+            }
+            Change::Noted { job, note } => {
+                let notes = &mut self.ledger.jobs.of_mut(*job)?.notes;
+                if notes.len() < MAX_NOTES && !notes.contains(note) {
+                    notes.push(note.clone());
+                }
+            }
             Change::Stopping { job, stop } => {
                 let record = self.ledger.jobs.of_mut(*job)?;
                 step(record, Trigger::Stop)?;
@@ -95,6 +105,7 @@ impl Core {
             }
             Change::Forgotten { first } => {
                 let batch = self.ledger.batches.remove(first).ok_or(Error::NoJob(*first))?;
+                self.keys.remove(&key_of(&batch.submission));
                 for index in 0..u64::from(batch.submission.count) {
                     self.ledger.jobs.forget(JobId(first.0 + index));
                 }
@@ -148,6 +159,10 @@ impl Core {
             unwell: 0,
             dependents: Vec::new(),
         };
+        if !submission.key.is_empty() {
+            self.keys.insert(key_of(submission), first);
+        }
+        let ledger = &mut self.ledger;
         ledger.batches.insert(first, batch);
         let state = if submission.held { State::Held } else { State::Waiting };
         for index in 0..u64::from(submission.count) {
@@ -167,6 +182,9 @@ impl Core {
                 placed: None,
                 ended: None,
                 cause: None,
+                last: None,
+                used: Used::default(),
+                notes: Vec::new(),
             });
         }
         ledger.next = JobId(first.0 + u64::from(submission.count));
@@ -279,6 +297,7 @@ impl Core {
         job.placed = Some(at);
         job.cause = None;
         job.gang = Some(Box::new(Gang::new(placement.clone(), ranks)));
+        job.last = Some(Box::new(placement.clone()));
         self.follow(id);
         Ok(())
     }
@@ -329,6 +348,11 @@ impl Core {
 fn step(job: &mut Job, trigger: Trigger) -> Result<(), Error> {
     job.state = job.state.next(trigger).map_err(|source| Error::Forbidden { job: job.id, source })?;
     Ok(())
+}
+
+/// What a submission is known by to whoever sends it again.
+pub(super) fn key_of(submission: &Submission) -> (String, String) {
+    (submission.user.clone(), submission.key.clone())
 }
 
 /// What a gang's end leads to.

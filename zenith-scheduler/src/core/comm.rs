@@ -1,7 +1,9 @@
 //! What the core does to the world: the one way out. Whoever implements it makes records durable before it acts.
 
+use std::sync::Arc;
+
 use super::event::Event;
-use super::id::JobId;
+use super::id::{JobId, NodeId};
 use super::job::{Placement, Submission};
 
 /// Effects, in the order in which they are decided.
@@ -35,8 +37,10 @@ pub struct Start<'a> {
     pub restarts: u32,
     /// Where.
     pub placement: &'a Placement,
+    /// The only node that is to start its part: it was told before and has not heard. All of them where absent.
+    pub only: Option<NodeId>,
     /// What.
-    pub submission: &'a Submission,
+    pub submission: &'a Arc<Submission>,
 }
 
 /// Does nothing. For replaying and for tests that look at the state alone.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::{JobId, NodeId};
-use super::job::{Cause, Exit, Placement, Stop, Submission};
+use super::job::{Cause, Exit, Placement, Stop, Submission, Used};
 use super::node::{Contact, NodeSpec};
 use super::state::Trigger;
 use super::time::Time;
@@ -122,6 +122,20 @@ pub enum Change {
         rank: u32,
         /// How it ended.
         exit: Exit,
+    },
+    /// A process that is gone used this much.
+    RankUsed {
+        /// The job.
+        job: JobId,
+        /// What.
+        used: Used,
+    },
+    /// A node could not do everything for a job.
+    Noted {
+        /// The job.
+        job: JobId,
+        /// What it could not do, for people.
+        note: String,
     },
     /// A gang is being ended.
     Stopping {

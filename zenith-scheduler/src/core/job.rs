@@ -39,6 +39,8 @@ pub struct Submission {
     pub held: bool,
     /// How many jobs.
     pub count: u32,
+    /// What tells this call of the user from their others: the same key again is the same submission. Empty for none.
+    pub key: String,
     /// What is to be run. The core keeps it and hands it on.
     pub work: Work,
 }
@@ -58,6 +60,7 @@ impl Default for Submission {
             after: Vec::new(),
             held: false,
             count: 1,
+            key: String::new(),
             work: Work::default(),
         }
     }
@@ -150,6 +153,40 @@ pub struct Job {
     pub ended: Option<Time>,
     /// Why it is no longer running, where that was not its own good end.
     pub cause: Option<Cause>,
+    /// Where it was last placed, for those who look for what it left there.
+    #[serde(default)]
+    pub last: Option<Box<Placement>>,
+    /// What its processes that are gone used.
+    #[serde(default)]
+    pub used: Used,
+    /// What nodes could not do for it, for people.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// Most notes that are kept of a job.
+pub(crate) const MAX_NOTES: usize = 16;
+
+/// What processes used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// Processor time in programs, in milliseconds.
+    pub user_ms: u64,
+    /// Processor time in the kernel, in milliseconds.
+    pub system_ms: u64,
+    /// Largest resident memory of one process, in KiB.
+    pub max_rss_kib: u64,
+}
+
+impl Used {
+    /// What both used: times are added, and the larger memory counts.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            user_ms: self.user_ms.saturating_add(other.user_ms),
+            system_ms: self.system_ms.saturating_add(other.system_ms),
+            max_rss_kib: self.max_rss_kib.max(other.max_rss_kib),
+        }
+    }
 }
 
 /// A job's place and the processes in it.

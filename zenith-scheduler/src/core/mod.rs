@@ -23,7 +23,7 @@ pub mod request;
 pub mod state;
 pub mod time;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::cluster::Cluster;
 pub use self::comm::Comm;
@@ -55,6 +55,8 @@ pub struct Core {
     pub(crate) expected: BTreeSet<(Time, JobId)>,
     /// Placed jobs that may be preempted, the least important first. Follows from the ledger.
     pub(crate) preemptible: BTreeSet<(i32, JobId)>,
+    /// Submissions by user and key. Follows from the ledger.
+    pub(crate) keys: BTreeMap<(String, String), JobId>,
     /// Room that is being made for jobs.
     pub(crate) claims: Vec<Claim>,
     /// What the last round found out.
@@ -83,6 +85,8 @@ impl Core {
         for id in ids {
             core.follow(id);
         }
+        let keyed = core.ledger.batches.iter().filter(|(_, batch)| !batch.submission.key.is_empty());
+        core.keys = keyed.map(|(first, batch)| (apply::key_of(&batch.submission), *first)).collect();
         Ok(core)
     }
 
@@ -134,6 +138,11 @@ impl Core {
         self.ledger.batches.get(&job.first)
     }
 
+    /// The first job of the submission that a user made under a key.
+    pub fn by_key(&self, user: &str, key: &str) -> Option<JobId> {
+        self.keys.get(&(user.to_owned(), key.to_owned())).copied()
+    }
+
     /// The nodes.
     pub fn cluster(&self) -> &Cluster {
         &self.ledger.cluster
@@ -167,6 +176,7 @@ impl Core {
             timers: BTreeSet::new(),
             expected: BTreeSet::new(),
             preemptible: BTreeSet::new(),
+            keys: BTreeMap::new(),
             claims: Vec::new(),
             plan: Plan::default(),
             dirty: true,

@@ -1,7 +1,7 @@
 //! What is known of nodes: joining, silence, loss and return, drained nodes, ill GPUs.
 
 use super::Core;
-use super::comm::Comm;
+use super::comm::{Comm, Start};
 use super::error::Error;
 use super::event::Change;
 use super::id::{JobId, NodeId};
@@ -65,8 +65,9 @@ pub fn on_node_lost(core: &mut Core, comm: &mut impl Comm, now: Time, node: Node
     Ok(())
 }
 
-/// A node answers again (or for the first time after a restart of either side) and says what runs on it. What should run
-/// there and does not is lost; what runs there and should not is killed.
+/// A node answers again (or for the first time after a restart of either side) and says what it knows: what runs on it, and
+/// what has ended without a report that was heard. What it should know and does not was never begun there and is sent once
+/// more, or is lost where it had been; what it knows and should not is killed.
 ///
 /// # Errors
 /// No such node.
@@ -75,19 +76,20 @@ pub fn on_node_returned(
     comm: &mut impl Comm,
     now: Time,
     node: NodeId,
-    running: &[(JobId, u32)],
+    known: &[(JobId, u32)],
 ) -> Result<(), Error> {
     let holdings = core.node(node)?.holdings.clone();
     for holding in &holdings {
         let Holding { job, attempt, slice, orphan } = *holding;
-        match (running.contains(&(job, attempt)), orphan) {
+        match (known.contains(&(job, attempt)), orphan) {
             (true, true) => comm.kill(job, attempt, &Placement { slices: vec![slice] }),
             (false, true) => core.emit(comm, now, Change::OrphanGone { node, job, attempt })?,
             (true, false) => {}
+            (false, false) if was_never_begun(core, node, holding) => send_again(core, comm, node, holding)?,
             (false, false) => ranks_lost(core, comm, now, node, holding)?,
         }
     }
-    for (job, attempt) in running {
+    for (job, attempt) in known {
         if !holdings.iter().any(|holding| holding.job == *job && holding.attempt == *attempt) {
             let nothing = super::node::Slice { node, gpus: GpuSet::EMPTY, cpus: 0, memory_mib: 0 };
             comm.kill(*job, *attempt, &Placement { slices: vec![nothing] });
@@ -196,6 +198,40 @@ fn set_health(
     Ok(true)
 }
 
+/// No rank of the part has been heard of, and the gang is wanted.
+fn was_never_begun(core: &Core, node: NodeId, holding: &Holding) -> bool {
+    let job = core.ledger.jobs.get(holding.job).filter(|job| job.attempt == holding.attempt);
+    let gang = job.and_then(|job| job.gang.as_ref()).filter(|gang| gang.stop.is_none());
+    gang.is_some_and(|gang| {
+        let mine = on_node(core, holding.job, node);
+        mine.iter().all(|rank| gang.ranks.get(*rank as usize) == Some(&Rank::Pending))
+    })
+}
+
+fn send_again(core: &Core, comm: &mut impl Comm, node: NodeId, holding: &Holding) -> Result<(), Error> {
+    let job = core.ledger.jobs.of(holding.job)?;
+    let Some(gang) = &job.gang else { return Ok(()) };
+    comm.start(Start {
+        job: job.id,
+        first: job.first,
+        attempt: job.attempt,
+        restarts: job.restarts,
+        placement: &gang.placement,
+        only: Some(node),
+        submission: &core.ledger.batch(job.first)?.submission,
+    });
+    Ok(())
+}
+
+/// The ranks that a placed job has on a node.
+fn on_node(core: &Core, job: JobId, node: NodeId) -> Vec<u32> {
+    let Some(job) = core.ledger.jobs.get(job) else { return Vec::new() };
+    let (Some(gang), Some(batch)) = (&job.gang, core.batch(job)) else { return Vec::new() };
+    let per = batch.shape.ranks;
+    let is_here = |rank: &u32| gang.placement.slice_of(*rank, per).is_some_and(|slice| slice.node == node);
+    (0..gang.ranks.len() as u32).filter(is_here).collect()
+}
+
 /// The ranks that a gang had on a node are gone, and with them the gang.
 fn ranks_lost(
     core: &mut Core,
@@ -209,11 +245,9 @@ fn ranks_lost(
     if job.attempt != holding.attempt {
         return Ok(());
     }
-    let per = core.ledger.batch(job.first)?.shape.ranks;
     let Some(gang) = &job.gang else { return Ok(()) };
-    let on_node = |rank: &u32| gang.placement.slice_of(*rank, per).is_some_and(|slice| slice.node == node);
-    let lost = (0..gang.ranks.len() as u32).filter(on_node);
-    let lost: Vec<u32> = lost.filter(|rank| !matches!(gang.ranks[*rank as usize], Rank::Gone(_))).collect();
+    let is_left = |rank: &u32| !matches!(gang.ranks[*rank as usize], Rank::Gone(_));
+    let lost: Vec<u32> = on_node(core, id, node).into_iter().filter(is_left).collect();
     if lost.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use super::comm::Comm;
 use super::error::Error;
 use super::event::Change;
 use super::id::{JobId, NodeId};
-use super::job::{Cause, Exit, Rank, Then};
+use super::job::{Cause, Exit, Job, MAX_NOTES, Rank, Then, Used};
 use super::on_job::{end, ended, gone, moved};
 use super::state::{State, Trigger};
 use super::time::{Span, Time};
@@ -85,6 +85,48 @@ pub fn on_rank_exited(
         end(core, comm, now, job, cause, then)?;
     }
     Ok(Heard::Noted)
+}
+
+/// What a process used that is about to be reported gone.
+///
+/// # Errors
+/// None for reports about the past; those are [`Heard::Stale`].
+pub fn on_rank_used(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    process: Process,
+    used: Used,
+) -> Result<Heard, Error> {
+    match seat(core, process) {
+        Some(Rank::Pending | Rank::Running) => {
+            core.emit(comm, now, Change::RankUsed { job: process.job, used })?;
+            Ok(Heard::Noted)
+        }
+        Some(Rank::Gone(_)) | None => Ok(Heard::Stale),
+    }
+}
+
+/// What a node could not do for a process, for people.
+///
+/// # Errors
+/// None for reports about the past; those are [`Heard::Stale`].
+pub fn on_rank_note(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    process: Process,
+    note: &str,
+) -> Result<Heard, Error> {
+    let job = process.job;
+    let known = |job: &Job| job.notes.len() >= MAX_NOTES || job.notes.iter().any(|known| known == note);
+    match seat(core, process) {
+        Some(_) if !known(core.ledger.jobs.of(job)?) => {
+            core.emit(comm, now, Change::Noted { job, note: note.to_owned() })?;
+            Ok(Heard::Noted)
+        }
+        _ => Ok(Heard::Stale),
+    }
 }
 
 /// The job is up once every rank has run.

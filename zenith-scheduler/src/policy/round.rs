@@ -220,7 +220,8 @@ fn start(
     let (restarts, first) = (job.restarts, job.first);
     if let Some(gang) = &job.gang {
         let submission = &core.ledger.batch(first)?.submission;
-        comm.start(Start { job: id, first, attempt, restarts, placement: &gang.placement, submission });
+        let placement = &gang.placement;
+        comm.start(Start { job: id, first, attempt, restarts, placement, only: None, submission });
     }
     Ok(())
 }
