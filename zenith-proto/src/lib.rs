@@ -5,7 +5,7 @@
 pub mod v1 {
     #![expect(
         missing_docs,
-        unreachable_pub,
+        unused_qualifications,
         clippy::all,
         clippy::pedantic,
         reason = "made by a program; the documentation is in the text it is made from"

@@ -127,6 +127,11 @@ impl From<Jobs> for Vec<Job> {
 }
 
 impl Ledger {
+    /// The time of the last change.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
     pub(crate) fn batch(&self, first: JobId) -> Result<&Batch, Error> {
         self.batches.get(&first).ok_or(Error::NoJob(first))
     }

@@ -49,6 +49,17 @@ pub fn on_node_silent(core: &mut Core, comm: &mut impl Comm, now: Time, node: No
     }
 }
 
+/// A silent node answers again on the connection it had, so that nothing of what was said can be missing.
+///
+/// # Errors
+/// No such node.
+pub fn on_node_heard(core: &mut Core, comm: &mut impl Comm, now: Time, node: NodeId) -> Result<(), Error> {
+    match core.node(node)?.contact {
+        Contact::Silent => core.emit(comm, now, Change::NodeContact { node, contact: Contact::Up }),
+        Contact::Up | Contact::Lost => Ok(()),
+    }
+}
+
 /// A node is given up: its gangs are ended and queued again. What it holds stays taken until it has returned.
 ///
 /// # Errors

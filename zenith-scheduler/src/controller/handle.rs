@@ -1,0 +1,77 @@
+//! What everybody else has of the controller: a way to call it, and to hear of changes.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::logs::Routes;
+use super::turn::Turn;
+use crate::core::JobId;
+use crate::refusal::Refusal;
+
+/// Calls that wait at most; more callers wait for a place.
+pub(super) const CALLS: usize = 4096;
+
+/// Changes that a listener may lag behind by before it has to look at everything again.
+pub(super) const CHANGES: usize = 1024;
+
+/// What is left to do for a call once it is known whether its changes are on disk.
+pub(super) type Completion = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
+
+/// A call: what it does, and what is left to do then.
+pub(super) type Call = Box<dyn FnOnce(&mut Turn<'_>) -> Completion + Send>;
+
+/// A way to a controller. Cheap to clone; the controller stops when the last one is gone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) calls: mpsc::Sender<Call>,
+    pub(super) changes: broadcast::Sender<Arc<[JobId]>>,
+    pub(super) logs: Arc<Routes>,
+}
+
+/// The controller's thread.
+#[derive(Debug)]
+pub struct Running {
+    pub(super) thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Waits until the controller has written everything down and is gone, which is after the last [`Handle`] is.
+    ///
+    /// # Panics
+    /// Where the controller panicked.
+    pub fn join(self) {
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Handle {
+    /// Runs `call` in the controller's thread. The answer comes after everything that the call saw and changed is on disk.
+    ///
+    /// # Errors
+    /// What `call` refuses; [`Refusal::Full`] and [`Refusal::Store`] where its changes could not be written, and then none of
+    /// them was made; [`Refusal::Stopping`].
+    pub async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Turn<'_>) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let call: Call = Box::new(move |turn| {
+            let outcome = call(turn);
+            Box::new(move |written| {
+                // A caller that has gone away wants no answer.
+                let _ = sender.send(written.and(outcome));
+            })
+        });
+        self.calls.send(call).await.map_err(|_| Refusal::Stopping)?;
+        receiver.await.map_err(|_| Refusal::Stopping)?
+    }
+
+    /// Jobs that have changed, after the changes are on disk. A listener that is told that it lags has missed some.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<[JobId]>> {
+        self.changes.subscribe()
+    }
+}

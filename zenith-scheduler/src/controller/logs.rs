@@ -1,0 +1,142 @@
+//! What processes wrote, fetched from the nodes that have it. Reading never waits in the controller's thread: the controller
+//! only asks, and what comes back goes straight to whoever reads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use zenith_proto::v1;
+
+use super::handle::Handle;
+use crate::core::{JobId, NodeId};
+use crate::refusal::Refusal;
+
+/// Parts of one log that wait for their reader at most; the node waits then.
+const PARTS: usize = 64;
+
+/// Which answers go to whom.
+#[derive(Debug, Default)]
+pub struct Routes {
+    next: AtomicU64,
+    of: Mutex<BTreeMap<u64, mpsc::Sender<v1::LogPart>>>,
+}
+
+impl Routes {
+    /// A part has come from a node. False where nobody wants it any more: the node should be told to stop.
+    pub async fn deliver(&self, part: v1::LogPart) -> bool {
+        let request = part.request;
+        let sender = self.table().get(&request).cloned();
+        match sender {
+            Some(sender) => sender.send(part).await.is_ok(),
+            None => false,
+        }
+    }
+
+    fn open(&self) -> (u64, mpsc::Receiver<v1::LogPart>) {
+        let request = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, receiver) = mpsc::channel(PARTS);
+        self.table().insert(request, sender);
+        (request, receiver)
+    }
+
+    fn close(&self, request: u64) {
+        self.table().remove(&request);
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, mpsc::Sender<v1::LogPart>>> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The job.
+    pub job: JobId,
+    /// One rank; all where absent.
+    pub rank: Option<u32>,
+    /// Which attempt; the last where 0.
+    pub attempt: u32,
+    /// Stay until the attempt has ended.
+    pub follow: bool,
+    /// Begin with the last so many bytes of each stream.
+    pub tail_bytes: Option<u64>,
+}
+
+/// The log of one node's ranks, part by part. Dropping it ends the reading.
+#[derive(Debug)]
+pub struct Parts {
+    request: u64,
+    parts: mpsc::Receiver<v1::LogPart>,
+    routes: Arc<Routes>,
+}
+
+impl Parts {
+    /// The next part; none after the last.
+    pub async fn next(&mut self) -> Option<v1::LogsResponse> {
+        loop {
+            let part = self.parts.recv().await?;
+            if part.last {
+                self.parts.close();
+            }
+            if part.part.is_some() {
+                return part.part;
+            }
+        }
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.routes.close(self.request);
+    }
+}
+
+impl Handle {
+    /// Begins to read what a job's processes wrote: a stream for each node that has some of it.
+    ///
+    /// # Errors
+    /// No such job; one that was never placed; nodes that cannot be reached.
+    pub async fn logs(&self, wanted: Wanted) -> Result<Vec<Parts>, Refusal> {
+        let Wanted { job, rank, attempt, follow, tail_bytes } = wanted;
+        let places = self.call(move |turn| places(turn.core(), wanted)).await?;
+        let mut streams = Vec::with_capacity(places.len());
+        for node in places {
+            let (request, parts) = self.logs.open();
+            let stream = Parts { request, parts, routes: Arc::clone(&self.logs) };
+            let attempt = if attempt == 0 { self.attempt(job).await? } else { attempt };
+            let read = v1::ReadLog { request, job: job.0, attempt, rank, follow, tail_bytes, stop: false };
+            self.call(move |turn| turn.read_log(node, read)).await?;
+            streams.push(stream);
+        }
+        Ok(streams)
+    }
+
+    /// Where parts from nodes are to be delivered.
+    pub fn log_routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.logs)
+    }
+
+    async fn attempt(&self, job: JobId) -> Result<u32, Refusal> {
+        self.call(move |turn| Ok(turn.core().job(job).ok_or(crate::core::Error::NoJob(job))?.attempt)).await
+    }
+}
+
+/// The nodes that have what is wanted.
+fn places(core: &crate::core::Core, wanted: Wanted) -> Result<Vec<NodeId>, Refusal> {
+    let job = core.job(wanted.job).ok_or(crate::core::Error::NoJob(wanted.job))?;
+    let never =
+        || Refusal::NoLogs { job: job.id, reason: format!("it is {} and was not placed yet", job.state) };
+    let placement = job.last.as_ref().ok_or_else(never)?;
+    let per = core.batch(job).map(|batch| batch.shape.ranks).unwrap_or_default();
+    let Some(rank) = wanted.rank else {
+        return Ok(placement.slices.iter().map(|slice| slice.node).collect());
+    };
+    let ranks = placement.ranks(per);
+    let missing = || Refusal::Invalid {
+        field: "rank",
+        reason: format!("{rank}; the job has ranks 0 to {}", ranks - 1),
+    };
+    Ok(vec![placement.slice_of(rank, per).ok_or_else(missing)?.node])
+}

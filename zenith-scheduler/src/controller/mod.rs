@@ -1,0 +1,67 @@
+//! The scheduler as a running thing: one thread owns the core, takes calls in, writes down what they changed, and only then
+//! answers and acts. Nothing leaves it before it is on disk.
+//!
+//! [`Handle`] is what everybody else has of it. `actor` is the thread; `turn` what a call sees; `ops` what is asked of jobs,
+//! nodes and settings; `sessions` the ways to the nodes; `outbox` what the core wants done, kept until it may be.
+
+mod actor;
+mod clock;
+mod handle;
+pub mod logs;
+pub mod ops;
+mod outbox;
+mod ports;
+mod sessions;
+mod turn;
+
+use std::path::Path;
+use std::time::Duration;
+
+pub use self::handle::{Handle, Running};
+pub use self::sessions::{SessionId, Welcome};
+pub use self::turn::Turn;
+
+use crate::policy::Policy;
+use crate::store::{Store, StoreError};
+
+/// How a controller behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How jobs are chosen.
+    pub policy: Policy,
+    /// How often nodes say that they are there.
+    pub heartbeat: Duration,
+    /// A node that was not heard for so long gets nothing new.
+    pub silent_after: Duration,
+    /// A node that was not heard for so long is given up: its gangs are queued again.
+    pub lost_after: Duration,
+    /// Jobs that ended longer ago are forgotten.
+    pub keep_for: Duration,
+    /// At most so many jobs that have ended are kept.
+    pub keep_at_most: usize,
+    /// New work is refused while the disk has less room than this, in bytes, so that what is there can go on.
+    pub room: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            heartbeat: Duration::from_secs(1),
+            silent_after: Duration::from_secs(5),
+            lost_after: Duration::from_secs(60),
+            keep_for: Duration::from_secs(14 * 24 * 3600),
+            keep_at_most: 200_000,
+            room: 64 << 20,
+        }
+    }
+}
+
+/// Starts a controller over the state at `path`.
+///
+/// # Errors
+/// A store that cannot be opened.
+pub fn start(path: &Path, settings: Settings) -> Result<(Handle, Running), StoreError> {
+    let (store, core) = Store::open(path, settings.policy)?;
+    actor::start(store, core, settings)
+}
