@@ -158,7 +158,7 @@ fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// Every file with an ending, outside build folders and environments.
+/// Every file with an ending, outside build folders, environments and what programs have made.
 fn sources(root: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![root.to_path_buf()];
@@ -167,7 +167,7 @@ fn sources(root: &Path, ending: &str) -> Vec<PathBuf> {
             let (path, name) = (entry.path(), entry.file_name());
             let name = name.to_string_lossy();
             if path.is_dir() {
-                if !name.starts_with('.') && name != "target" && name != "out" {
+                if !name.starts_with('.') && !["target", "out", "generated"].contains(&name.as_ref()) {
                     open.push(path);
                 }
             } else if path.extension().is_some_and(|e| e == ending) {

@@ -8,6 +8,7 @@ pub mod v1 {
         unused_qualifications,
         clippy::all,
         clippy::pedantic,
+        clippy::allow_attributes_without_reason,
         reason = "made by a program; the documentation is in the text it is made from"
     )]
     include!("generated/zenith.v1.rs");

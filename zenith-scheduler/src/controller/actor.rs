@@ -55,6 +55,7 @@ pub(super) fn start(store: Store, core: Core, settings: Settings) -> Result<(Han
         has_room: true,
         snapshots,
         is_snapshotting: false,
+        look_at: Instant::now(),
         forget_at: Time(0),
     };
     let spawned =
@@ -72,6 +73,7 @@ struct Actor {
     has_room: bool,
     snapshots: mpsc::Sender<Result<u64, StoreError>>,
     is_snapshotting: bool,
+    look_at: Instant,
     forget_at: Time,
 }
 
@@ -88,7 +90,7 @@ fn run(
         }
     };
     runtime.block_on(async {
-        actor.turn(Vec::new(), Actor::nodes_are_away);
+        actor.turn(vec![nodes_are_away()]);
         let mut calls = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -96,9 +98,9 @@ fn run(
                     if taken == 0 {
                         break;
                     }
-                    actor.turn(std::mem::take(&mut calls), Actor::nothing);
+                    actor.turn(std::mem::take(&mut calls));
                 }
-                () = sleep_until(actor.due()) => actor.turn(Vec::new(), Actor::look),
+                () = sleep_until(actor.due()) => actor.turn(Vec::new()),
                 Some(outcome) = written.recv() => actor.snapshot_written(outcome),
             }
         }
@@ -108,27 +110,32 @@ fn run(
 
 impl Actor {
     /// Runs calls, and what time and their changes bring; writes it down; answers and acts.
-    fn turn(&mut self, calls: Vec<Call>, also: fn(&mut Self, &mut Outbox, Time) -> Result<(), Error>) {
+    fn turn(&mut self, calls: Vec<Call>) {
         let now = clock::now().max(self.core.ledger().now());
         let mut out = Outbox::default();
         let completions: Vec<Completion> =
             calls.into_iter().map(|call| call(&mut self.lend(&mut out, now))).collect();
-        let outcome = also(self, &mut out, now).and_then(|()| self.follow(&mut out, now));
-        if let Err(error) = outcome {
+        if let Err(error) = self.follow(&mut out, now) {
             // What the core has done is consistent; what it would have done next is missing, and comes with the next turn.
             tracing::error!(%error, "the core contradicts itself");
         }
-        match self.store.append(&out.records) {
-            Ok(()) => self.act(&out, now),
-            Err(error) => {
-                let refusal = refusal_of(error);
-                completions.into_iter().for_each(|done| done(Err(refusal.clone())));
-                return self.reload();
-            }
+        let outcome = self.write(&out);
+        if outcome.is_ok() {
+            self.act(&out, now);
         }
-        completions.into_iter().for_each(|done| done(Ok(())));
+        completions.into_iter().for_each(|done| done(outcome.clone()));
         self.fail_portless(now);
         self.snapshot_if_due();
+    }
+
+    /// Writes a turn's records down, or goes back to what is on disk.
+    fn write(&mut self, out: &Outbox) -> Result<(), Refusal> {
+        let wanted = self.store.events() + out.records.len() as u64;
+        let Err(error) = self.store.append(&out.records) else { return Ok(()) };
+        tracing::error!(%error, "the state could not be written; going back to what is on disk");
+        self.reload();
+        // A disk may fail after it has taken what it was given.
+        if self.store.events() == wanted { Ok(()) } else { Err(refusal_of(error)) }
     }
 
     fn lend<'a>(&'a mut self, out: &'a mut Outbox, now: Time) -> Turn<'a> {
@@ -138,6 +145,10 @@ impl Actor {
 
     /// What follows from the time, and from what has changed.
     fn follow(&mut self, out: &mut Outbox, now: Time) -> Result<(), Error> {
+        if Instant::now() >= self.look_at {
+            self.look_at = Instant::now() + LOOK;
+            self.look(out, now)?;
+        }
         if self.core.next_timer().is_some_and(|at| at <= now) {
             on_tick(&mut self.core, out, now)?;
         }
@@ -175,20 +186,7 @@ impl Actor {
     fn due(&self) -> Instant {
         let now = clock::now();
         let timer = self.core.next_timer().map_or(Span::FOREVER, |at| at.since(now));
-        Instant::now() + Duration::from_millis(timer.0).min(LOOK)
-    }
-
-    fn nothing(&mut self, _: &mut Outbox, _: Time) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// After a start nobody has been heard yet, and nothing is placed on a node before it has said what is on it.
-    fn nodes_are_away(&mut self, out: &mut Outbox, now: Time) -> Result<(), Error> {
-        let nodes: Vec<NodeId> = self.core.cluster().nodes().iter().map(|node| node.id).collect();
-        nodes.into_iter().try_for_each(|node| {
-            self.sessions.heard(node, now);
-            on_node_silent(&mut self.core, out, now, node)
-        })
+        (Instant::now() + Duration::from_millis(timer.0).min(LOOK)).min(self.look_at)
     }
 
     /// Nodes that are silent, lost or heard again; the room on the disk; jobs that ended long ago.
@@ -249,7 +247,7 @@ impl Actor {
                     }
                 })
             });
-            self.turn(vec![call], Self::nothing);
+            self.turn(vec![call]);
         }
     }
 
@@ -280,9 +278,7 @@ impl Actor {
 
     /// The disk has refused what the core had already done: goes back to what the disk has. Nobody was told anything else.
     fn reload(&mut self) {
-        let path = self.store.path().to_owned();
         self.has_room = false;
-        tracing::error!(path = %path.display(), "the state could not be written; going back to what is on disk");
         loop {
             match self.store.reopen(self.settings.policy) {
                 Ok(core) => {
@@ -310,6 +306,22 @@ impl Actor {
             tracing::warn!(%error, "no snapshot at the end; the next start reads the journal");
         }
     }
+}
+
+/// After a start nobody has been heard yet, and nothing is placed on a node before it has said what is on it.
+fn nodes_are_away() -> Call {
+    Box::new(|turn| {
+        let nodes: Vec<NodeId> = turn.core.cluster().nodes().iter().map(|node| node.id).collect();
+        let outcome = nodes.into_iter().try_for_each(|node| {
+            turn.sessions.heard(node, turn.now);
+            on_node_silent(turn.core, turn.out, turn.now, node)
+        });
+        Box::new(move |_| {
+            if let Err(error) = outcome {
+                tracing::error!(%error, "nodes could not be taken for silent");
+            }
+        })
+    })
 }
 
 fn refusal_of(error: StoreError) -> Refusal {

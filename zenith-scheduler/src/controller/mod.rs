@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use self::handle::{Handle, Running};
-pub use self::sessions::{SessionId, Welcome};
+pub use self::sessions::{Alive, OUTSTANDING, SessionId, Welcome};
 pub use self::turn::Turn;
 
 use crate::policy::Policy;

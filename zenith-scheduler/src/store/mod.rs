@@ -90,7 +90,7 @@ impl Store {
     /// Writes events down, all of them or none. They are on disk when this returns.
     ///
     /// # Errors
-    /// What the disk says; nothing was written then, and the store has to be opened again.
+    /// What the disk says. All of the events were written then or none: [`Store::reopen`] finds out which, and has to come next.
     pub fn append(&mut self, events: &[Event]) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
@@ -100,6 +100,11 @@ impl Store {
         written.map_err(|source| StoreError::new(&self.path, source))?;
         self.next += events.len() as u64;
         Ok(())
+    }
+
+    /// Events that were ever written.
+    pub fn events(&self) -> u64 {
+        self.next
     }
 
     /// Events that are in the journal and not in a snapshot.
