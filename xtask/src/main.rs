@@ -1,15 +1,27 @@
-//! Chores of the repository: `cargo run -p xtask -- tidy`.
+//! Chores of the repository: `cargo run -p xtask -- tidy`, `cargo run -p xtask -- crash [ROUNDS]`.
 
+mod crash;
 mod tidy;
 
 use std::process::ExitCode;
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore reports to its user")]
+#[expect(clippy::print_stderr, reason = "a chore reports to its user")]
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() != Some("tidy") {
-        eprintln!("usage: cargo run -p xtask -- tidy");
-        return ExitCode::from(2);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["tidy"] => tidy(),
+        ["crash"] => crash::run("200"),
+        ["crash", rounds] => crash::run(rounds),
+        _ => {
+            eprintln!("usage: cargo run -p xtask -- tidy | crash [ROUNDS]");
+            ExitCode::from(2)
+        }
     }
+}
+
+#[expect(clippy::print_stdout, reason = "a chore reports to its user")]
+fn tidy() -> ExitCode {
     let faults = tidy::all(&tidy::root());
     for fault in &faults {
         println!("{fault}");
