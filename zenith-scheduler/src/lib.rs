@@ -5,10 +5,12 @@
 //! is. [`simulate`] runs both on a virtual clock over recorded work. None of the three knows a network, a disk, a thread or a
 //! clock.
 //!
+//! [`engine`] is who places and runs gangs, as a contract; the embedded one is a controller and its agents.
 //! [`store`] keeps what the core records. [`controller`] owns a core and a store, and acts.
 
 pub mod controller;
 pub mod core;
+pub mod engine;
 pub mod policy;
 pub mod refusal;
 pub mod simulate;

@@ -126,6 +126,16 @@ pub struct Refusal {
     pub hint: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignalRequest {
+    #[prost(uint64, tag = "1")]
+    pub job: u64,
+    /// 1 to 64; 10 is SIGUSR1.
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignalResponse {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRequest {
     #[prost(uint64, tag = "1")]
     pub job: u64,
@@ -658,7 +668,7 @@ pub struct Start {
     #[prost(string, tag = "17")]
     pub user: ::prost::alloc::string::String,
 }
-/// Every rank of an attempt on this node is to end.
+/// Every rank of an attempt on this node is to end, or to be sent a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Signal {
     #[prost(uint64, tag = "1")]
@@ -668,6 +678,9 @@ pub struct Signal {
     /// At once and surely; otherwise they are asked.
     #[prost(bool, tag = "3")]
     pub kill: bool,
+    /// This signal and nothing else: it says nothing about an end.
+    #[prost(uint32, optional, tag = "4")]
+    pub number: ::core::option::Option<u32>,
 }
 /// Reports up to this number are on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1041,6 +1054,28 @@ pub mod scheduler_service_client {
                 .insert(GrpcMethod::new("zenith.v1.SchedulerService", "Release"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sends a signal to every rank of a running job.
+        pub async fn signal(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignalRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignalResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/zenith.v1.SchedulerService/Signal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("zenith.v1.SchedulerService", "Signal"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Ends the present attempt of jobs and queues them again.
         pub async fn requeue(
             &mut self,
@@ -1314,6 +1349,11 @@ pub mod scheduler_service_server {
             &self,
             request: tonic::Request<super::JobsRequest>,
         ) -> std::result::Result<tonic::Response<super::JobsResponse>, tonic::Status>;
+        /// Sends a signal to every rank of a running job.
+        async fn signal(
+            &self,
+            request: tonic::Request<super::SignalRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignalResponse>, tonic::Status>;
         /// Ends the present attempt of jobs and queues them again.
         async fn requeue(
             &self,
@@ -1625,6 +1665,51 @@ pub mod scheduler_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/zenith.v1.SchedulerService/Signal" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignalSvc<T: SchedulerService>(pub Arc<T>);
+                    impl<
+                        T: SchedulerService,
+                    > tonic::server::UnaryService<super::SignalRequest>
+                    for SignalSvc<T> {
+                        type Response = super::SignalResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SignalRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SchedulerService>::signal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignalSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -15,9 +15,13 @@ use crate::core::on_node::{
 };
 use crate::core::on_rank::{Process, on_rank_exited, on_rank_note, on_rank_started, on_rank_used};
 use crate::core::on_settings::{on_queue_set, on_user_set};
-use crate::core::{Job, JobId, NodeId, Submission};
+use crate::core::state::{Forbidden, State, Trigger};
+use crate::core::{self, Job, JobId, NodeId, Submission};
 use crate::policy::quota::{QueueSettings, UserSettings};
 use crate::refusal::Refusal;
+
+/// The largest number of a signal.
+const MAX_SIGNAL: u32 = 64;
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,12 +148,36 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Sends a signal to every rank of a running job. The attempt goes on, unless its processes end because of it.
+    ///
+    /// # Errors
+    /// No such job, somebody else's, one that does not run, or a number that is no signal.
+    pub fn signal(&mut self, caller: &Caller, job: JobId, number: u32) -> Result<(), Refusal> {
+        let record = self.own(caller, job)?;
+        let attempt = record.attempt;
+        let source = Forbidden { from: record.state, trigger: Trigger::Stop };
+        let gang = record.gang.as_ref().filter(|_| record.state == State::Running);
+        let gang = gang.ok_or(core::Error::Forbidden { job, source })?;
+        if !(1..=MAX_SIGNAL).contains(&number) {
+            let reason = format!("{number}; signals are 1 to {MAX_SIGNAL}");
+            return Err(Refusal::Invalid { field: "signal", reason });
+        }
+        let nodes: Vec<NodeId> = gang.placement.slices.iter().map(|slice| slice.node).collect();
+        for node in nodes {
+            let signal = v1::Signal { job: job.0, attempt, kill: false, number: Some(number) };
+            if !self.sessions.send(node, v1::controller_message::Kind::Signal(signal), self.now) {
+                return Err(Refusal::Unreachable { node: self.name_of(node) });
+            }
+        }
+        Ok(())
+    }
+
     /// A job that the caller may change.
     ///
     /// # Errors
     /// No such job, or somebody else's.
     pub fn own(&self, caller: &Caller, job: JobId) -> Result<&Job, Refusal> {
-        let record = self.core.job(job).ok_or(crate::core::Error::NoJob(job))?;
+        let record = self.core.job(job).ok_or(core::Error::NoJob(job))?;
         let owner = self.core.batch(record).map(|batch| batch.submission.user.as_str()).unwrap_or_default();
         if caller.admin || owner == caller.user {
             Ok(record)

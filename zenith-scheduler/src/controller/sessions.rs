@@ -155,7 +155,7 @@ impl Sessions {
             Action::Start(gang) => self.start(core, gang, now),
             Action::Signal { job, attempt, kill, nodes } => {
                 for node in nodes {
-                    let signal = v1::Signal { job: job.0, attempt: *attempt, kill: *kill };
+                    let signal = v1::Signal { job: job.0, attempt: *attempt, kill: *kill, number: None };
                     self.send(*node, v1::controller_message::Kind::Signal(signal), now);
                 }
             }

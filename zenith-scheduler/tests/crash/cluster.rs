@@ -72,8 +72,19 @@ impl Cluster {
             if agent.is_none() {
                 let (name, state) = (format!("node{index}"), root.join(format!("agent{index}")));
                 let state = state.to_str().unwrap();
-                let arguments =
-                    ["agent", "--controller", &grpc, "--name", &name, "--gpus", GPUS, "--cpus", "64", "--state", state];
+                let arguments = [
+                    "agent",
+                    "--controller",
+                    &grpc,
+                    "--name",
+                    &name,
+                    "--gpus",
+                    GPUS,
+                    "--cpus",
+                    "64",
+                    "--state",
+                    state,
+                ];
                 *agent = Some(spawn(&root, &name, &arguments));
             }
         }

@@ -29,7 +29,8 @@ fn completed(work: &Work, jobs: &[v1::Job]) -> Vec<String> {
             faults.push(format!("job {} is {:?}: {}", job.id, job.state(), job.cause));
             continue;
         }
-        let ends = journal.iter().filter(|line| !line.is_start && line.job == job.id && line.attempt == job.attempt);
+        let ends =
+            journal.iter().filter(|line| !line.is_start && line.job == job.id && line.attempt == job.attempt);
         let ranks: BTreeSet<u32> = ends.map(|line| line.rank).collect();
         if ranks.len() as u32 != job.gpus && work.acknowledged.get(&job.id) != Some(&(ranks.len() as u32)) {
             faults.push(format!("job {} completed with the ends of ranks {ranks:?}", job.id));
@@ -46,13 +47,17 @@ fn not_repeated(work: &Work) -> Vec<String> {
     for line in work.journal().iter().filter(|line| line.is_start) {
         attempts.entry(line.job).or_default().insert(line.attempt);
         if !seen.insert((line.job, line.rank, line.attempt)) {
-            faults.push(format!("rank {} of job {} started twice in attempt {}", line.rank, line.job, line.attempt));
+            faults.push(format!(
+                "rank {} of job {} started twice in attempt {}",
+                line.rank, line.job, line.attempt
+            ));
         }
     }
     for (job, attempts) in attempts {
         let kills = work.kills.get(&job).copied().unwrap_or(0);
         if attempts.len() as u32 > 1 + kills {
-            faults.push(format!("job {job} ran in attempts {attempts:?} with {kills} of its processes killed"));
+            faults
+                .push(format!("job {job} ran in attempts {attempts:?} with {kills} of its processes killed"));
         }
     }
     faults
@@ -60,9 +65,11 @@ fn not_repeated(work: &Work) -> Vec<String> {
 
 /// No GPU was in two hands, and none is held at the end.
 fn nothing_held(work: &Work, nodes: &[v1::Node]) -> Vec<String> {
-    let twice = work.conflicts().into_iter().map(|line| format!("a GPU was held already: job, rank, attempt {line}"));
+    let twice =
+        work.conflicts().into_iter().map(|line| format!("a GPU was held already: job, rank, attempt {line}"));
     let held = nodes.iter().filter(|node| !node.gpus_used.is_empty() || !node.jobs.is_empty());
     let name = |node: &v1::Node| node.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default();
-    let held = held.map(|node| format!("{} still holds GPUs {:?} for jobs {:?}", name(node), node.gpus_used, node.jobs));
+    let held = held
+        .map(|node| format!("{} still holds GPUs {:?} for jobs {:?}", name(node), node.gpus_used, node.jobs));
     twice.chain(held).collect()
 }

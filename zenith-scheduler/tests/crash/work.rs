@@ -79,7 +79,8 @@ impl Work {
 
     /// Acknowledged jobs none of whose ranks have noted their end.
     pub(crate) fn open(&self) -> usize {
-        let ended: BTreeSet<u64> = self.journal().iter().filter(|line| !line.is_start).map(|line| line.job).collect();
+        let ended: BTreeSet<u64> =
+            self.journal().iter().filter(|line| !line.is_start).map(|line| line.job).collect();
         self.acknowledged.keys().filter(|job| !ended.contains(job)).count()
     }
 
