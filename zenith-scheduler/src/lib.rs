@@ -5,9 +5,11 @@
 //! is. [`simulate`] runs both on a virtual clock over recorded work. None of the three knows a network, a disk, a thread or a
 //! clock.
 //!
-//! [`engine`] is who places and runs gangs, as a contract; the embedded one is a controller and its agents.
-//! [`store`] keeps what the core records. [`controller`] owns a core and a store, and acts.
+//! [`engine`] is who places and runs gangs, as a contract; the embedded one is a controller and its agents. [`store`] keeps what
+//! the core records. [`controller`] owns a core and a store, and acts. [`agent`] is what acts on a node: it starts the processes
+//! of gangs and says what becomes of them.
 
+pub mod agent;
 pub mod controller;
 pub mod core;
 pub mod engine;
