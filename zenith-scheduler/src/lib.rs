@@ -7,6 +7,7 @@
 //!
 //! [`store`] keeps what the core records. [`controller`] owns a core and a store, and acts.
 
+pub mod client;
 pub mod controller;
 pub mod core;
 pub mod policy;
