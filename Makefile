@@ -5,13 +5,15 @@
 #                       (default: pip install torch torchvision)
 #   PYTHON              the Python to build the environment with (default python3)
 #   ZENITH_PLUGINS      where the example plugins are built (default target/plugins); scripts/plugins says with what
+#   ZENITH_SCHEDULER    the zenith-scheduler that the Python tests start (default target/debug/zenith-scheduler)
 
 export ZENITH_VENV ?= $(CURDIR)/.venv
 export PYTHON ?= python3
 export ZENITH_PLUGINS ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/plugins
+export ZENITH_SCHEDULER ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/zenith-scheduler
 BIN = $(ZENITH_VENV)/bin
 
-.PHONY: help demo test lint plugins rust-test python-test env wheel bench tidy clean
+.PHONY: help demo test lint plugins scheduler rust-test python-test env wheel bench tidy clean
 
 help:
 	@echo "make demo    build Zenith, make a small dataset, train on it with Zenith and with torch, compare"
@@ -42,13 +44,16 @@ lint: env
 plugins:
 	@sh scripts/plugins
 
+scheduler:
+	cargo build --quiet -p zenith-scheduler
+
 rust-test: plugins
 	@sh scripts/rust-tests
 
 # Tests run against a package of their own: the one in the environment stays the release build of `make wheel`.
 python-test: export PYTHONPATH = $(CURDIR)/target/python
 python-test: export MYPYPATH = $(CURDIR)/target/python
-python-test: env plugins
+python-test: env plugins scheduler
 	@sh scripts/wheel dev
 	$(BIN)/python -m mypy.stubtest zenith._core
 	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python -p sdk-python

@@ -25,6 +25,10 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "sdk-python/tests"))
+
+from schedulers import scheduler  # noqa: E402
+
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "sdk-python/README.md", *ROOT.glob("docs/**/*.md")])
 # A plugin of ABI 0 that adds one to every byte, as the one of the tutorial does.
 _ADD_ONE = bytes.fromhex(
@@ -81,6 +85,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def surroundings(
+    path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """For documents about the scheduler a new one, which is where commands and programs look for it."""
+    if path.name != "scheduler.md":
+        yield
+        return
+    folder = tmp_path_factory.mktemp("scheduler")
+    with scheduler(folder) as running:
+        monkeypatch.setenv("ZENITH_CONTROLLER", running.endpoint)
+        monkeypatch.setenv("ZENITH_SPOOL", str(folder / "spool"))
+        yield
+
+
+@pytest.mark.usefixtures("surroundings")
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_python_blocks_run(path: Path, data: Path, tmp_path: Path) -> None:
     """Each document's blocks, as one program of its own, in a folder that holds the data."""
@@ -96,6 +116,7 @@ def test_python_blocks_run(path: Path, data: Path, tmp_path: Path) -> None:
     run([sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", "".join(program)], tmp_path)
 
 
+@pytest.mark.usefixtures("surroundings")
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_commands_run(path: Path, data: Path, tmp_path: Path) -> None:
     """Each ``zenith`` command in a ``sh`` block ends well."""

@@ -1,4 +1,4 @@
-//! The one map from errors of the data plane to the exceptions of `zenith._errors`.
+//! The one map from errors of the data plane and of the scheduler's client to the exceptions of `zenith._errors`.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use zenith_data::{Error, SampleError};
 use zenith_plugin::PluginError;
+use zenith_scheduler::client::ClientError;
 
 const CLOSED: &str = "the loader is closed";
 
@@ -67,6 +68,17 @@ pub(crate) fn plugin_error(py: Python<'_>, path: Option<&Path>, error: &PluginEr
         facts.set_item("kind", error.kind())?;
         facts.set_item("path", path.map(|path| path.to_string_lossy().into_owned()))?;
         Ok(PyErr::from_value(class_of(py, "PluginError")?.call((error.to_string(),), Some(&facts))?))
+    };
+    build().unwrap_or_else(|broken: PyErr| broken)
+}
+
+/// The Python exception for a call that the scheduler refused or did not answer.
+pub(crate) fn scheduler_error(py: Python<'_>, error: &ClientError) -> PyErr {
+    let build = || {
+        let facts = PyDict::new(py);
+        facts.set_item("code", error.code())?;
+        facts.set_item("hint", error.hint())?;
+        Ok(PyErr::from_value(class_of(py, "SchedulerError")?.call((error.to_string(),), Some(&facts))?))
     };
     build().unwrap_or_else(|broken: PyErr| broken)
 }

@@ -1,4 +1,4 @@
-//! The extension module `zenith._core`: thin classes over the data plane. What users type lives in the Python package.
+//! The extension module `zenith._core`: thin classes over the data plane and the scheduler's client. What users type lives in the Python package.
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands over the arguments it has converted")]
 
 mod array;
@@ -10,6 +10,7 @@ mod machine;
 mod meter;
 mod open;
 mod order;
+mod scheduler;
 mod source;
 mod track;
 mod wasm;
@@ -32,6 +33,8 @@ mod _core {
     use crate::open::{open_arrow, open_columns, open_labelled, open_paths};
     #[pymodule_export]
     use crate::order::Order;
+    #[pymodule_export]
+    use crate::scheduler::{JobChanges, LogParts, Scheduler};
     #[pymodule_export]
     use crate::source::Source;
     #[pymodule_export]

@@ -5,6 +5,7 @@ import signal
 import numpy as np
 import pytest
 from photographs import write_folder
+from schedulers import scheduler as running_scheduler
 
 # A runner in the background may hand SIGINT down ignored; the tests of Ctrl-C need it as a terminal gives it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -26,3 +27,22 @@ def table():
         "c": rows.astype(np.int16) + 1000,
         "label": rows.astype(np.int64) % 7,
     }
+
+
+@pytest.fixture(scope="session")
+def scheduler(tmp_path_factory):
+    """A real scheduler with a node ``here`` that has 4 processors and two declared GPUs."""
+    with running_scheduler(tmp_path_factory.mktemp("scheduler")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(scheduler, monkeypatch, tmp_path):
+    """A client of the scheduler, which is also where the command and ``zenith.submit`` find it."""
+    import zenith
+
+    for name in ("ZENITH_TOKEN", "ZENITH_TOKEN_FILE", "ZENITH_TLS_CA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ZENITH_CONTROLLER", scheduler.endpoint)
+    monkeypatch.setenv("ZENITH_SPOOL", str(tmp_path / "spool"))
+    return zenith.SchedulerClient()

@@ -15,9 +15,22 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("zenith-proto", &[]),
     ("zenith-scheduler", &["zenith-proto"]),
     ("zenith-plugin", &["zenith-runtime-cpu", "zenith-data"]),
-    ("zenith-cli", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin", "zenith-scheduler"]),
+    (
+        "zenith-cli",
+        &["zenith-runtime-cpu", "zenith-data", "zenith-plugin", "zenith-proto", "zenith-scheduler"],
+    ),
     ("zenith-bench", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin"]),
-    ("sdk-python", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin", "zenith-cli"]),
+    (
+        "sdk-python",
+        &[
+            "zenith-runtime-cpu",
+            "zenith-data",
+            "zenith-plugin",
+            "zenith-proto",
+            "zenith-scheduler",
+            "zenith-cli",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -3,7 +3,8 @@
 use tracing_subscriber::EnvFilter;
 
 /// Every crate of Zenith, so that `RUST_LOG=zenith=debug` means all of them.
-const CRATES: [&str; 3] = ["zenith_runtime_cpu", "zenith_data", "zenith_cli"];
+const CRATES: [&str; 5] =
+    ["zenith_runtime_cpu", "zenith_data", "zenith_plugin", "zenith_scheduler", "zenith_cli"];
 
 /// Lets `RUST_LOG=zenith=debug` speak to stderr; only warnings without it. Respects a subscriber that is there.
 pub fn subscribe() {
@@ -28,7 +29,13 @@ mod tests {
     fn zenith_means_every_crate() {
         assert_eq!(
             directives("zenith=debug"),
-            ["zenith_runtime_cpu=debug", "zenith_data=debug", "zenith_cli=debug"]
+            [
+                "zenith_runtime_cpu=debug",
+                "zenith_data=debug",
+                "zenith_plugin=debug",
+                "zenith_scheduler=debug",
+                "zenith_cli=debug"
+            ]
         );
         assert_eq!(directives("hyper=info"), ["hyper=info"]);
     }

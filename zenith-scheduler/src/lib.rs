@@ -7,9 +7,10 @@
 //!
 //! [`engine`] is who places and runs gangs, as a contract; the embedded one is a controller and its agents. [`store`] keeps what
 //! the core records. [`controller`] owns a core and a store, and acts. [`agent`] is what acts on a node: it starts the processes
-//! of gangs and says what becomes of them.
+//! of gangs and says what becomes of them. [`client`] is what the command and Python speak to it through.
 
 pub mod agent;
+pub mod client;
 pub mod controller;
 pub mod core;
 pub mod engine;

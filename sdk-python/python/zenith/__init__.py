@@ -1,4 +1,7 @@
-"""Zenith: a performance layer under PyTorch. ``zenith.torch.DataLoader`` for torch, ``zenith.DataLoader`` for NumPy."""
+"""Zenith: a performance layer under PyTorch.
+
+``zenith.torch.DataLoader`` for torch, ``zenith.DataLoader`` for NumPy, ``zenith.SchedulerClient`` for the cluster.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +11,58 @@ from ._engine import Engine
 from ._errors import (
     ConfigError,
     DecodeError,
+    JobError,
     LoaderClosedError,
     MachineError,
     PluginError,
     ReadError,
     ResumeError,
+    SchedulerError,
     SourceError,
     WorkerError,
     ZenithError,
 )
+from ._functions import Task, job, submit
 from ._machine import Device, devices, is_available, topology
 from ._numpy import DataLoader
 from ._report import Report, Stage
+from ._resources import Resources
 from ._sampling import WeightedSampler
+from ._scheduler import Cluster, Job, LogPart, Node, Queue, SchedulerClient, Why
 
 __all__ = [
+    "Cluster",
     "ConfigError",
     "DataLoader",
     "DecodeError",
     "Device",
     "Engine",
+    "Job",
+    "JobError",
     "LoaderClosedError",
+    "LogPart",
     "MachineError",
+    "Node",
     "PluginError",
+    "Queue",
     "ReadError",
     "Report",
+    "Resources",
     "ResumeError",
+    "SchedulerClient",
+    "SchedulerError",
     "SourceError",
     "Stage",
+    "Task",
     "WeightedSampler",
+    "Why",
     "WorkerError",
     "ZenithError",
     "__version__",
     "devices",
     "is_available",
+    "job",
+    "submit",
     "topology",
     "transforms",
 ]

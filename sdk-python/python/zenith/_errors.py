@@ -95,14 +95,58 @@ class LoaderClosedError(ZenithError, RuntimeError):
     """An iterator was used after its loader was closed. Iterating over the loader anew starts fresh workers."""
 
 
+class SchedulerError(ZenithError):
+    """The scheduler refused a call, or gave no answer.
+
+    Attributes:
+        code: the cause as a word, which does not change: "no_such_job", "not_yours", "no_server" ...
+        hint: what would work.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, code: str = "", hint: str = "") -> None:
+        super().__init__(message, path=path)
+        self.code = code
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} ({self.hint})" if self.hint else message
+
+
+class JobError(ZenithError, RuntimeError):
+    """A job that was waited for has no result.
+
+    Attributes:
+        job: its number; 0 where it is not known.
+        state: its state.
+        exit_code: the status of the first process that ended badly, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        job: int = 0,
+        state: str = "",
+        exit_code: int | None = None,
+    ) -> None:
+        super().__init__(message, path=path)
+        self.job = job
+        self.state = state
+        self.exit_code = exit_code
+
+
 __all__ = [
     "ConfigError",
     "DecodeError",
+    "JobError",
     "LoaderClosedError",
     "MachineError",
     "PluginError",
     "ReadError",
     "ResumeError",
+    "SchedulerError",
     "SourceError",
     "WorkerError",
     "ZenithError",

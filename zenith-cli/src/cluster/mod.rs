@@ -1,6 +1,7 @@
-//! `zenith cluster`: look into the work of clusters.
+//! `zenith cluster`: how the cluster is, and how one would have done.
 
 mod simulate;
+pub(crate) mod status;
 
 use std::io::Write;
 
@@ -12,10 +13,13 @@ use crate::Failure;
 pub(crate) enum Task {
     /// Replay recorded work under a scheduling policy, on a clock of its own.
     Simulate(simulate::Arguments),
+    /// Show nodes, GPUs, queues, users and counts of jobs [Slurm: sinfo, sshare].
+    Status(status::Arguments),
 }
 
 pub(crate) fn run(task: &Task, out: &mut dyn Write) -> Result<(), Failure> {
     match task {
         Task::Simulate(arguments) => simulate::run(arguments, out),
+        Task::Status(arguments) => status::run(arguments, out),
     }
 }

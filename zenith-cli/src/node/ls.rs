@@ -1,0 +1,63 @@
+//! `zenith node ls`: the nodes and what is in use of them.
+
+use std::io::Write;
+
+use clap::Args;
+use zenith_proto::v1;
+use zenith_scheduler::client::cluster_view::NodeView;
+use zenith_scheduler::client::notation::{self, Memory};
+
+use crate::Failure;
+use crate::connection::Connection;
+use crate::shown::{columns, plain, ranges};
+
+/// List the nodes and what is in use of them.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let client = arguments.connection.open()?;
+    let cluster = client.call(|mut client| async move { client.cluster().await })?;
+    if arguments.json {
+        let nodes: Vec<NodeView<'_>> = cluster.nodes.iter().map(NodeView::from).collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&nodes)?)?;
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = cluster.nodes.iter().map(row).collect();
+    let head = ["NAME", "RACK", "STATE", "GPUS", "ILL", "CPUS", "MEMORY", "JOBS", "MODEL"];
+    columns(out, &head, &[3, 5, 6], &rows)?;
+    Ok(())
+}
+
+fn row(node: &v1::Node) -> Vec<String> {
+    let none = v1::NodeSpec::default();
+    let spec = node.spec.as_ref().unwrap_or(&none);
+    let ill = ranges(node.gpus_ill.iter().map(|gpu| u64::from(*gpu)));
+    let jobs = ranges(node.jobs.iter().copied());
+    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    vec![
+        plain(&spec.name).into_owned(),
+        or_dash(plain(&spec.rack).into_owned()),
+        state(node).to_owned(),
+        format!("{}/{}", node.gpus_used.len(), spec.gpus.len()),
+        or_dash(ill),
+        format!("{}/{}", node.cpus_used, spec.cpus),
+        format!("{}/{}", Memory(node.memory_used_mib), Memory(spec.memory_mib)),
+        or_dash(jobs),
+        or_dash(plain(spec.gpus.first().map_or("", |gpu| &gpu.model)).into_owned()),
+    ]
+}
+
+/// Whether it takes work, and why not.
+pub(crate) fn state(node: &v1::Node) -> &'static str {
+    match (node.contact(), node.drained) {
+        (v1::NodeContact::Up, true) => "drained",
+        (contact, _) => notation::contact(contact),
+    }
+}
