@@ -7,12 +7,16 @@
 //!
 //! [`engine`] is who places and runs gangs, as a contract; the embedded one is a controller and its agents. [`store`] keeps what
 //! the core records. [`controller`] owns a core and a store, and acts. [`agent`] is what acts on a node: it starts the processes
-//! of gangs and says what becomes of them. [`client`] is what the command and Python speak to it through.
+//! of gangs and says what becomes of them. [`api`] is how a controller is reached, and [`client`] what the command and Python speak
+//! to it through. [`arguments`] and [`daemon`] are the program.
 
 pub mod agent;
+pub mod api;
+pub mod arguments;
 pub mod client;
 pub mod controller;
 pub mod core;
+pub mod daemon;
 pub mod engine;
 pub mod policy;
 pub mod refusal;

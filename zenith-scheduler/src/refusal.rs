@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use zenith_proto::v1;
+
 use crate::core::request::RequestError;
 use crate::core::{self, JobId};
 use crate::store::StoreError;
@@ -29,6 +31,9 @@ pub enum Refusal {
         /// What was tried.
         what: &'static str,
     },
+    /// Only agents may do it.
+    #[error("joining as a node is for agents")]
+    NotAgent,
     /// Nobody is known by this token, or a token is needed and was not given.
     #[error("{0}")]
     Unauthenticated(&'static str),
@@ -72,6 +77,15 @@ pub enum Refusal {
         /// What.
         capability: &'static str,
     },
+    /// A log was not read to its end.
+    #[error("the log from node {node} was cut off: the way to it was lost, or it was read too slowly")]
+    CutOff {
+        /// The node.
+        node: String,
+    },
+    /// The controller does not answer in time.
+    #[error("the controller does not answer in time")]
+    Busy,
     /// The scheduler is going down.
     #[error("the scheduler is stopping")]
     Stopping,
@@ -101,6 +115,11 @@ pub enum Kind {
 }
 
 impl Refusal {
+    /// The refusal as every door says it.
+    pub fn on_wire(&self) -> v1::Refusal {
+        v1::Refusal { code: self.code().to_owned(), message: self.to_string(), hint: self.hint() }
+    }
+
     /// The refusal as a word, which does not change.
     pub fn code(&self) -> &'static str {
         match self {
@@ -119,6 +138,7 @@ impl Refusal {
             },
             Self::NotYours { .. } => "not_yours",
             Self::NotAdmin { .. } => "not_admin",
+            Self::NotAgent => "not_agent",
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Invalid { .. } => "invalid",
             Self::NoNode { .. } => "no_such_node",
@@ -127,6 +147,8 @@ impl Refusal {
             Self::Unreachable { .. } => "unreachable",
             Self::NoLogs { .. } => "no_logs",
             Self::Unsupported { .. } => "unsupported",
+            Self::CutOff { .. } => "cut_off",
+            Self::Busy => "busy",
             Self::Stopping => "stopping",
         }
     }
@@ -144,12 +166,12 @@ impl Refusal {
                 core::Error::Forbidden { .. } | core::Error::NodeInUse { .. } => Kind::Conflict,
                 core::Error::Journal(_) => Kind::Internal,
             },
-            Self::NotYours { .. } | Self::NotAdmin { .. } => Kind::Forbidden,
+            Self::NotYours { .. } | Self::NotAdmin { .. } | Self::NotAgent => Kind::Forbidden,
             Self::Unauthenticated(_) => Kind::Unauthenticated,
             Self::Invalid { .. } => Kind::Invalid,
             Self::NoNode { .. } | Self::NoLogs { .. } => Kind::NotFound,
             Self::Full => Kind::Exhausted,
-            Self::Unreachable { .. } | Self::Stopping => Kind::Unavailable,
+            Self::Unreachable { .. } | Self::CutOff { .. } | Self::Busy | Self::Stopping => Kind::Unavailable,
             Self::Unsupported { .. } => Kind::Unsupported,
             Self::Store(_) => Kind::Internal,
         }
@@ -178,6 +200,7 @@ impl Refusal {
             },
             Self::NotYours { owner, .. } => return format!("ask {owner} or an administrator"),
             Self::NotAdmin { .. } => &"use an administrator's token",
+            Self::NotAgent => &"`zenith-scheduler token add NAME --agent` makes a token for agents",
             Self::Unauthenticated(_) => &"give a token: --token, or the variable ZENITH_TOKEN",
             Self::Invalid { .. } => &"see the reference of the API",
             Self::NoNode { .. } => &"`zenith node ls` lists the nodes",
@@ -186,6 +209,8 @@ impl Refusal {
             Self::Unreachable { .. } => &"start its agent, or wait until it is back",
             Self::NoLogs { .. } => &"name another attempt with --attempt",
             Self::Unsupported { .. } => &"leave it out, or use another engine",
+            Self::CutOff { .. } => &"read it again, into a file where the reader is slow",
+            Self::Busy => &"try again later; see the scheduler's log where that does not help",
             Self::Stopping => &"try again when it is back",
         };
         hint.to_string()

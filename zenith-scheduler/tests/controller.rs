@@ -381,9 +381,9 @@ async fn a_log_is_asked_of_the_node_that_has_it_and_comes_in_parts() {
         assert!(routes.deliver(v1::LogPart { request: read.request, part: Some(part(data)), last }).await);
     }
     let mut stream = streams.remove(0);
-    assert_eq!(stream.next().await.unwrap().data, b"one");
-    assert_eq!(stream.next().await.unwrap().data, b"two");
-    assert!(stream.next().await.is_none());
+    assert_eq!(stream.next().await.unwrap().unwrap().data, b"one");
+    assert_eq!(stream.next().await.unwrap().unwrap().data, b"two");
+    assert_eq!(stream.next().await.unwrap(), None);
     drop(stream);
     assert!(!routes.deliver(v1::LogPart { request: read.request, part: None, last: false }).await);
 }

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::handle::{CALLS, CHANGES, Call, Completion, Handle, Running};
+use super::metrics::Metrics;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::turn::Turn;
@@ -43,7 +44,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(super) fn start(store: Store, core: Core, settings: Settings) -> Result<(Handle, Running), StoreError> {
     let (calls, inbox) = mpsc::channel(CALLS);
     let (changes, _) = broadcast::channel(CHANGES);
-    let handle = Handle { calls, changes: changes.clone(), logs: Arc::default() };
+    let metrics = Arc::new(Metrics::default());
+    let handle =
+        Handle { calls, changes: changes.clone(), logs: Arc::default(), metrics: Arc::clone(&metrics) };
     let path = store.path().to_owned();
     let (snapshots, written) = mpsc::channel(1);
     let actor = Actor {
@@ -52,6 +55,7 @@ pub(super) fn start(store: Store, core: Core, settings: Settings) -> Result<(Han
         settings,
         sessions: Sessions::default(),
         changes,
+        metrics,
         has_room: true,
         snapshots,
         is_snapshotting: false,
@@ -70,6 +74,7 @@ struct Actor {
     settings: Settings,
     sessions: Sessions,
     changes: broadcast::Sender<Arc<[JobId]>>,
+    metrics: Arc<Metrics>,
     has_room: bool,
     snapshots: mpsc::Sender<Result<u64, StoreError>>,
     is_snapshotting: bool,
@@ -113,6 +118,7 @@ impl Actor {
     fn turn(&mut self, calls: Vec<Call>) {
         let now = clock::now().max(self.core.ledger().now());
         let mut out = Outbox::default();
+        self.metrics.called(calls.len());
         let completions: Vec<Completion> =
             calls.into_iter().map(|call| call(&mut self.lend(&mut out, now))).collect();
         if let Err(error) = self.follow(&mut out, now) {
@@ -131,7 +137,15 @@ impl Actor {
     /// Writes a turn's records down, or goes back to what is on disk.
     fn write(&mut self, out: &Outbox) -> Result<(), Refusal> {
         let wanted = self.store.events() + out.records.len() as u64;
-        let Err(error) = self.store.append(&out.records) else { return Ok(()) };
+        let begun = Instant::now();
+        let Err(error) = self.store.append(&out.records) else {
+            if !out.records.is_empty() {
+                self.metrics.commits.observe(begun.elapsed());
+                self.metrics.written(&out.records);
+            }
+            return Ok(());
+        };
+        self.metrics.not_written();
         tracing::error!(%error, "the state could not be written; going back to what is on disk");
         self.reload();
         // A disk may fail after it has taken what it was given.
@@ -153,7 +167,9 @@ impl Actor {
             on_tick(&mut self.core, out, now)?;
         }
         if self.core.wants_round() {
+            let begun = Instant::now();
             on_round(&mut self.core, out, now)?;
+            self.metrics.rounds.observe(begun.elapsed());
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::logs::Routes;
+use super::metrics::Metrics;
 use super::turn::Turn;
 use crate::core::JobId;
 use crate::refusal::Refusal;
@@ -28,6 +29,32 @@ pub struct Handle {
     pub(super) calls: mpsc::Sender<Call>,
     pub(super) changes: broadcast::Sender<Arc<[JobId]>>,
     pub(super) logs: Arc<Routes>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// A call that was begun.
+#[derive(Debug)]
+pub struct Begun<T> {
+    answer: oneshot::Receiver<Result<T, Refusal>>,
+}
+
+impl<T> Begun<T> {
+    /// Its answer. A wait that is given up may be taken up again.
+    ///
+    /// # Errors
+    /// As [`Handle::call`].
+    pub async fn answer(&mut self) -> Result<T, Refusal> {
+        (&mut self.answer).await.map_err(|_| Refusal::Stopping)?
+    }
+
+    /// Its answer if it has come.
+    pub fn try_answer(&mut self) -> Option<Result<T, Refusal>> {
+        match self.answer.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(Refusal::Stopping)),
+        }
+    }
 }
 
 /// The controller's thread.
@@ -58,7 +85,18 @@ impl Handle {
         &self,
         call: impl FnOnce(&mut Turn<'_>) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (sender, receiver) = oneshot::channel();
+        self.begin(call).await?.answer().await
+    }
+
+    /// The same without waiting for the answer: once this has returned, the call comes before all that are begun later.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`].
+    pub async fn begin<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Turn<'_>) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<Begun<T>, Refusal> {
+        let (sender, answer) = oneshot::channel();
         let call: Call = Box::new(move |turn| {
             let outcome = call(turn);
             Box::new(move |written| {
@@ -67,7 +105,12 @@ impl Handle {
             })
         });
         self.calls.send(call).await.map_err(|_| Refusal::Stopping)?;
-        receiver.await.map_err(|_| Refusal::Stopping)?
+        Ok(Begun { answer })
+    }
+
+    /// What the controller has counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Jobs that have changed, after the changes are on disk. A listener that is told that it lags has missed some.

@@ -19,32 +19,44 @@ const PARTS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Routes {
     next: AtomicU64,
-    of: Mutex<BTreeMap<u64, mpsc::Sender<v1::LogPart>>>,
+    of: Mutex<BTreeMap<u64, Route>>,
+}
+
+#[derive(Debug)]
+struct Route {
+    node: NodeId,
+    sender: mpsc::Sender<v1::LogPart>,
 }
 
 impl Routes {
     /// A part has come from a node. False where nobody wants it any more: the node should be told to stop.
     pub async fn deliver(&self, part: v1::LogPart) -> bool {
         let request = part.request;
-        let sender = self.table().get(&request).cloned();
+        let sender = self.table().get(&request).map(|route| route.sender.clone());
         match sender {
             Some(sender) => sender.send(part).await.is_ok(),
             None => false,
         }
     }
 
-    fn open(&self) -> (u64, mpsc::Receiver<v1::LogPart>) {
-        let request = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let (sender, receiver) = mpsc::channel(PARTS);
-        self.table().insert(request, sender);
-        (request, receiver)
+    /// The way to a node is gone, and with it what was asked through it.
+    pub fn lose(&self, node: NodeId) {
+        self.table().retain(|_, route| route.node != node);
     }
 
-    fn close(&self, request: u64) {
+    /// Nobody is to be sent anything more of a request; whoever reads is told.
+    pub fn cut(&self, request: u64) {
         self.table().remove(&request);
     }
 
-    fn table(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, mpsc::Sender<v1::LogPart>>> {
+    fn open(&self, node: NodeId) -> (u64, mpsc::Receiver<v1::LogPart>) {
+        let request = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, receiver) = mpsc::channel(PARTS);
+        self.table().insert(request, Route { node, sender });
+        (request, receiver)
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Route>> {
         self.of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -68,28 +80,33 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Parts {
     request: u64,
+    node: String,
+    is_over: bool,
     parts: mpsc::Receiver<v1::LogPart>,
     routes: Arc<Routes>,
 }
 
 impl Parts {
     /// The next part; none after the last.
-    pub async fn next(&mut self) -> Option<v1::LogsResponse> {
-        loop {
-            let part = self.parts.recv().await?;
-            if part.last {
-                self.parts.close();
-            }
+    ///
+    /// # Errors
+    /// [`Refusal::CutOff`] where the way to the node was lost before, or reading took too long.
+    pub async fn next(&mut self) -> Result<Option<v1::LogsResponse>, Refusal> {
+        while !self.is_over {
+            let lost = || Refusal::CutOff { node: self.node.clone() };
+            let part = self.parts.recv().await.ok_or_else(lost)?;
+            self.is_over = part.last;
             if part.part.is_some() {
-                return part.part;
+                return Ok(part.part);
             }
         }
+        Ok(None)
     }
 }
 
 impl Drop for Parts {
     fn drop(&mut self) {
-        self.routes.close(self.request);
+        self.routes.cut(self.request);
     }
 }
 
@@ -103,11 +120,13 @@ impl Handle {
         let places = self.call(move |turn| places(turn.core(), wanted)).await?;
         let mut streams = Vec::with_capacity(places.len());
         for node in places {
-            let (request, parts) = self.logs.open();
-            let stream = Parts { request, parts, routes: Arc::clone(&self.logs) };
+            let (request, parts) = self.logs.open(node);
+            let routes = Arc::clone(&self.logs);
+            let mut stream = Parts { request, node: String::new(), is_over: false, parts, routes };
             let attempt = if attempt == 0 { self.attempt(job).await? } else { attempt };
             let read = v1::ReadLog { request, job: job.0, attempt, rank, follow, tail_bytes, stop: false };
-            self.call(move |turn| turn.read_log(node, read)).await?;
+            stream.node =
+                self.call(move |turn| turn.read_log(node, read).map(|()| turn.name_of(node))).await?;
             streams.push(stream);
         }
         Ok(streams)

@@ -5,9 +5,10 @@
 //! nodes and settings; `sessions` the ways to the nodes; `outbox` what the core wants done, kept until it may be.
 
 mod actor;
-mod clock;
+pub(crate) mod clock;
 mod handle;
 pub mod logs;
+pub mod metrics;
 pub mod ops;
 mod outbox;
 mod ports;
@@ -17,7 +18,7 @@ mod turn;
 use std::path::Path;
 use std::time::Duration;
 
-pub use self::handle::{Handle, Running};
+pub use self::handle::{Begun, Handle, Running};
 pub use self::sessions::{Alive, OUTSTANDING, SessionId, Welcome};
 pub use self::turn::Turn;
 

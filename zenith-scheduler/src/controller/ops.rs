@@ -237,6 +237,11 @@ impl Turn<'_> {
         Ok(Welcome { node, session, heartbeat: self.settings.heartbeat, alive })
     }
 
+    /// There is a way to a node.
+    pub fn is_connected(&self, node: NodeId) -> bool {
+        self.sessions.is_connected(node)
+    }
+
     /// A node's connection has ended.
     ///
     /// # Errors

@@ -83,8 +83,7 @@ impl Core {
                 }
             }
             Change::Stopping { job, stop } => {
-                let record = self.ledger.jobs.of_mut(*job)?;
-                step(record, Trigger::Stop)?;
+                let record = self.ledger.jobs.step(*job, Trigger::Stop)?;
                 if let Some(gang) = &mut record.gang {
                     gang.stop = Some(*stop);
                 }
@@ -210,8 +209,7 @@ impl Core {
         if from.is_placed() && trigger != Trigger::Up {
             self.dismantle(id, trigger, at)?;
         }
-        let job = self.ledger.jobs.of_mut(id)?;
-        step(job, trigger)?;
+        let job = self.ledger.jobs.step(id, trigger)?;
         job.not_before = not_before;
         job.cause = cause;
         if let (Trigger::Up, Some(gang)) = (trigger, &mut job.gang) {
@@ -291,8 +289,7 @@ impl Core {
         let gpus = placement.gpus();
         self.ledger.queues[queue.index()].usage.take(gpus, at);
         self.ledger.users[user.index()].usage.take(gpus, at);
-        let job = self.ledger.jobs.of_mut(id)?;
-        step(job, Trigger::Place)?;
+        let job = self.ledger.jobs.step(id, Trigger::Place)?;
         job.attempt = attempt;
         job.placed = Some(at);
         job.cause = None;
@@ -343,11 +340,6 @@ impl Core {
         };
         Some((kind, Entry { order, job: job.id, submitted: job.submitted, runtime }))
     }
-}
-
-fn step(job: &mut Job, trigger: Trigger) -> Result<(), Error> {
-    job.state = job.state.next(trigger).map_err(|source| Error::Forbidden { job: job.id, source })?;
-    Ok(())
 }
 
 /// What a submission is known by to whoever sends it again.

@@ -1,6 +1,7 @@
 //! The tables that make up the durable state: jobs, submissions, nodes, queues, users, history. Changed by `apply` alone.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,7 @@ use super::cluster::Cluster;
 use super::error::Error;
 use super::id::{JobId, QueueId, UserId};
 use super::job::{Batch, Job};
+use super::state::{State, Trigger};
 use super::time::Time;
 use crate::policy::history::History;
 use crate::policy::quota::{Queue, QueueSettings, User, UserSettings};
@@ -61,6 +63,8 @@ pub(crate) struct Jobs {
     first: u64,
     jobs: VecDeque<Option<Job>>,
     kept: usize,
+    /// How many are in which state.
+    counts: [usize; State::ALL.len()],
 }
 
 impl Jobs {
@@ -68,8 +72,24 @@ impl Jobs {
         self.jobs.get(usize::try_from(id.0.checked_sub(self.first)?).ok()?)?.as_ref()
     }
 
+    /// For everything but the state, which [`Jobs::step`] changes.
     pub(crate) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
         self.jobs.get_mut(usize::try_from(id.0.checked_sub(self.first)?).ok()?)?.as_mut()
+    }
+
+    /// Leads a job to another state.
+    pub(crate) fn step(&mut self, id: JobId, trigger: Trigger) -> Result<&mut Job, Error> {
+        let from = self.of(id)?.state;
+        let to = from.next(trigger).map_err(|source| Error::Forbidden { job: id, source })?;
+        self.counts[from as usize] -= 1;
+        self.counts[to as usize] += 1;
+        let job = self.of_mut(id)?;
+        job.state = to;
+        Ok(job)
+    }
+
+    pub(crate) fn count(&self, state: State) -> usize {
+        self.counts[state as usize]
     }
 
     pub(crate) fn of(&self, id: JobId) -> Result<&Job, Error> {
@@ -88,14 +108,16 @@ impl Jobs {
         while self.first + (self.jobs.len() as u64) < job.id.0 {
             self.jobs.push_back(None);
         }
+        self.counts[job.state as usize] += 1;
         self.jobs.push_back(Some(job));
         self.kept += 1;
     }
 
     pub(crate) fn forget(&mut self, id: JobId) {
         let Some(at) = id.0.checked_sub(self.first) else { return };
-        if self.jobs.get_mut(at as usize).and_then(Option::take).is_some() {
+        if let Some(job) = self.jobs.get_mut(at as usize).and_then(Option::take) {
             self.kept -= 1;
+            self.counts[job.state as usize] -= 1;
         }
         while self.jobs.front().is_some_and(Option::is_none) {
             self.jobs.pop_front();
@@ -105,6 +127,21 @@ impl Jobs {
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Job> {
         self.jobs.iter().flatten()
+    }
+
+    /// The first id that may be kept.
+    pub(crate) fn first(&self) -> JobId {
+        JobId(self.first)
+    }
+
+    /// Those whose ids are in a range.
+    pub(crate) fn range(&self, ids: Range<JobId>) -> impl DoubleEndedIterator<Item = &Job> {
+        let place = |id: JobId| {
+            let at = usize::try_from(id.0.saturating_sub(self.first)).unwrap_or(usize::MAX);
+            at.min(self.jobs.len())
+        };
+        let (from, to) = (place(ids.start), place(ids.end));
+        self.jobs.range(from.min(to)..to).flatten()
     }
 
     pub(crate) fn len(&self) -> usize {

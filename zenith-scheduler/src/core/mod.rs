@@ -24,6 +24,7 @@ pub mod state;
 pub mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 pub use self::cluster::Cluster;
 pub use self::comm::Comm;
@@ -116,6 +117,26 @@ impl Core {
     /// All jobs that are kept, by id.
     pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
         self.ledger.jobs.iter()
+    }
+
+    /// The jobs of [`Core::jobs`] whose ids are in a range; it costs nothing to leave out the others.
+    pub fn jobs_in(&self, ids: Range<JobId>) -> impl DoubleEndedIterator<Item = &Job> {
+        self.ledger.jobs.range(ids)
+    }
+
+    /// The first id that may be kept; all jobs before were forgotten.
+    pub fn first_id(&self) -> JobId {
+        self.ledger.jobs.first()
+    }
+
+    /// The id that the next job will have.
+    pub fn next_id(&self) -> JobId {
+        self.ledger.next
+    }
+
+    /// How many jobs are in a state.
+    pub fn count(&self, state: State) -> usize {
+        self.ledger.jobs.count(state)
     }
 
     /// How many jobs are kept.

@@ -111,6 +111,8 @@ pub struct NodeSpec {
     pub memory_mib: u64,
     /// GPUs, by index.
     pub gpus: Vec<Gpu>,
+    /// What each of them is, for people; empty where that is not known.
+    pub models: Vec<String>,
 }
 
 /// One GPU's place in its node.
@@ -133,6 +135,7 @@ impl NodeSpec {
             cpus: 12 * gpus.max(1),
             memory_mib: 120 * 1024 * u64::from(gpus.max(1)),
             gpus: (0..gpus).map(gpu).collect(),
+            models: Vec::new(),
         }
     }
 }

@@ -1,0 +1,118 @@
+//! What nodes say of themselves and of their processes, checked.
+
+use zenith_proto::v1;
+
+use super::{invalid, text};
+use crate::controller::ops::{Happened, Joining, Report};
+use crate::core::JobId;
+use crate::core::job::{Exit, Used};
+use crate::core::node::{Gpu, NodeSpec};
+use crate::refusal::Refusal;
+
+/// Attempts that a node knows, each with the port its ranks meet at.
+pub type Attempts = Vec<(JobId, u32, u32)>;
+
+/// Longest note that is kept of a job.
+const MAX_NOTE: usize = 1024;
+
+/// A node that wants to join.
+///
+/// # Errors
+/// [`Refusal::Invalid`] with the part that makes no sense.
+pub fn joining_of(given: v1::Register) -> Result<Joining, Refusal> {
+    let spec = given.spec.ok_or_else(|| invalid("spec", "it is missing"))?;
+    text::host("name", &spec.name)?;
+    text::word("rack", &spec.rack, false)?;
+    text::host("address", &given.address)?;
+    let gpus: Result<Vec<Gpu>, Refusal> = spec.gpus.iter().map(gpu_of).collect();
+    spec.gpus.iter().try_for_each(|gpu| text::title("model", &gpu.model))?;
+    let known = given.known.iter().map(|known| (JobId(known.job), known.attempt, known.master_port));
+    Ok(Joining {
+        spec: NodeSpec {
+            name: spec.name,
+            rack: spec.rack,
+            cpus: spec.cpus,
+            memory_mib: spec.memory_mib,
+            gpus: gpus?,
+            models: spec.gpus.into_iter().map(|gpu| gpu.model).collect(),
+        },
+        address: given.address,
+        known: known.collect(),
+    })
+}
+
+fn gpu_of(given: &v1::Gpu) -> Result<Gpu, Refusal> {
+    let small = |field, number: u32| {
+        u8::try_from(number).map_err(|_| invalid(field, format!("{number}; at most 255 are possible")))
+    };
+    Ok(Gpu { numa: small("numa", given.numa)?, nvlink: small("nvlink", given.nvlink)? })
+}
+
+/// The index of a GPU.
+///
+/// # Errors
+/// [`Refusal::Invalid`] for one that no node can have.
+pub fn gpu_index(given: u32) -> Result<u8, Refusal> {
+    u8::try_from(given).map_err(|_| invalid("gpu", format!("{given} is no GPU of any node")))
+}
+
+/// What a node reports.
+///
+/// # Errors
+/// [`Refusal::Invalid`] for a report that says nothing.
+pub fn report_of(given: v1::Report) -> Result<Report, Refusal> {
+    let v1::Report { job, attempt, rank, what, .. } = given;
+    let what = match what.ok_or_else(|| invalid("what", "the report says nothing"))? {
+        v1::report::What::Started(v1::RankStarted { notes }) => {
+            Happened::Started { rank, notes: notes.into_iter().map(shortened).collect() }
+        }
+        v1::report::What::Exited(v1::RankExited { how, usage }) => {
+            let (exit, note) = match how.ok_or_else(|| invalid("how", "the report does not say how"))? {
+                v1::rank_exited::How::Code(code) => (Exit::Code(code), None),
+                v1::rank_exited::How::Signal(signal) => (Exit::Signal(signal), None),
+                v1::rank_exited::How::NotStarted(why) => (Exit::NotStarted, Some(shortened(why))),
+            };
+            let used = usage.map_or_else(Used::default, |usage| Used {
+                user_ms: usage.user_ms,
+                system_ms: usage.system_ms,
+                max_rss_kib: usage.max_rss_kib,
+            });
+            Happened::Exited { rank, exit, used, note }
+        }
+        v1::report::What::Gone(v1::AttemptGone {}) => Happened::Gone,
+    };
+    Ok(Report { job: JobId(job), attempt, what })
+}
+
+fn shortened(mut note: String) -> String {
+    if note.len() > MAX_NOTE {
+        let end = (0..=MAX_NOTE).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
+        note.truncate(end);
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_cut_between_characters() {
+        assert_eq!(shortened("ä".repeat(1000)).len(), MAX_NOTE);
+        assert_eq!(shortened(format!("x{}", "ä".repeat(1000))).len(), MAX_NOTE - 1);
+        assert_eq!(shortened("short".to_owned()), "short");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let refused = |given: v1::Register| joining_of(given).unwrap_err().to_string();
+        assert_eq!(refused(v1::Register::default()), "spec: it is missing");
+        let spec = v1::NodeSpec { name: "a".to_owned(), ..Default::default() };
+        let given = v1::Register { spec: Some(spec.clone()), ..Default::default() };
+        assert_eq!(refused(given), "address: it is empty");
+        let spec = v1::NodeSpec { gpus: vec![v1::Gpu { numa: 300, ..Default::default() }], ..spec };
+        let given = v1::Register { spec: Some(spec), address: "::1".to_owned(), ..Default::default() };
+        assert_eq!(refused(given), "numa: 300; at most 255 are possible");
+        assert_eq!(report_of(v1::Report::default()).unwrap_err().to_string(), "what: the report says nothing");
+    }
+}

@@ -1,0 +1,85 @@
+//! A disk that fills up while work comes in. The state is on a small file system in memory, which the test mounts in a
+//! namespace of its own; the way into it is by the process that lives there.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::http;
+use crate::process::{Process, arguments, program};
+use crate::server::State;
+
+const BODY: &str = r#"{"resources": {"gpus": 1}, "command": ["x"], "environment": {"FILL": "@"}}"#;
+
+/// A scheduler whose state is on a file system of so many MiB, and the folder of that as it is seen from here.
+fn start(state: &State, mib: u32) -> (Process, PathBuf) {
+    let folder = state.path().to_str().unwrap();
+    let config = state.path().with_extension("toml");
+    fs::write(&config, "room-mib = 4\n").unwrap();
+    let script = format!("mount -t tmpfs -o size={mib}m tmpfs {folder} && exec \"$@\"");
+    let mut command = Command::new("unshare");
+    let namespaces: &[&str] = match rustix::process::getuid().is_root() {
+        true => &["--mount"],
+        false => &["--map-root-user", "--mount"],
+    };
+    command.args(namespaces).args(["sh", "-c", &script, "sh"]).arg(program()).args(arguments(state.path()));
+    command.arg("--config").arg(&config);
+    let process = Process::spawn(command);
+    let inside = format!("/proc/{}/root{folder}", process.child.id()).into();
+    (process, inside)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_work_is_refused_and_nothing_is_lost() {
+    let state = State::new();
+    let (mut process, inside) = start(&state, 32);
+    let store = inside.join("scheduler.redb");
+    assert!(store.exists(), "no namespace for a small disk; allow user namespaces, or run as root");
+    let small = BODY.replace('@', "x");
+    let mut taken = 0;
+    for _ in 0..10 {
+        assert_eq!(http::post(process.rest, "/v1/jobs", &small).await.status, 201);
+        taken += 1;
+    }
+
+    let filler = inside.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    let block = vec![1; 64 << 10];
+    while file.write_all(&block).is_ok() {}
+    drop(file);
+    // What is refused depends on when the disk is looked at, and on what the store has set aside; in the end all of it is.
+    let large = BODY.replace('@', &"x".repeat(500_000));
+    let mut refused = 0;
+    while refused < 20 {
+        let answer = http::post(process.rest, "/v1/jobs", &large).await;
+        match answer.status {
+            201 => taken += 1,
+            507 => {
+                assert_eq!(answer.refusal(), "disk_full");
+                refused += 1;
+            }
+            other => panic!("{other}: {}", answer.body),
+        }
+        assert!(taken < 1000, "the disk does not fill");
+    }
+    let count = |answer: http::Answer| answer.json()["jobs"].as_array().unwrap().len();
+    assert_eq!(count(http::get(process.rest, "/v1/jobs?limit=1000").await), taken);
+    let changed = http::call(process.rest, "DELETE /v1/jobs/1", &[], "").await.status;
+    assert!(changed == 204 || changed == 507, "{changed}");
+
+    fs::remove_file(&filler).unwrap();
+    loop {
+        let answer = http::post(process.rest, "/v1/jobs", &small).await;
+        if answer.status == 201 {
+            break;
+        }
+        assert_eq!(answer.refusal(), "disk_full");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    taken += 1;
+    assert_eq!(count(http::get(process.rest, "/v1/jobs?limit=1000").await), taken);
+    process.signal("TERM");
+    assert_eq!(tokio::task::spawn_blocking(move || process.wait().code()).await.unwrap(), Some(0));
+    fs::remove_file(state.path().with_extension("toml")).unwrap();
+}

@@ -1,0 +1,17 @@
+//! The doors of a running scheduler, from outside: gRPC and REST over real connections, with nodes that the tests play.
+
+mod agent;
+mod http;
+mod process;
+mod server;
+
+mod auth;
+mod disk_full;
+mod idempotency;
+mod lives;
+mod logs;
+mod program;
+mod refusals;
+mod rest;
+mod sessions;
+mod watching;
