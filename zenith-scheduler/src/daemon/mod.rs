@@ -6,6 +6,7 @@ pub mod config;
 use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -165,7 +166,9 @@ async fn serve(
     let mut parts = JoinSet::new();
     parts.spawn(part("gRPC", serve_grpc(api.clone(), grpc)));
     parts.spawn(part("REST", serve_rest(api.clone(), rest)));
-    if !config.no_agent {
+    let agent = if config.no_agent {
+        None
+    } else {
         let way = if tls || !is_loopback(address.ip()) {
             // The agent within needs neither certificates nor a token: it comes by a door of its own.
             let inner = Entrance::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None);
@@ -176,24 +179,39 @@ async fn serve(
         } else {
             address
         };
-        let agent = own_agent(config, node, way, address)?;
-        let closing = api.clone();
-        let closed = async move {
+        Some(own_agent(config, node, way, address)?)
+    };
+    let closing = api.clone();
+    let mut agent = pin!(part("the agent", async move {
+        let closed = async {
             closing.closing().await;
         };
-        parts.spawn(part("the agent", agent::run(agent, closed)));
-    }
+        match agent {
+            Some(agent) => agent::run(agent, closed).await,
+            None => Ok(closed.await),
+        }
+    }));
     drop(api);
+    let mut is_agent_over = false;
     let outcome = tokio::select! {
         signal = stopped => {
             tracing::info!(signal, "stopping; what runs goes on");
             Ok(())
         }
         Some(ended) = parts.join_next() => Err(ended_by_itself(ended)),
+        ended = &mut agent => {
+            is_agent_over = true;
+            Err(ended_by_itself(Ok(ended)))
+        }
     };
     // All parts hear of it.
     let _ = close.send(true);
-    let ended = async { while parts.join_next().await.is_some() {} };
+    let ended = async {
+        if !is_agent_over {
+            agent.await;
+        }
+        while parts.join_next().await.is_some() {}
+    };
     if timeout(LAST_CALLS, ended).await.is_err() {
         tracing::warn!("calls that did not end are cut off");
     }
