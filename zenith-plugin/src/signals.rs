@@ -105,7 +105,7 @@ fn displace(at: usize) {
     // As the runtime's own: on the stack that a thread has for signals, and again for a fault within.
     front.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER | libc::SA_ONSTACK;
     // SAFETY: `front` is a handler of the kind that the flags say, and all that it reads is in place.
-    let set = unsafe { libc::sigaction(signal, &raw const front, ptr::null_mut()) };
+    let set = unsafe { sigaction(signal, &raw const front, ptr::null_mut()) };
     debug_assert_eq!(set, 0, "only signals that cannot be handled are refused");
     tracing::debug!(signal, "another handler of faults is called after the plugins' from now on");
 }
@@ -122,7 +122,7 @@ fn empty() -> sigaction {
 fn current(signal: c_int) -> sigaction {
     let mut action = empty();
     // SAFETY: nothing is changed, and `action` can be written.
-    let got = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
+    let got = unsafe { sigaction(signal, ptr::null(), &raw mut action) };
     debug_assert_eq!(got, 0, "every signal has an action");
     action
 }
@@ -153,7 +153,7 @@ unsafe extern "C" fn front(signal: c_int, info: *mut siginfo_t, context: *mut c_
     if is_default(action) {
         // SAFETY: the action was in force before. A fault comes again when this returns; what somebody sent is sent again.
         unsafe {
-            libc::sigaction(signal, ptr::from_ref(action), ptr::null_mut());
+            sigaction(signal, ptr::from_ref(action), ptr::null_mut());
             if (*info).si_code <= 0 {
                 libc::raise(signal);
             }
