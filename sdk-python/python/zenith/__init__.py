@@ -17,7 +17,7 @@ from ._errors import (
     WorkerError,
     ZenithError,
 )
-from ._machine import Device, devices, is_available, topology
+from ._machine import Device, DeviceFinding, DeviceInstance, Devices, devices, is_available, topology
 from ._numpy import DataLoader
 from ._report import Report, Stage
 from ._sampling import WeightedSampler
@@ -27,6 +27,9 @@ __all__ = [
     "DataLoader",
     "DecodeError",
     "Device",
+    "DeviceFinding",
+    "DeviceInstance",
+    "Devices",
     "Engine",
     "LoaderClosedError",
     "MachineError",
