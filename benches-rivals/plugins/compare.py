@@ -35,8 +35,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def build_extism_guest() -> Path:
     """Build the guest for Extism as `scripts/plugins` builds Zenith's."""
     crate = Path(__file__).parent / "extism_add_one"
-    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "guests"
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-Ctarget-feature=+simd128"}
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "rival-guests"
+    # The flags of plugins/.cargo/config.toml.
+    flags = "-Ctarget-feature=+simd128,+bulk-memory,+nontrapping-fptoint -Cllvm-args=-force-vector-interleave=8"
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUSTFLAGS": flags}
     rustc = os.environ.get("ZENITH_WASM_RUSTC")
     if rustc:
         environment["RUSTC"] = rustc

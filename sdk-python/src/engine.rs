@@ -17,12 +17,12 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use zenith_data::DType;
 use zenith_data::sampler::rng::SampleRng;
 use zenith_data::transform::custom::TensorRef;
+use zenith_plugin::PluginError;
 use zenith_plugin::engine::{self, EngineConfig, Item, Next, Refused, Stream};
-use zenith_plugin::{Cache, PluginError};
 
 use crate::array::typestr;
 use crate::errors::{IntoPython, plugin_error};
-use crate::wasm::{RawLimits, Wasm};
+use crate::wasm::{RawLimits, Wasm, host};
 
 /// How long a wait lasts between two looks for signals.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -83,8 +83,9 @@ impl Engine {
     #[new]
     fn new(py: Python<'_>, buffer_size: usize, workers: usize, limits: &str) -> PyResult<Self> {
         let limits = RawLimits::parse(limits).into_python(py)?;
-        let config = EngineConfig { buffer_size, workers, limits, cache: Cache::Default };
-        let engine = engine::Engine::new(config).map_err(|error| fail(py, &error))?;
+        let config = EngineConfig { buffer_size, workers, limits };
+        let engine = host().and_then(|host| engine::Engine::new(host, config));
+        let engine = engine.map_err(|error| fail(py, &error))?;
         Ok(Self { engine, calls: AtomicU64::new(0) })
     }
 
@@ -93,8 +94,11 @@ impl Engine {
         self.engine.config().buffer_size
     }
 
-    fn load_file(&self, py: Python<'_>, path: PathBuf, config: &str) -> PyResult<Wasm> {
-        let loaded = py.detach(|| self.engine.load_file(&path, config));
+    fn load_file(&self, py: Python<'_>, path: PathBuf, name: Option<&str>, config: &str) -> PyResult<Wasm> {
+        let loaded = py.detach(|| match name {
+            Some(name) => self.engine.load_file_named(name, &path, config),
+            None => self.engine.load_file(&path, config),
+        });
         loaded.map(Wasm::of).map_err(|error| plugin_error(py, Some(&path), &error))
     }
 

@@ -26,7 +26,7 @@ mod _core {
     #[pymodule_export]
     use crate::loader::{Batches, Loader};
     #[pymodule_export]
-    use crate::machine::{command, processors, topology};
+    use crate::machine::{command, devices, processors, topology};
     #[pymodule_export]
     use crate::meter::Meter;
     #[pymodule_export]

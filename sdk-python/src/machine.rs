@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use zenith_data::Error;
+use zenith_device::{Settings, discover};
 use zenith_runtime_cpu::limits;
 use zenith_runtime_cpu::numa::Topology;
 
@@ -24,6 +25,17 @@ pub(crate) fn topology(py: Python<'_>, root: Option<PathBuf>) -> PyResult<String
     };
     let topology = py.detach(read).map_err(|error| Error::Machine(error.to_string())).into_python(py)?;
     serde_json::to_string(&topology).map_err(|error| to_python(py, &Error::Machine(error.to_string())))
+}
+
+/// The GPUs of this machine, how they are joined, and what came of asking each source, as JSON. With `nvml`, that file is
+/// NVIDIA's library; with `root`, the machine whose `sys` lies there.
+#[pyfunction]
+#[pyo3(signature = (nvml=None, root=None))]
+pub(crate) fn devices(py: Python<'_>, nvml: Option<PathBuf>, root: Option<PathBuf>) -> PyResult<String> {
+    let host = Settings::host();
+    let settings = Settings { nvml: nvml.or(host.nvml), root: root.unwrap_or(host.root) };
+    let found = py.detach(|| discover(&settings));
+    serde_json::to_string(&found).map_err(|error| to_python(py, &Error::Machine(error.to_string())))
 }
 
 /// Threads that can run at once: the processors allowed, or the time that the control groups grant where that is less.

@@ -26,6 +26,7 @@ pub(crate) struct RawLimits {
     table_elements: Option<u32>,
     stack: Option<usize>,
     module_bytes: Option<usize>,
+    function_bytes: Option<usize>,
 }
 
 impl RawLimits {
@@ -45,6 +46,7 @@ impl RawLimits {
             table_elements: raw.table_elements.unwrap_or(default.table_elements),
             stack: raw.stack.unwrap_or(default.stack),
             module_bytes: raw.module_bytes.unwrap_or(default.module_bytes),
+            function_bytes: raw.function_bytes.unwrap_or(default.function_bytes),
         })
     }
 }
@@ -52,7 +54,7 @@ impl RawLimits {
 /// The host of a process, by the process's number: a forked child has none of its parent's threads.
 static HOST: Mutex<Option<(u32, Host)>> = Mutex::new(None);
 
-fn host() -> Result<Host, PluginError> {
+pub(crate) fn host() -> Result<Host, PluginError> {
     let mut host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
     match &*host {
         Some((process, known)) if *process == std::process::id() => Ok(known.clone()),
@@ -138,6 +140,7 @@ impl Wasm {
         dict.set_item("table_elements", limits.table_elements)?;
         dict.set_item("stack", limits.stack)?;
         dict.set_item("module_bytes", limits.module_bytes)?;
+        dict.set_item("function_bytes", limits.function_bytes)?;
         Ok(dict)
     }
 

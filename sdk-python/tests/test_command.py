@@ -27,7 +27,16 @@ def zenith_command(*arguments, status=0):
 
 def test_doctor_names_what_limits_the_machine():
     text = zenith_command("doctor").stdout.lower()
-    for word in ("processors", "memory nodes", "hugepages", "locked memory", "io_uring", "governor", "gpus"):
+    for word in (
+        "processors",
+        "memory nodes",
+        "hugepages",
+        "locked memory",
+        "io_uring",
+        "governor",
+        "gpus",
+        "driver",
+    ):
         assert word in text, word
 
 

@@ -161,6 +161,12 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(zenith.PluginError) as large:
         engine.load_plugin(guest("image_resize"))
     assert large.value.kind == "too_large"
+    with pytest.raises(zenith.PluginError, match="function_bytes") as function:
+        zenith.Engine(function_bytes=100).load_plugin(guest("image_resize"))
+    assert function.value.kind == "too_large"
+    with pytest.raises(zenith.PluginError) as named:
+        engine.load_plugin(tmp_path / "missing.wasm", name="another")
+    assert named.value.kind == "io"
     with pytest.raises(zenith.PluginError) as config:
         zenith.Engine().load_plugin(guest("add_one"), "a configuration")
     assert config.value.kind == "config"
@@ -260,6 +266,17 @@ def test_many_python_threads(engine: zenith.Engine) -> None:
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert not wrong
+
+
+def test_engines_share_a_clock() -> None:
+    engines = [zenith.Engine() for _ in range(5)]
+    for each in engines:
+        each.load_plugin(guest("add_one"))
+        assert each.process(b"\x01") == b"\x02"
+    names = [
+        Path(f"/proc/self/task/{thread}/comm").read_text().strip() for thread in os.listdir("/proc/self/task")
+    ]
+    assert names.count("zenith-ticker") == 1
 
 
 def test_nothing_is_left_behind() -> None:

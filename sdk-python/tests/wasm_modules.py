@@ -6,9 +6,12 @@ _I32 = 0x7F
 # Opcodes, as far as they are needed here.
 _CONTROL = {"loop": 0x03, "block": 0x02}
 _OPS = {
+    "unreachable": 0x00,
     "end": 0x0B,
     "br_if": 0x0D,
     "br": 0x0C,
+    "call": 0x10,
+    "drop": 0x1A,
     "select": 0x1B,
     "get": 0x20,
     "set": 0x21,
@@ -22,6 +25,7 @@ _OPS = {
     "ge_u": 0x4F,
     "add": 0x6A,
     "mul": 0x6C,
+    "div_s": 0x6D,
 }
 
 
@@ -66,7 +70,7 @@ def _code(text):
             out += _signed(int(words.pop(0)))
         elif word in ("load", "store", "load8", "store8"):
             out += bytes([0]) + _unsigned(int(words.pop(0)))
-        elif word in ("get", "set", "br", "br_if"):
+        elif word in ("get", "set", "br", "br_if", "call"):
             out += _unsigned(int(words.pop(0)))
     return bytes(out)
 
@@ -136,6 +140,14 @@ ADD_ONE = module(
 
 # ABI 0: refuses a sample whose first byte is 3 with its code 7.
 NO_THREE = module({"process": (2, 0, "get 0 load8 0 const 3 eq const 7 mul")})
+
+# ABI 0: what traps, each in another way, by the kind of the error that comes of it.
+TRAPS = {
+    "unreachable": (module({"process": (2, 0, "unreachable")}), "trap"),
+    "division": (module({"process": (2, 0, "const 1 const 0 div_s")}), "trap"),
+    "memory": (module({"process": (2, 0, "const -1 load 0")}), "trap"),
+    "recursion": (module({"process": (2, 0, "get 0 get 1 call 0")}), "stack"),
+}
 
 # Of uint8 [7] = [n, a, b, c, d, e, f] makes the first n of [a, b], [c, d], [e, f].
 PAIRS = _typed(

@@ -9,15 +9,24 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// The dependencies between crates that are allowed; any other edge is a fault. Only leaves compose.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("zenith-runtime-cpu", &[]),
     ("zenith-data", &["zenith-runtime-cpu"]),
+    ("zenith-device", &["zenith-runtime-cpu", "zenith-fakenvml"]),
+    ("zenith-device/fake", &[]),
     ("zenith-proto", &[]),
-    ("zenith-scheduler", &["zenith-proto"]),
+    ("zenith-scheduler", &["zenith-proto", "zenith-device"]),
     ("zenith-plugin", &["zenith-runtime-cpu", "zenith-data"]),
     (
         "zenith-cli",
-        &["zenith-runtime-cpu", "zenith-data", "zenith-plugin", "zenith-proto", "zenith-scheduler"],
+        &[
+            "zenith-runtime-cpu",
+            "zenith-data",
+            "zenith-device",
+            "zenith-plugin",
+            "zenith-proto",
+            "zenith-scheduler",
+        ],
     ),
     ("zenith-bench", &["zenith-runtime-cpu", "zenith-data", "zenith-plugin"]),
     (
@@ -25,6 +34,7 @@ const EDGES: [(&str, &[&str]); 9] = [
         &[
             "zenith-runtime-cpu",
             "zenith-data",
+            "zenith-device",
             "zenith-plugin",
             "zenith-proto",
             "zenith-scheduler",

@@ -1,8 +1,9 @@
-//! `zenith doctor`: what limits this machine, each finding with its fix.
+//! `zenith doctor`: what limits this machine and what ails its GPUs, each finding with its fix.
 
 use std::io::Write;
 
 use clap::Args;
+use zenith_device::Settings;
 use zenith_runtime_cpu::doctor::{State, examine_host};
 use zenith_runtime_cpu::numa::Topology;
 
@@ -10,6 +11,8 @@ use crate::Failure;
 use crate::topology::Format;
 
 /// Show what limits this machine, each finding with its fix.
+///
+/// NVIDIA's library is libnvidia-ml.so.1, wherever the loader finds it; ZENITH_NVML names another one.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// For people or for programs.
@@ -18,7 +21,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
-    let findings = examine_host(&Topology::host()?);
+    let mut findings = examine_host(&Topology::host()?);
+    findings.extend(zenith_device::doctor::examine(&Settings::host()));
     if arguments.format == Format::Json {
         writeln!(out, "{}", serde_json::to_string_pretty(&findings)?)?;
         return Ok(());

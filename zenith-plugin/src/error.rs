@@ -34,6 +34,20 @@ pub enum PluginError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// A function of the module is longer than its limit.
+    #[error(
+        "{plugin}: function {function} has {length} bytes, but the limit is {limit}; raise function_bytes to load it"
+    )]
+    FunctionTooLarge {
+        /// The plugin.
+        plugin: String,
+        /// Its number among the functions that the module defines.
+        function: usize,
+        /// Its length, in bytes.
+        length: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The module is invalid or uses what is not allowed here.
     #[error("{plugin}: cannot compile the module: {message}")]
     Compile {
@@ -221,7 +235,7 @@ impl PluginError {
         match self {
             Self::Io { .. } => "io",
             Self::NotWasm { .. } => "not_wasm",
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } | Self::FunctionTooLarge { .. } => "too_large",
             Self::Compile { .. } => "compile",
             Self::MissingExport { .. } => "missing_export",
             Self::WrongSignature { .. } => "wrong_signature",
@@ -252,6 +266,7 @@ impl PluginError {
         match self {
             Self::NotWasm { plugin, .. }
             | Self::TooLarge { plugin, .. }
+            | Self::FunctionTooLarge { plugin, .. }
             | Self::Compile { plugin, .. }
             | Self::MissingExport { plugin, .. }
             | Self::WrongSignature { plugin, .. }

@@ -78,9 +78,24 @@ impl Host {
     ) -> Result<Plugin, PluginError> {
         let path = path.as_ref();
         let name = path.file_stem().map_or(NAMELESS.into(), |stem| stem.to_string_lossy());
+        self.load_file_named(&name, path, config, limits)
+    }
+
+    /// Loads the plugin in the file `path`, which is called `name` unless it says its own name.
+    ///
+    /// # Errors
+    /// As [`Host::load_file`].
+    pub fn load_file_named(
+        &self,
+        name: &str,
+        path: impl AsRef<Path>,
+        config: &str,
+        limits: &Limits,
+    ) -> Result<Plugin, PluginError> {
+        let path = path.as_ref();
         let bytes = read(path, limits.module_bytes)
             .map_err(|source| PluginError::Io { path: path.to_path_buf(), source })?;
-        self.load_named(&name, &bytes, config, limits)
+        self.load_named(name, &bytes, config, limits)
     }
 
     /// Loads the plugin with the module `bytes`, which is called `plugin` unless it says its own name.
@@ -112,6 +127,12 @@ impl Host {
         }
         codegen::is_module(bytes)
             .map_err(|reason| PluginError::NotWasm { plugin: plugin(), reason: reason.to_owned() })?;
+        if let Some((function, length)) = codegen::longest_function(bytes)
+            && length > limits.function_bytes
+        {
+            let limit = limits.function_bytes;
+            return Err(PluginError::FunctionTooLarge { plugin: plugin(), function, length, limit });
+        }
         let runtime = self.inner.runtime(limits)?;
         let compile = || codegen::compile(&runtime.engine, bytes);
         let compiled = match &self.inner.cache {

@@ -20,6 +20,7 @@ mod log;
 mod module;
 mod place;
 mod plugin;
+mod signals;
 mod stats;
 mod ticker;
 mod wire;

@@ -37,6 +37,8 @@ pub struct Limits {
     pub stack: usize,
     /// Length of the module, in bytes; 16 MiB.
     pub module_bytes: usize,
+    /// Length of the longest function, in bytes; 128 KiB. Compiling may take time by the square of it.
+    pub function_bytes: usize,
 }
 
 impl Default for Limits {
@@ -49,6 +51,7 @@ impl Default for Limits {
             table_elements: 65_536,
             stack: 512 << 10,
             module_bytes: 16 << 20,
+            function_bytes: 128 << 10,
         }
     }
 }

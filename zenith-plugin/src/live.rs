@@ -15,7 +15,7 @@ use crate::plugin::Inner;
 use crate::stats::Meter;
 use crate::ticker::TICK;
 use crate::wire::{self, Description};
-use crate::{Limits, PluginError};
+use crate::{Limits, PluginError, signals};
 
 /// Bytes of a guest function's name that are shown.
 const MOST_FUNCTION_NAME: usize = 200;
@@ -115,10 +115,8 @@ impl Live {
             let left = store.data().ends.saturating_duration_since(Instant::now());
             Ok(if left.is_zero() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(ticks(left)) })
         });
-        begin(&mut store, plugin, meter);
-        let made = Self::start(store, plugin);
-        meter.leave();
-        made
+        let _running = Running::begin(&mut store, plugin, meter);
+        Self::start(store, plugin)
     }
 
     fn start(mut store: Store<State>, plugin: &Inner) -> Result<(Self, Option<Description>), PluginError> {
@@ -232,11 +230,12 @@ impl Core {
         meter: &Meter,
         work: impl FnOnce(&mut Self) -> Result<T, PluginError>,
     ) -> Result<T, PluginError> {
-        let began = begin(&mut self.store, plugin, meter);
+        let running = Running::begin(&mut self.store, plugin, meter);
         let result = work(self);
-        meter.leave();
+        let took = running.began.elapsed();
+        drop(running);
         let stopped = result.as_ref().is_err_and(PluginError::poisons);
-        meter.record(began.elapsed(), stopped);
+        meter.record(took, stopped);
         result
     }
 
@@ -260,22 +259,38 @@ fn ticks(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX >> 1)
 }
 
-/// Starts the clock of a call.
-#[inline]
-fn begin(store: &mut Store<State>, plugin: &Inner, meter: &Meter) -> Instant {
-    let limits = &plugin.limits;
-    let now = Instant::now();
-    let state = store.data_mut();
-    state.keeper.refused = None;
-    state.ends = now + limits.deadline;
-    store.set_epoch_deadline(plugin.ticks);
-    if let Some(fuel) = limits.fuel {
-        // Only fails where the engine counts no fuel, and this one was chosen because it does.
-        let set = store.set_fuel(fuel);
-        debug_assert!(set.is_ok());
+/// A call under way: its clock runs until this is dropped.
+struct Running<'a> {
+    began: Instant,
+    meter: &'a Meter,
+}
+
+impl<'a> Running<'a> {
+    #[inline]
+    fn begin(store: &mut Store<State>, plugin: &Inner, meter: &'a Meter) -> Self {
+        let limits = &plugin.limits;
+        let began = Instant::now();
+        let state = store.data_mut();
+        state.keeper.refused = None;
+        state.ends = began + limits.deadline;
+        store.set_epoch_deadline(plugin.ticks);
+        if let Some(fuel) = limits.fuel {
+            // Only fails where the engine counts no fuel, and this one was chosen because it does.
+            let set = store.set_fuel(fuel);
+            debug_assert!(set.is_ok());
+        }
+        plugin.host.ticker.enter(meter);
+        signals::enter(began);
+        Self { began, meter }
     }
-    plugin.host.ticker.enter(meter);
-    now
+}
+
+impl Drop for Running<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        signals::leave();
+        self.meter.leave();
+    }
 }
 
 /// Ticks of a whole call.

@@ -4,16 +4,22 @@
 mod handwritten;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use handwritten::{
-    ADD_ONE, TENSORS, apply, bytes_guest, fixed_guest, flat, host, instance, load, resident, tensor_guest,
-    tight,
+    ADD_ONE, TENSORS, apply, bytes_guest, fixed_guest, flat, host, load, resident, tensor_guest, tight,
 };
 use proptest::prelude::*;
 use zenith_data::DType;
 use zenith_data::transform::custom::{TensorRef, Transform, Yield};
 use zenith_plugin::chain::Chain;
-use zenith_plugin::{Abi, Cache, Host, HostConfig, Limits, PluginError};
+use zenith_plugin::{Abi, Cache, Host, HostConfig, Instance, Limits, PluginError};
+
+/// The only instance of a guest with little memory and, since a machine may be busy, much time.
+fn instance(text: &str) -> Instance {
+    let limits = Limits { deadline: Duration::from_secs(60), ..tight() };
+    load(&host(), text, &limits).unwrap().instance().unwrap()
+}
 
 /// Returns its input: the tensor of the `zenith_input` is the tensor of the result.
 const ECHO: &str = r#"(func (export "zenith_process") (param $in i32) (result i32)

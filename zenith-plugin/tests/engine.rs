@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use handwritten::{ADD_ONE, bytes_guest, flat};
+use handwritten::{ADD_ONE, bytes_guest, flat, host};
 use zenith_data::DType;
 use zenith_plugin::engine::{Done, Engine, EngineConfig, Item, Next, Refused, Stream};
-use zenith_plugin::{Cache, Limits, PluginError};
+use zenith_plugin::{Limits, PluginError};
 
 fn engine(buffer_size: usize, workers: usize) -> Engine {
     let limits = Limits { deadline: Duration::from_millis(200), ..Limits::default() };
-    Engine::new(EngineConfig { buffer_size, workers, limits, cache: Cache::Off }).unwrap()
+    Engine::new(host(), EngineConfig { buffer_size, workers, limits }).unwrap()
 }
 
 fn wasm(text: &str) -> Vec<u8> {
@@ -268,8 +268,8 @@ fn callers_from_many_threads_share_an_engine() {
 
 #[test]
 fn settings_that_cannot_be_are_refused() {
-    let refused = |config: EngineConfig| Engine::new(config).unwrap_err().kind();
-    let good = || EngineConfig { cache: Cache::Off, ..EngineConfig::default() };
+    let refused = |config: EngineConfig| Engine::new(host(), config).unwrap_err().kind();
+    let good = EngineConfig::default;
     assert_eq!(refused(EngineConfig { buffer_size: 0, ..good() }), "limits");
     assert_eq!(refused(EngineConfig { workers: 100_000, ..good() }), "limits");
     assert_eq!(

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use handwritten::{ADD_ONE, flat, host, load};
 use zenith_plugin::engine::{Engine, EngineConfig, Item, Refused};
-use zenith_plugin::{Cache, Limits, PluginError};
+use zenith_plugin::{Limits, PluginError};
 
 #[test]
 fn a_child_is_told_to_load_anew() {
     let host = host();
     let plugin = load(&host, ADD_ONE, &Limits::default()).unwrap();
     let mut instance = plugin.instance().unwrap();
-    let engine = Engine::new(EngineConfig { cache: Cache::Off, ..EngineConfig::default() }).unwrap();
+    let engine = Engine::new(host.clone(), EngineConfig::default()).unwrap();
     engine.load(&wat::parse_str(ADD_ONE).unwrap(), "").unwrap();
     engine.start().unwrap();
     let mut stream = engine.stream().unwrap();

@@ -217,6 +217,23 @@ fn a_huge_module_is_refused_before_it_is_compiled() {
 }
 
 #[test]
+fn a_huge_function_is_refused_before_it_is_compiled() {
+    // Compiling loops within loops takes time by the square of their number.
+    let loops = format!("{} {}", "loop ".repeat(50_000), "end ".repeat(50_000));
+    let text = bytes_guest("(i32.const 0)").replace("(global", &format!("(func {loops}) (global"));
+    let start = Instant::now();
+    let error = load(&host(), &text, &Limits::default()).unwrap_err();
+    assert!(
+        matches!(&error, PluginError::FunctionTooLarge { function: 0, limit: 131_072, .. })
+            && error.kind() == "too_large",
+        "{error}"
+    );
+    assert!(start.elapsed() < Duration::from_secs(10));
+    let small = Limits { function_bytes: 10, ..Limits::default() };
+    assert_eq!(load(&host(), ADD_ONE, &small).unwrap_err().kind(), "too_large");
+}
+
+#[test]
 fn starts_that_never_end_are_stopped() {
     let endless = "(func $ever (loop $ever (br $ever)))";
     let module = |items: &str| bytes_guest("(i32.const 0)").replace("(global", &format!("{items} (global"));

@@ -2,7 +2,12 @@
 //! rank, launches without a pause, memory at rest, a list of a long queue. Whole processes of the release build, as a user has
 //! them; prints one JSON object. `cargo bench -p zenith-scheduler --bench service`.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports, and stops where it cannot go on")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark reports, and stops where it cannot go on"
+)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -60,19 +65,40 @@ impl Cluster {
     fn embedded(&mut self, gpus: &str) {
         let (grpc, state) = (format!("127.0.0.1:{}", self.port), self.path("state"));
         let state = state.to_str().unwrap().to_owned();
-        self.spawn("all", &["--grpc", &grpc, "--rest", "127.0.0.1:0", "--gpus", gpus, "--cpus", "64", "--state", &state]);
+        self.spawn(
+            "all",
+            &["--grpc", &grpc, "--rest", "127.0.0.1:0", "--gpus", gpus, "--cpus", "64", "--state", &state],
+        );
     }
 
     fn controller(&mut self) {
         let (grpc, state) = (format!("127.0.0.1:{}", self.port), self.path("state"));
         let state = state.to_str().unwrap().to_owned();
-        self.spawn("controller", &["--no-agent", "--grpc", &grpc, "--rest", "127.0.0.1:0", "--state", &state]);
+        self.spawn(
+            "controller",
+            &["--no-agent", "--grpc", &grpc, "--rest", "127.0.0.1:0", "--state", &state],
+        );
     }
 
     fn agent(&mut self, name: &str, gpus: &str) {
         let (grpc, state) = (format!("127.0.0.1:{}", self.port), self.path(name));
         let state = state.to_str().unwrap().to_owned();
-        self.spawn(name, &["agent", "--controller", &grpc, "--name", name, "--gpus", gpus, "--cpus", "96", "--state", &state]);
+        self.spawn(
+            name,
+            &[
+                "agent",
+                "--controller",
+                &grpc,
+                "--name",
+                name,
+                "--gpus",
+                gpus,
+                "--cpus",
+                "96",
+                "--state",
+                &state,
+            ],
+        );
     }
 
     async fn client(&self) -> Client {
@@ -178,7 +204,8 @@ async fn sustained(cluster: &Cluster, jobs: u64) -> f64 {
             let resources = v1::Resources { gpus: Some(0), cpus: 1, ..v1::Resources::default() };
             for _ in 0..jobs / CALLERS {
                 let command = vec!["/bin/true".to_owned()];
-                let submission = v1::Submission { resources: Some(resources), command, ..v1::Submission::default() };
+                let submission =
+                    v1::Submission { resources: Some(resources), command, ..v1::Submission::default() };
                 submit(&mut client, submission).await;
             }
         }));
@@ -201,12 +228,14 @@ async fn sustained(cluster: &Cluster, jobs: u64) -> f64 {
 async fn listing(client: &mut Client, jobs: u32, rounds: usize) -> Vec<f64> {
     let resources = v1::Resources { gpus: Some(64), gpus_per_node: None, ..v1::Resources::default() };
     let command = vec!["/bin/true".to_owned()];
-    let array = v1::Submission { resources: Some(resources), command, count: jobs, ..v1::Submission::default() };
+    let array =
+        v1::Submission { resources: Some(resources), command, count: jobs, ..v1::Submission::default() };
     submit(client, array).await;
     let mut times = Vec::new();
     for _ in 0..rounds {
         let begin = Instant::now();
-        let request = v1::ListRequest { states: vec![v1::JobState::Queued.into()], ..v1::ListRequest::default() };
+        let request =
+            v1::ListRequest { states: vec![v1::JobState::Queued.into()], ..v1::ListRequest::default() };
         let mut stream = client.list(request).await.unwrap().into_inner();
         let mut seen = 0;
         while let Some(page) = stream.message().await.unwrap() {

@@ -23,7 +23,7 @@ from ._errors import (
     ZenithError,
 )
 from ._functions import Task, job, submit
-from ._machine import Device, devices, is_available, topology
+from ._machine import Device, DeviceFinding, DeviceInstance, Devices, devices, is_available, topology
 from ._numpy import DataLoader
 from ._report import Report, Stage
 from ._resources import Resources
@@ -36,6 +36,9 @@ __all__ = [
     "DataLoader",
     "DecodeError",
     "Device",
+    "DeviceFinding",
+    "DeviceInstance",
+    "Devices",
     "Engine",
     "Job",
     "JobError",

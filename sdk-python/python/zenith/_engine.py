@@ -6,13 +6,12 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from . import _core
 from ._arguments import whole_number
-from ._errors import ConfigError, PluginError
+from ._errors import ConfigError
 from ._kinds import Leaf, Several, Skeleton, take_apart
 
 Module = str | os.PathLike[str] | bytes | bytearray | memoryview
@@ -32,7 +31,7 @@ class Engine:
         fuel: instructions of a call, for an end that is the same on every machine; slower (None: no such limit).
         tables, table_elements: tables of a plugin and elements of each (4; 65,536).
         stack: stack of a call in bytes (512 KiB).
-        module_bytes: length of a module in bytes (16 MiB).
+        module_bytes, function_bytes: length of a module and of its longest function in bytes (16 MiB; 128 KiB).
 
     Raises:
         ConfigError: a number that makes no sense.
@@ -59,6 +58,7 @@ class Engine:
         table_elements: int | None = None,
         stack: int | None = None,
         module_bytes: int | None = None,
+        function_bytes: int | None = None,
     ) -> None:
         buffer_size = whole_number("buffer_size", buffer_size, 1)
         workers = _core.processors() if num_workers is None else whole_number("num_workers", num_workers, 1)
@@ -70,6 +70,7 @@ class Engine:
             "table_elements": table_elements,
             "stack": stack,
             "module_bytes": module_bytes,
+            "function_bytes": function_bytes,
         }
         given = {name: value for name, value in limits.items() if value is not None}
         self._core = _core.Engine(buffer_size, workers, json.dumps(given))
@@ -96,16 +97,7 @@ class Engine:
         self._check_changeable("load a plugin")
         if isinstance(module, (bytes, bytearray, memoryview)):
             return self._core.load(bytes(module), name or "plugin", config or "")
-        if name is not None:
-            try:
-                read = Path(module).read_bytes()
-            except OSError as error:
-                path = os.fspath(module)
-                raise PluginError(
-                    f"cannot read the plugin {path}: {error.strerror}", plugin=name, path=path, kind="io"
-                ) from error
-            return self._core.load(read, name, config or "")
-        return self._core.load_file(os.fspath(module), config or "")
+        return self._core.load_file(os.fspath(module), name, config or "")
 
     def unload_plugin(self, name: str) -> None:
         """Take the plugin called ``name`` out of the chain; of several the one loaded last.
@@ -163,7 +155,7 @@ class Engine:
 
         Raises:
             PluginError: a plugin failed on the item whose turn it is; the stream ends there.
-            ConfigError: outside of ``with engine:``, or while another stream is open.
+            ConfigError: outside of ``with engine:``, or an item has more arrays than ``buffer_size``.
         """
         self._check_open()
         if not self._running:

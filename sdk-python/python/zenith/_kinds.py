@@ -27,6 +27,9 @@ DTYPES = frozenset(
     )
 )
 
+#: Names of the NumPy dtypes that were met: NumPy puts a name together anew each time it is asked.
+_NAMES: dict[Any, str] = {}
+
 
 class Dropped:
     """Stands for data that a plugin dropped."""
@@ -170,8 +173,12 @@ def _of_bytes(data: bytes | bytearray, kind: type) -> Leaf:
 
 def _of_array(data: Any, place: str, wrap: Callable[[Any], Any], *, reuse: bool = False) -> Leaf:
     numpy = _numpy()
-    if data.dtype.name not in DTYPES:
-        raise TypeError(_dtype(data.dtype, place))
+    name = _NAMES.get(data.dtype)
+    if name is None:
+        name = data.dtype.name
+        if name not in DTYPES:
+            raise TypeError(_dtype(data.dtype, place))
+        _NAMES[data.dtype] = name
     array = data
     if not (isinstance(data, numpy.ndarray) and data.flags.c_contiguous and data.dtype.isnative):
         array = numpy.array(data, data.dtype.newbyteorder("="), order="C")
@@ -181,7 +188,7 @@ def _of_array(data: Any, place: str, wrap: Callable[[Any], Any], *, reuse: bool 
         out = numpy.empty(array.shape, array.dtype)
         return out, out.__array_interface__["data"][0]
 
-    return Leaf(array.dtype.name, array.shape, pointer, array.nbytes, array, wrap, like if reuse else None)
+    return Leaf(name, array.shape, pointer, array.nbytes, array, wrap, like if reuse else None)
 
 
 def _of_tensor(data: Any, torch: Any, place: str) -> Leaf:

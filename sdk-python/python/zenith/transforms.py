@@ -11,7 +11,16 @@ from typing import Any
 from . import _core
 from ._errors import ConfigError, PluginError
 
-_LIMITS = ("memory_limit", "deadline_ms", "fuel", "tables", "table_elements", "stack", "module_bytes")
+_LIMITS = (
+    "memory_limit",
+    "deadline_ms",
+    "fuel",
+    "tables",
+    "table_elements",
+    "stack",
+    "module_bytes",
+    "function_bytes",
+)
 
 
 class Wasm:
@@ -29,7 +38,7 @@ class Wasm:
         config: the plugin's configuration, in its own words.
         **limits: what a call may use: ``memory_limit`` in bytes (256 MiB), ``deadline_ms`` (1,000), ``fuel`` in
             instructions (any), ``tables`` (4), ``table_elements`` (65,536), ``stack`` in bytes (512 KiB),
-            ``module_bytes`` (16 MiB).
+            ``module_bytes`` (16 MiB), ``function_bytes`` (128 KiB).
 
     Attributes:
         name: of the plugin.

@@ -71,11 +71,12 @@ fn describe(plugin: &Plugin, out: &mut dyn Write) -> Result<(), Failure> {
     let fuel = limits.fuel.map_or_else(|| "any".to_owned(), |fuel| fuel.to_string());
     writeln!(
         out,
-        "limits       memory {} MiB, deadline {:?}, fuel {fuel}, stack {} KiB, module {} MiB, {} tables of {}",
+        "limits       memory {} MiB, deadline {:?}, fuel {fuel}, stack {} KiB, module {} MiB, functions {} KiB, {} tables of {}",
         limits.memory >> 20,
         limits.deadline,
         limits.stack >> 10,
         limits.module_bytes >> 20,
+        limits.function_bytes >> 10,
         limits.tables,
         limits.table_elements
     )?;

@@ -16,7 +16,7 @@ use zenith_runtime_cpu::sync::Gate;
 use zenith_runtime_cpu::thread::{Thread, ThreadConfig};
 
 use crate::chain::Chain;
-use crate::{Cache, Host, HostConfig, Limits, Plugin, PluginError};
+use crate::{Host, Limits, Plugin, PluginError};
 use stream::Job;
 use worker::{Version, Way};
 
@@ -38,14 +38,12 @@ pub struct EngineConfig {
     pub workers: usize,
     /// What each plugin may use.
     pub limits: Limits,
-    /// Where compiled code is kept.
-    pub cache: Cache,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { buffer_size: 1_024, workers, limits: Limits::default(), cache: Cache::Default }
+        Self { buffer_size: 1_024, workers, limits: Limits::default() }
     }
 }
 
@@ -146,11 +144,11 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine without plugins and without running workers.
+    /// An engine without plugins and without running workers, which loads its plugins by `host`.
     ///
     /// # Errors
-    /// [`PluginError::Limits`] for settings that cannot be kept, [`PluginError::Host`] when there can be no thread.
-    pub fn new(config: EngineConfig) -> Result<Self, PluginError> {
+    /// [`PluginError::Limits`] for settings that cannot be kept.
+    pub fn new(host: Host, config: EngineConfig) -> Result<Self, PluginError> {
         config.limits.check()?;
         if config.buffer_size == 0 {
             return Err(PluginError::Limits {
@@ -166,7 +164,6 @@ impl Engine {
                 reason: "up to 1,024 would work",
             });
         }
-        let host = Host::new(HostConfig { cache: config.cache.clone() })?;
         let shared = Shared {
             version: Mutex::new(Arc::new(Version { number: 0, chain: Chain::default() })),
             jobs: SegQueue::new(),
@@ -193,6 +190,20 @@ impl Engine {
     pub fn load_file(&self, path: impl AsRef<Path>, config: &str) -> Result<Plugin, PluginError> {
         self.shared.open()?;
         Ok(self.add(self.host.load_file(path, config, &self.config.limits)?))
+    }
+
+    /// As [`Engine::load_file`]; the plugin is called `name` unless it says its own name.
+    ///
+    /// # Errors
+    /// As [`Engine::load_file`].
+    pub fn load_file_named(
+        &self,
+        name: &str,
+        path: impl AsRef<Path>,
+        config: &str,
+    ) -> Result<Plugin, PluginError> {
+        self.shared.open()?;
+        Ok(self.add(self.host.load_file_named(name, path, config, &self.config.limits)?))
     }
 
     /// Loads the plugin with the module `bytes` and puts it at the end of the chain.

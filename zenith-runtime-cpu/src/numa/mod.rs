@@ -161,6 +161,17 @@ impl Topology {
         sysfs::read(root)
     }
 
+    /// What devices are attached to: the processors online, the memory nodes and the PCI bus below `root`.
+    ///
+    /// Packages, caches and kinds of cores are left out, and control groups are not asked: on large machines these are
+    /// thousands of reads, and who looks for a device has no use for them.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn of_devices(root: &Path) -> Result<Self, TopologyError> {
+        sysfs::read_devices(root)
+    }
+
     /// The topology of this machine as the calling thread may use it.
     ///
     /// Where `/sys` is hidden, as in some sandboxes, it is one node with the processors this thread may use, and

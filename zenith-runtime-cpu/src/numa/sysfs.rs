@@ -36,6 +36,28 @@ pub(super) fn read(root: &Path) -> Result<Topology, TopologyError> {
     })
 }
 
+/// What devices are attached to, and nothing that takes a read for each processor.
+pub(super) fn read_devices(root: &Path) -> Result<Topology, TopologyError> {
+    let root = Root(root);
+    let present: CpuSet = root.numbered(CPU, "cpu")?.into_iter().collect();
+    let cpus = online_cpus(root, &present)?;
+    if cpus.is_empty() {
+        return Err(TopologyError::NoProcessors { root: root.0.to_path_buf() });
+    }
+    let mut notes = Vec::new();
+    let numa_nodes = numa_nodes(root, &cpus, &mut notes)?;
+    Ok(Topology {
+        pci: pci(root, &numa_nodes, &mut notes)?,
+        allowed_cpus: cpus.clone(),
+        allowed_nodes: numa_nodes.iter().map(|node| node.id).collect(),
+        offline_cpus: present.difference(&cpus),
+        cpus,
+        numa_nodes,
+        notes,
+        ..Topology::default()
+    })
+}
+
 /// What the cgroup's cpuset allows of `what`; `None` where it limits nothing.
 fn cpuset(root: Root<'_>, what: &str) -> Result<Option<CpuSet>, TopologyError> {
     let settings =

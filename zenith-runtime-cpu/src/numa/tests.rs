@@ -219,6 +219,15 @@ fn devices_have_the_node_the_firmware_names() {
 }
 
 #[test]
+fn devices_have_the_same_nodes_where_nothing_else_is_read() {
+    let machine = two_nodes().pci("0000:3b:00.0", "0x030200", "0x10de", "1");
+    let (all, devices) = (machine.read(), Topology::of_devices(machine.0.path()).unwrap());
+    assert_eq!((&devices.pci, &devices.numa_nodes), (&all.pci, &all.numa_nodes));
+    assert!(devices.packages.is_empty() && devices.caches.is_empty());
+    assert!(matches!(Topology::of_devices(Machine::new().0.path()), Err(TopologyError::NoProcessors { .. })));
+}
+
+#[test]
 fn threads_stay_near_until_there_are_too_many() {
     let mut topology = two_nodes().read();
     assert_eq!(topology.cpus_near(1, 4), Some(set("4-7")));

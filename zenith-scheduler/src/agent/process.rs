@@ -14,7 +14,8 @@ use zenith_proto::v1;
 const STACK: usize = 32 * 1024;
 
 /// The signals a supervisor waits for. They are blocked from the start of the nursery on, so that none is lost.
-const AWAITED: [c_int; 5] = [libc::SIGCHLD, libc::SIGTERM, libc::SIGUSR2, libc::SIGINT, libc::SIGHUP];
+const AWAITED: [c_int; 6] =
+    [libc::SIGCHLD, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2, libc::SIGINT, libc::SIGHUP];
 
 /// Which side of a fork this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,16 +79,38 @@ fn mask(how: c_int) -> io::Result<()> {
     }
 }
 
+/// A signal that came, and what was sent along with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caught {
+    pub(crate) signal: c_int,
+    pub(crate) value: c_int,
+}
+
 /// Waits for one of the awaited signals; none where none came in time.
-pub(crate) fn next_signal(timeout: Duration) -> Option<c_int> {
+pub(crate) fn next_signal(timeout: Duration) -> Option<Caught> {
     let set = awaited();
     let timeout = libc::timespec {
         tv_sec: timeout.as_secs().min(1 << 30) as libc::time_t,
         tv_nsec: c_long::from(timeout.subsec_nanos()),
     };
-    // SAFETY: set and time are valid for the call, and the details of the signal are not asked for.
-    let signal = unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const timeout) };
-    (signal > 0).then_some(signal)
+    // SAFETY: details of a signal are plain data, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: set, time and the place for the details are valid for the call.
+    let signal = unsafe { libc::sigtimedwait(&raw const set, &raw mut info, &raw const timeout) };
+    let has_value = signal > 0 && info.si_code == libc::SI_QUEUE;
+    // SAFETY: the kernel has filled in the details, and those of a queued signal have a value.
+    let value = if has_value { unsafe { info.si_value() }.sival_ptr } else { ptr::null_mut() };
+    (signal > 0).then_some(Caught { signal, value: value.addr() as c_int })
+}
+
+/// Sends a supervisor `SIGUSR1` with the number of a signal that its ranks are to get.
+pub(crate) fn pass_on(supervisor: c_int, number: c_int) -> io::Result<()> {
+    let value = libc::sigval { sival_ptr: ptr::without_provenance_mut(number as usize) };
+    // SAFETY: a signal and a value are sent to another process; no memory is shared.
+    match unsafe { libc::sigqueue(supervisor, libc::SIGUSR1, value) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// What waiting for a child brought.

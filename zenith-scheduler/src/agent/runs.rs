@@ -19,6 +19,7 @@ use super::launcher::Launcher;
 use super::layout::{Key, Layout};
 use super::nursery::cgroup::Parent;
 use super::nursery::{Settings, refusal};
+use super::process;
 use super::record::Record;
 use super::remains;
 use super::reports::Reports;
@@ -288,6 +289,18 @@ impl Runs {
                 }
             }
             _ => self.examine(key),
+        }
+    }
+
+    /// Sends a signal to the ranks of an attempt that goes on; nothing where it does not.
+    pub(crate) fn pass_on(&mut self, key: Key, number: u32) {
+        let begun = self.map.get(&key).filter(|run| !run.gone).and_then(|run| run.begun.as_ref());
+        let (Some(begun), Ok(number)) = (begun, i32::try_from(number)) else { return };
+        // While the lock is held the supervisor lives, so the number is its own.
+        if let Ok(false) = is_orphaned(&self.layout.status(key))
+            && let Err(error) = process::pass_on(begun.pid, number)
+        {
+            tracing::error!(%key, number, %error, "a signal could not be passed on");
         }
     }
 

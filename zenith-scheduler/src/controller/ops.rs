@@ -21,7 +21,7 @@ use crate::policy::quota::{QueueSettings, UserSettings};
 use crate::refusal::Refusal;
 
 /// The largest number of a signal.
-const MAX_SIGNAL: u32 = 64;
+const MAX_SIGNAL: u32 = 31;
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! The inner loops in vectors of 128 bits. They give the bytes of the portable ones: sums of products are exact, whatever
-//! their order.
+//! their order. Each variant of a loop stays a function of its own: hosts compile many short functions sooner than a long one.
 
 use core::arch::wasm32::*;
 
@@ -32,7 +32,7 @@ pub(crate) fn along_x<const CHANNELS: usize>(even: &[u8], odd: &[u8], taps: &Tap
 
 /// `FOURS` is the number of four taps, or 0 for any: the host looks in at every turn of a loop, so a loop that is not there
 /// is worth its code.
-#[inline(always)]
+#[inline(never)]
 fn along_x_of<const CHANNELS: usize, const FOURS: usize>(
     even: &[u8],
     odd: &[u8],
@@ -81,7 +81,7 @@ pub(crate) fn along_x_single(even: &[u8], odd: &[u8], taps: &Taps, out: &mut [u3
 }
 
 /// `EIGHTS` is the number of eight taps, or 0 for any.
-#[inline(always)]
+#[inline(never)]
 fn along_x_single_of<const EIGHTS: usize>(even: &[u8], odd: &[u8], taps: &Taps, out: &mut [u32]) {
     let eights = if EIGHTS == 0 { taps.taps / 8 } else { EIGHTS };
     let sums = |start: usize, weights: &[u32]| {
@@ -128,7 +128,7 @@ pub(crate) fn along_y(ring: &[u32], places: &[usize], weights: &[u32], shift: u3
 }
 
 /// `PAIRS` is the number of row pairs, or 0 for any.
-#[inline(always)]
+#[inline(never)]
 fn along_y_of<const PAIRS: usize>(
     ring: &[u32],
     places: &[usize],

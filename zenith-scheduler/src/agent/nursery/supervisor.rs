@@ -196,10 +196,13 @@ impl Supervisor<'_> {
             if !written {
                 pause = pause.min(WRITE_AGAIN);
             }
-            match process::next_signal(pause) {
-                Some(libc::SIGTERM) => self.ask(),
-                Some(libc::SIGUSR2) => self.killing = true,
-                _ => {}
+            if let Some(caught) = process::next_signal(pause) {
+                match caught.signal {
+                    libc::SIGTERM => self.ask(Signal::TERM),
+                    libc::SIGUSR1 => self.pass_on(caught.value),
+                    libc::SIGUSR2 => self.killing = true,
+                    _ => {}
+                }
             }
         }
     }
@@ -254,11 +257,18 @@ impl Supervisor<'_> {
         }
     }
 
-    fn ask(&self) {
+    fn ask(&self, signal: Signal) {
         for rank in &self.running {
             if let Some(group) = Pid::from_raw(rank.pid) {
-                let _ = kill_process_group(group, Signal::TERM);
+                let _ = kill_process_group(group, signal);
             }
+        }
+    }
+
+    /// Whoever sent a number that is no signal gets nothing done.
+    fn pass_on(&self, number: i32) {
+        if let Some(signal) = Signal::from_named_raw(number) {
+            self.ask(signal);
         }
     }
 

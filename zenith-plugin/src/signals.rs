@@ -1,0 +1,168 @@
+//! The runtime's handlers of faults, kept in front. Guests trap by faults of the processor: to a handler that another part of
+//! the program installs after the runtime's, such as Python's faulthandler or a Java machine's, a trap would be a crash.
+//! Such a handler is not lost: faults outside of guests are its own. What a trap means is `live`'s business.
+#![expect(unsafe_code, reason = "sigaction, and handing signals on to handlers")]
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::mem;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+use libc::{sigaction, siginfo_t};
+
+/// What the runtime uses for traps: accesses outside of memory, `unreachable`, and divisions. Whoever handles faults handles
+/// the first one.
+const SIGNALS: [c_int; 3] = [libc::SIGSEGV, libc::SIGILL, libc::SIGFPE];
+
+/// How often a thread that runs guests looks at all of them: a look is a system call for each. At the first it looks every time.
+const LOOK_AT_ALL: Duration = Duration::from_millis(1);
+
+type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+type ShortHandler = unsafe extern "C" fn(c_int);
+
+/// The runtime's handlers; 0 for a signal that it does not use here.
+static RUNTIME: [AtomicUsize; SIGNALS.len()] = [const { AtomicUsize::new(0) }; SIGNALS.len()];
+
+/// What was found in their place later; null for nothing. Whatever is published here lives for ever.
+static FOREIGN: [AtomicPtr<sigaction>; SIGNALS.len()] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
+
+/// Everything that was ever published in [`FOREIGN`], so that nothing is published twice.
+static FOUND: Mutex<Vec<&'static sigaction>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Whether this thread runs a guest.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// When this thread last looked at all signals.
+    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Remembers the handlers that the runtime has just installed: it does so with the first engine of a process.
+pub(crate) fn installed() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for (signal, runtime) in SIGNALS.into_iter().zip(&RUNTIME) {
+            let action = current(signal);
+            if takes_context(&action) {
+                runtime.store(action.sa_sigaction, Ordering::Relaxed);
+            }
+        }
+    });
+}
+
+/// This thread is about to run a guest; it is `now`.
+#[inline]
+pub(crate) fn enter(now: Instant) {
+    let all = LOOKED.get().is_none_or(|then| now.saturating_duration_since(then) >= LOOK_AT_ALL);
+    let looks = if all { SIGNALS.len() } else { 1 };
+    if !(0..looks).all(|at| is_ours(at, &current(SIGNALS[at]))) {
+        (0..SIGNALS.len()).for_each(displace);
+    }
+    if all {
+        LOOKED.set(Some(now));
+    }
+    INSIDE.set(true);
+}
+
+/// The guest has ended.
+#[inline]
+pub(crate) fn leave() {
+    INSIDE.set(false);
+}
+
+/// Whether a trap finds its way to the runtime through `action`.
+fn is_ours(at: usize, action: &sigaction) -> bool {
+    let runtime = RUNTIME[at].load(Ordering::Relaxed);
+    runtime == 0 || action.sa_sigaction == runtime || action.sa_sigaction == front_address()
+}
+
+/// Puts [`front`] before a handler that is not the runtime's, if there is one.
+#[cold]
+fn displace(at: usize) {
+    let signal = SIGNALS[at];
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let action = current(signal);
+    if is_ours(at, &action) {
+        return;
+    }
+    let same = |known: &&&'static sigaction| {
+        known.sa_sigaction == action.sa_sigaction && known.sa_flags == action.sa_flags
+    };
+    let foreign = match found.iter().find(same) {
+        Some(known) => known,
+        None => {
+            let new: &'static sigaction = Box::leak(Box::new(action));
+            found.push(new);
+            new
+        }
+    };
+    FOREIGN[at].store(ptr::from_ref(foreign).cast_mut(), Ordering::Release);
+    let mut front = empty();
+    front.sa_sigaction = front_address();
+    // As the runtime's own: on the stack that a thread has for signals, and again for a fault within.
+    front.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER | libc::SA_ONSTACK;
+    // SAFETY: `front` is a handler of the kind that the flags say, and all that it reads is in place.
+    let set = unsafe { sigaction(signal, &raw const front, ptr::null_mut()) };
+    debug_assert_eq!(set, 0, "only signals that cannot be handled are refused");
+    tracing::debug!(signal, "another handler of faults is called after the plugins' from now on");
+}
+
+fn front_address() -> usize {
+    front as Handler as usize
+}
+
+fn empty() -> sigaction {
+    // SAFETY: numbers, an empty set and no function: all zeros is a value of it.
+    unsafe { mem::zeroed() }
+}
+
+fn current(signal: c_int) -> sigaction {
+    let mut action = empty();
+    // SAFETY: nothing is changed, and `action` can be written.
+    let got = unsafe { sigaction(signal, ptr::null(), &raw mut action) };
+    debug_assert_eq!(got, 0, "every signal has an action");
+    action
+}
+
+fn is_default(action: &sigaction) -> bool {
+    matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+}
+
+fn takes_context(action: &sigaction) -> bool {
+    !is_default(action) && action.sa_flags & libc::SA_SIGINFO != 0
+}
+
+/// Hands a fault to the runtime where this thread runs a guest, and else to the handler that was displaced. Only reads
+/// atomics and calls functions that handlers may call.
+unsafe extern "C" fn front(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let Some(at) = SIGNALS.iter().position(|known| *known == signal) else {
+        return;
+    };
+    if INSIDE.try_with(Cell::get).unwrap_or(false) {
+        let runtime = RUNTIME[at].load(Ordering::Relaxed);
+        // SAFETY: `installed` stored a handler that takes these three, and `front` is only in place where it did.
+        let runtime = unsafe { mem::transmute::<usize, Handler>(runtime) };
+        // SAFETY: it is called as the system would call it.
+        return unsafe { runtime(signal, info, context) };
+    }
+    // SAFETY: `displace` stored it before it put this function in place, and what is stored lives for ever.
+    let action = unsafe { &*FOREIGN[at].load(Ordering::Acquire) };
+    if is_default(action) {
+        // SAFETY: the action was in force before. A fault comes again when this returns; what somebody sent is sent again.
+        unsafe {
+            sigaction(signal, ptr::from_ref(action), ptr::null_mut());
+            if (*info).si_code <= 0 {
+                libc::raise(signal);
+            }
+        }
+    } else if takes_context(action) {
+        // SAFETY: its flags say that it takes these three.
+        unsafe { mem::transmute::<usize, Handler>(action.sa_sigaction)(signal, info, context) }
+    } else {
+        // SAFETY: its flags say that it takes the number alone.
+        unsafe { mem::transmute::<usize, ShortHandler>(action.sa_sigaction)(signal) }
+    }
+}

@@ -1,0 +1,84 @@
+//! Handlers of faults that others install after a plugin was loaded: guests' traps do not reach them, everything else does.
+//! One test, because handlers belong to the process.
+#![expect(unsafe_code, reason = "sigaction and raise")]
+
+#[expect(dead_code, reason = "every test uses some of it")]
+mod handwritten;
+
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use handwritten::{ADD_ONE, bytes_guest, host, load, tight};
+
+const SIGNALS: [c_int; 3] = [libc::SIGSEGV, libc::SIGILL, libc::SIGFPE];
+
+static SHORT: AtomicUsize = AtomicUsize::new(0);
+static LONG: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn short(_: c_int) {
+    SHORT.fetch_add(1, Ordering::Relaxed);
+}
+
+extern "C" fn long(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the system gives a readable description of the signal to handlers of this kind.
+    if !context.is_null() && unsafe { (*info).si_signo } == signal {
+        LONG.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes `handler` that of all faults, as somebody does who knows nothing of plugins.
+fn install(handler: usize, flags: c_int) {
+    for signal in SIGNALS {
+        // SAFETY: all zeros is a value of it.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler;
+        action.sa_flags = flags;
+        // SAFETY: both handlers only count, and `flags` says what they take.
+        assert_eq!(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }, 0);
+    }
+}
+
+fn raise_all() {
+    for signal in SIGNALS {
+        // SAFETY: a handler that counts is in place.
+        assert_eq!(unsafe { libc::raise(signal) }, 0);
+    }
+}
+
+#[test]
+fn handlers_that_come_later_see_no_traps_and_lose_nothing() {
+    let traps = [
+        ("(unreachable)", "trap"),
+        ("(drop (i32.div_u (local.get $at) (i32.const 0)))", "trap"),
+        ("(drop (i32.load (i32.const -4)))", "trap"),
+        ("(drop (v128.load offset=4294967295 (i32.const -1)))", "trap"),
+        ("(drop (call_indirect (param i32) (result i32) (i32.const 0) (i32.const 0)))", "trap"),
+        ("(drop (call $process (local.get $at) (local.get $length)))", "stack"),
+        ("(loop $ever (br $ever))", "deadline"),
+    ];
+    let host = host();
+    let mut instances = traps.map(|(harm, _)| {
+        load(&host, &bytes_guest(&format!("{harm} (i32.const 0)")), &tight()).unwrap().instance().unwrap()
+    });
+    let mut good = load(&host, ADD_ONE, &tight()).unwrap().instance().unwrap();
+    let short = short as extern "C" fn(c_int) as usize;
+    let long = long as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize;
+    for round in 1..=3 {
+        for (handler, flags, calls) in [(short, 0, &SHORT), (long, libc::SA_SIGINFO, &LONG)] {
+            install(handler, flags);
+            let before = calls.load(Ordering::Relaxed);
+            for (instance, (harm, kind)) in instances.iter_mut().zip(traps) {
+                assert_eq!(instance.apply_in_place(&mut [1]).unwrap_err().kind(), kind, "{harm}");
+                good.apply_in_place(&mut [1]).unwrap();
+            }
+            assert_eq!(calls.load(Ordering::Relaxed), before, "a trap reached another's handler");
+            raise_all();
+            assert_eq!(calls.load(Ordering::Relaxed), before + SIGNALS.len(), "round {round}");
+        }
+    }
+    // A call on another thread finds the handlers in order, too.
+    std::thread::scope(|scope| {
+        install(short, 0);
+        scope.spawn(|| instances[0].apply_in_place(&mut [1]).unwrap_err());
+    });
+}
