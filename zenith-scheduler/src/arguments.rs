@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::agent::arguments::{AgentArguments, NodeArguments, NurseryArguments};
 use crate::agent;
+use crate::agent::arguments::{AgentArguments, NodeArguments, NurseryArguments};
 use crate::api::auth::{Role, Tokens};
 use crate::daemon::{self, config, config::Raw};
 

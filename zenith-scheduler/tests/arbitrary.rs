@@ -6,8 +6,8 @@ use proptest::option;
 use proptest::prelude::*;
 use zenith_proto::v1;
 use zenith_scheduler::api::convert::{
-    cluster_of, detail_of, gpu_index, job_of, joining_of, queue_settings, report_of, submission_of, user_settings,
-    why_of,
+    cluster_of, detail_of, gpu_index, job_of, joining_of, queue_settings, report_of, submission_of,
+    user_settings, why_of,
 };
 use zenith_scheduler::api::query::Filter;
 use zenith_scheduler::controller::ops::Happened;
@@ -73,7 +73,8 @@ fn resources() -> impl Strategy<Value = v1::Resources> {
 fn submission() -> impl Strategy<Value = v1::Submission> {
     let words = (word(), word(), word(), prop_oneof![Just(String::new()), Just("/x".to_owned()), word()]);
     let flags = (any::<bool>(), any::<bool>(), number(), prop_oneof![0_u32..4, Just(u32::MAX)]);
-    let after = vec((id(), any::<bool>()).prop_map(|(job, completed)| v1::Dependency { job, completed }), 0..3);
+    let after =
+        vec((id(), any::<bool>()).prop_map(|(job, completed)| v1::Dependency { job, completed }), 0..3);
     let work = (vec(word(), 0..3), btree_map(word(), word(), 0..3), after);
     let rest = (option::of(resources()), prop_oneof![-2_i32..3, any::<i32>()], option::of(id()));
     (words, flags, work, rest).prop_map(|(words, flags, work, rest)| v1::Submission {
@@ -114,7 +115,11 @@ fn sensible() -> impl Strategy<Value = v1::Submission> {
 }
 
 fn register() -> impl Strategy<Value = v1::Register> {
-    let gpu = (0_u32..300, 0_u32..3).prop_map(|(numa, nvlink)| v1::Gpu { numa: numa % 257, nvlink, ..Default::default() });
+    let gpu = (0_u32..300, 0_u32..3).prop_map(|(numa, nvlink)| v1::Gpu {
+        numa: numa % 257,
+        nvlink,
+        ..Default::default()
+    });
     let known = (id(), 0_u32..4, number());
     let known = known.prop_map(|(job, attempt, master_port)| v1::Attempt { job, attempt, master_port });
     let name = prop_oneof![4 => "[ab]", 1 => word()];
@@ -130,7 +135,8 @@ fn register() -> impl Strategy<Value = v1::Register> {
 
 fn report() -> impl Strategy<Value = v1::Report> {
     let usage = (any::<u64>(), any::<u64>(), any::<u64>());
-    let usage = usage.prop_map(|(user_ms, system_ms, max_rss_kib)| v1::Usage { user_ms, system_ms, max_rss_kib });
+    let usage =
+        usage.prop_map(|(user_ms, system_ms, max_rss_kib)| v1::Usage { user_ms, system_ms, max_rss_kib });
     let how = option::of(prop_oneof![
         any::<i32>().prop_map(v1::rank_exited::How::Code),
         any::<i32>().prop_map(v1::rank_exited::How::Signal),
@@ -142,8 +148,13 @@ fn report() -> impl Strategy<Value = v1::Report> {
         exited.prop_map(v1::report::What::Exited),
         Just(v1::report::What::Gone(v1::AttemptGone {})),
     ]);
-    (id(), 0_u32..4, number(), what)
-        .prop_map(|(job, attempt, rank, what)| v1::Report { number: 0, job, attempt, rank, what })
+    (id(), 0_u32..4, number(), what).prop_map(|(job, attempt, rank, what)| v1::Report {
+        number: 0,
+        job,
+        attempt,
+        rank,
+        what,
+    })
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -209,7 +220,8 @@ fn made(core: &mut Core, now: Time, call: Call) -> Option<()> {
         Call::Join(given) => {
             let joining = joining_of(*given).ok()?;
             let node = on_node_joined(core, comm, now, joining.spec).ok()?;
-            let known: Vec<(JobId, u32)> = joining.known.iter().map(|(job, attempt, _)| (*job, *attempt)).collect();
+            let known: Vec<(JobId, u32)> =
+                joining.known.iter().map(|(job, attempt, _)| (*job, *attempt)).collect();
             on_node_returned(core, comm, now, node, &known).ok()?;
         }
         Call::Report(node, given) => {

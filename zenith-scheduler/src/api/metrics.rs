@@ -109,7 +109,9 @@ impl Page<'_> {
         for (bound, up_to) in buckets {
             self.put(format_args!("{name}_bucket{{le=\"{bound}\"}} {up_to}\n"));
         }
-        self.put(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}\n"));
+        self.put(format_args!(
+            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}\n"
+        ));
     }
 
     fn put(&mut self, text: std::fmt::Arguments<'_>) {

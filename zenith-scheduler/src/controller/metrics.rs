@@ -8,7 +8,8 @@ use crate::core::event::Change;
 use crate::core::state::Trigger;
 
 /// Upper ends of the buckets, in seconds.
-const BOUNDS: [f64; 12] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0];
+const BOUNDS: [f64; 12] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0];
 
 /// Counters and histograms.
 #[derive(Debug, Default)]

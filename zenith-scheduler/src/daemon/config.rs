@@ -1,12 +1,12 @@
 //! How the program is to run: raw as it was written, checked once.
 
+use std::env;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::env;
 
 use serde::Deserialize;
 
@@ -123,8 +123,8 @@ impl Raw {
     /// # Errors
     /// A file that cannot be read or understood.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source: Box::new(source) };
         toml::from_str(&text).map_err(unreadable)
     }
@@ -149,7 +149,8 @@ impl Raw {
             keep_at_most: self.keep_jobs.unwrap_or(usual.keep_at_most),
             room: self.room_mib.map_or(usual.room, |mib| mib.saturating_mul(1 << 20)),
         };
-        let in_order = settings.heartbeat < settings.silent_after && settings.silent_after < settings.lost_after;
+        let in_order =
+            settings.heartbeat < settings.silent_after && settings.silent_after < settings.lost_after;
         if settings.heartbeat.is_zero() || !in_order {
             let reason = format!(
                 "a heartbeat every {:?}, silent after {:?}, lost after {:?}: each has to be longer than the one before",

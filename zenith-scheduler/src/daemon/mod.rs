@@ -18,11 +18,11 @@ use tokio_rustls::TlsAcceptor;
 pub use self::config::{Config, ConfigError};
 use crate::agent;
 use crate::agent::arguments::NodeArguments;
+use crate::api::Api;
 use crate::api::auth::tls::{TlsError, acceptor};
 use crate::api::auth::tokens::TokenError;
 use crate::api::auth::{Auth, Tokens, is_loopback};
 use crate::api::server::{Entrance, serve_grpc, serve_rest};
-use crate::api::Api;
 use crate::controller;
 use crate::store::StoreError;
 
@@ -208,7 +208,7 @@ async fn serve(
     let _ = close.send(true);
     let ended = async {
         if !is_agent_over {
-            agent.await;
+            log_end(&agent.await);
         }
         while parts.join_next().await.is_some() {}
     };
@@ -220,6 +220,12 @@ async fn serve(
 
 async fn part<E: Display>(name: &'static str, running: impl Future<Output = Result<(), E>>) -> Part {
     (name, running.await.map_err(|error| error.to_string()))
+}
+
+fn log_end((name, outcome): &Part) {
+    if let Err(error) = outcome {
+        tracing::warn!(name, error, "a part did not end well");
+    }
 }
 
 fn ended_by_itself(ended: Result<Part, JoinError>) -> DaemonError {
@@ -256,8 +262,7 @@ async fn open(address: SocketAddr, config: &Config, protocol: &[u8]) -> Result<E
 
 /// The name of the signal that asks for the end, when it comes.
 fn stopped() -> io::Result<impl Future<Output = &'static str>> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",

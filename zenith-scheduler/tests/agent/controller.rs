@@ -119,7 +119,7 @@ impl Node {
     }
 
     pub(crate) async fn signal(&self, job: u64, kill: bool) {
-        self.say(Order::Signal(v1::Signal { job, attempt: 1, kill })).await;
+        self.say(Order::Signal(v1::Signal { job, attempt: 1, kill, number: None })).await;
     }
 
     pub(crate) async fn ack(&self, number: u64) {

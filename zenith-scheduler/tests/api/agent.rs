@@ -34,7 +34,9 @@ pub(crate) fn register(name: &str, gpus: u32, known: &[(u64, u32)]) -> v1::Regis
             gpus: vec![v1::Gpu { model: "Test GPU".to_owned(), ..Default::default() }; gpus as usize],
         }),
         address: "127.0.0.1".to_owned(),
-        known: known.map(|(job, attempt)| v1::Attempt { job: *job, attempt: *attempt, master_port: 0 }).collect(),
+        known: known
+            .map(|(job, attempt)| v1::Attempt { job: *job, attempt: *attempt, master_port: 0 })
+            .collect(),
         version: "test".to_owned(),
     }
 }

@@ -30,7 +30,8 @@ async fn what_is_somebody_elses_is_left_alone() {
     let cancel = |who: &str| by(who, v1::JobsRequest { jobs: vec![job] });
     let outcomes = client.cancel(cancel(bob.reveal())).await.unwrap().into_inner().outcomes;
     assert_eq!(outcomes[0].refusal.as_ref().unwrap().code, "not_yours");
-    let status = client.logs(by(bob.reveal(), v1::LogsRequest { job, ..Default::default() })).await.unwrap_err();
+    let status =
+        client.logs(by(bob.reveal(), v1::LogsRequest { job, ..Default::default() })).await.unwrap_err();
     assert_eq!((status.code(), refusal_in(&status).code.as_str()), (Code::PermissionDenied, "not_yours"));
     let as_ann = v1::Submission { user: "ann".to_owned(), ..work(1) };
     let status = client.submit(by(bob.reveal(), submitting(as_ann.clone()))).await.unwrap_err();
@@ -63,13 +64,17 @@ async fn a_token_opens_its_own_door_only() {
     Agent::try_join(server.grpc, register("a", 1, &[]), Some(node.reveal())).await.unwrap();
 
     let status = client.cluster(by("zenith_wrong", v1::ClusterRequest {})).await.unwrap_err();
-    assert_eq!((status.code(), refusal_in(&status).code.as_str()), (Code::Unauthenticated, "unauthenticated"));
+    assert_eq!(
+        (status.code(), refusal_in(&status).code.as_str()),
+        (Code::Unauthenticated, "unauthenticated")
+    );
     assert!(!status.message().contains("wrong"), "a token is not repeated");
     let answer = http::call(server.rest, "GET /v1/jobs", &["Authorization: Bearer wrong"], "").await;
     assert_eq!((answer.status, answer.refusal().as_str()), (401, "unauthenticated"));
     assert!(answer.has("www-authenticate: Bearer"));
     tokens.remove("nodes").unwrap();
-    let status = Agent::try_join(server.grpc, register("b", 1, &[]), Some(node.reveal())).await.err().unwrap();
+    let status =
+        Agent::try_join(server.grpc, register("b", 1, &[]), Some(node.reveal())).await.err().unwrap();
     assert_eq!(status.code(), Code::Unauthenticated, "a token that was taken away opens nothing");
     server.stop().await;
 }

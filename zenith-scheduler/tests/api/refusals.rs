@@ -26,9 +26,12 @@ async fn grpc_carries_the_refusal() {
     assert_eq!((status.code(), refusal_in(&status).code.as_str()), (Code::NotFound, "no_such_job"));
 
     let job = client.submit(submitting(work(1))).await.unwrap().into_inner().job;
-    let outcomes = client.release(v1::JobsRequest { jobs: vec![job, 77] }).await.unwrap().into_inner().outcomes;
-    let words: Vec<Option<&str>> =
-        outcomes.iter().map(|outcome| outcome.refusal.as_ref().map(|refusal| refusal.code.as_str())).collect();
+    let outcomes =
+        client.release(v1::JobsRequest { jobs: vec![job, 77] }).await.unwrap().into_inner().outcomes;
+    let words: Vec<Option<&str>> = outcomes
+        .iter()
+        .map(|outcome| outcome.refusal.as_ref().map(|refusal| refusal.code.as_str()))
+        .collect();
     assert_eq!(words, [Some("forbidden_transition"), Some("no_such_job")]);
     let status = client.logs(v1::LogsRequest { job, ..Default::default() }).await.unwrap_err();
     assert_eq!(refusal_in(&status).code, "no_logs");
@@ -73,7 +76,12 @@ async fn rest_says_it_in_the_same_body_everywhere() {
     ];
     for (start, header, body, status, code) in cases {
         let answer = http::call(at, start, &[header], body).await;
-        assert_eq!((answer.status, answer.refusal().as_str()), (status, code), "{start} {body}: {}", answer.body);
+        assert_eq!(
+            (answer.status, answer.refusal().as_str()),
+            (status, code),
+            "{start} {body}: {}",
+            answer.body
+        );
     }
     let answer = http::call(at, "PATCH /v1/jobs", &[], "").await;
     let allow = answer.head.lines().find(|line| line.to_lowercase().starts_with("allow:")).unwrap();

@@ -63,10 +63,24 @@ async fn the_description_names_every_path_and_its_refusals() {
     assert!(description["openapi"].as_str().unwrap().starts_with("3.1"));
     let paths = description["paths"].as_object().unwrap();
     let expected = [
-        "/healthz", "/metrics", "/readyz", "/v1/cluster", "/v1/events", "/v1/jobs", "/v1/jobs/{id}",
-        "/v1/jobs/{id}/hold", "/v1/jobs/{id}/logs", "/v1/jobs/{id}/release", "/v1/jobs/{id}/requeue",
-        "/v1/jobs/{id}/signal", "/v1/jobs/{id}/why", "/v1/nodes", "/v1/nodes/{name}/drain", "/v1/nodes/{name}/resume",
-        "/v1/queues/{name}", "/v1/users/{name}",
+        "/healthz",
+        "/metrics",
+        "/readyz",
+        "/v1/cluster",
+        "/v1/events",
+        "/v1/jobs",
+        "/v1/jobs/{id}",
+        "/v1/jobs/{id}/hold",
+        "/v1/jobs/{id}/logs",
+        "/v1/jobs/{id}/release",
+        "/v1/jobs/{id}/requeue",
+        "/v1/jobs/{id}/signal",
+        "/v1/jobs/{id}/why",
+        "/v1/nodes",
+        "/v1/nodes/{name}/drain",
+        "/v1/nodes/{name}/resume",
+        "/v1/queues/{name}",
+        "/v1/users/{name}",
     ];
     assert_eq!(paths.keys().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     let refusal = &description["paths"]["/v1/jobs"]["post"]["responses"]["422"];

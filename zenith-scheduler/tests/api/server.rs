@@ -109,7 +109,10 @@ pub(crate) fn by<T>(token: &str, message: T) -> Request<T> {
 /// The refusal in a status.
 pub(crate) fn refusal_in(status: &Status) -> v1::Refusal {
     let refusal = <v1::Refusal as prost::Message>::decode(status.details()).unwrap();
-    assert!(!refusal.code.is_empty() && !refusal.message.is_empty() && !refusal.hint.is_empty(), "{refusal:?}");
+    assert!(
+        !refusal.code.is_empty() && !refusal.message.is_empty() && !refusal.hint.is_empty(),
+        "{refusal:?}"
+    );
     refusal
 }
 

@@ -38,7 +38,8 @@ async fn what_is_watched_adds_up_to_what_is_listed() {
     client.cancel(v1::JobsRequest { jobs: vec![3000] }).await.unwrap();
     drop(node);
     let seen = watcher.await.unwrap();
-    let listed: BTreeMap<u64, v1::Job> = list(&mut client).await.into_iter().map(|job| (job.id, job)).collect();
+    let listed: BTreeMap<u64, v1::Job> =
+        list(&mut client).await.into_iter().map(|job| (job.id, job)).collect();
     let is_over = |job: &v1::Job| job.state() == JobState::Cancelled || job.state() == JobState::Completed;
     assert_eq!(seen.len(), listed.len());
     for (id, job) in listed.iter().filter(|(_, job)| is_over(job)) {

@@ -86,8 +86,12 @@ impl Auth {
             Some(uid) if uid == self.own || uid == 0 => {
                 Ok(Known::Owner(Caller { user: account::name(uid), admin: true }))
             }
-            Some(_) => Err(Refusal::Unauthenticated("the scheduler is another user's, and there is no token")),
-            None => Err(Refusal::Unauthenticated("it cannot be seen whose connection this is, and there is no token")),
+            Some(_) => {
+                Err(Refusal::Unauthenticated("the scheduler is another user's, and there is no token"))
+            }
+            None => Err(Refusal::Unauthenticated(
+                "it cannot be seen whose connection this is, and there is no token",
+            )),
         }
     }
 }

@@ -95,7 +95,9 @@ mod tests {
         let local = u32::from_ne_bytes([127, 0, 0, 1]);
         let mapped = format!("0000000000000000{:08X}{local:08X}", u32::from_ne_bytes([0, 0, 0xff, 0xff]));
         let line = |source: &str, inode: u32| {
-            format!("  5: {source}:9C40 {mapped}:C383 01 00000000:00000000 00:00000000 00000000  1000 0 {inode} 1 0")
+            format!(
+                "  5: {source}:9C40 {mapped}:C383 01 00000000:00000000 00:00000000 00000000  1000 0 {inode} 1 0"
+            )
         };
         assert_eq!(owner(&line(&mapped, 77), ends.0, ends.1), Some(1000));
         assert_eq!(owner(&line(&mapped, 0), ends.0, ends.1), None);

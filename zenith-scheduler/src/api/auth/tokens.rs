@@ -186,7 +186,8 @@ impl Tokens {
     fn write(&self, known: &Known) -> Result<(), TokenError> {
         let new = self.path.with_extension(format!("{}.new", process::id()));
         let written = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             for (hash, (name, role)) in known {
                 writeln!(file, "{name} {role} {}", hex(hash))?;
             }

@@ -113,6 +113,9 @@ mod tests {
         let spec = v1::NodeSpec { gpus: vec![v1::Gpu { numa: 300, ..Default::default() }], ..spec };
         let given = v1::Register { spec: Some(spec), address: "::1".to_owned(), ..Default::default() };
         assert_eq!(refused(given), "numa: 300; at most 255 are possible");
-        assert_eq!(report_of(v1::Report::default()).unwrap_err().to_string(), "what: the report says nothing");
+        assert_eq!(
+            report_of(v1::Report::default()).unwrap_err().to_string(),
+            "what: the report says nothing"
+        );
     }
 }

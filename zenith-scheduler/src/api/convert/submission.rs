@@ -221,7 +221,10 @@ mod tests {
             time_limit_ms: Some(5000),
             preemptible: true,
             retries: 2,
-            after: vec![v1::Dependency { job: 7, completed: true }, v1::Dependency { job: 9, completed: false }],
+            after: vec![
+                v1::Dependency { job: 7, completed: true },
+                v1::Dependency { job: 9, completed: false },
+            ],
             held: true,
             count: 3,
             command: vec!["python".to_owned(), "train.py".to_owned()],

@@ -216,7 +216,8 @@ impl Session {
                 if !health.healthy {
                     tracing::warn!(node = self.name, gpu, reason = health.reason, "a GPU is ill");
                 }
-                let call = self.api.handle.call(move |turn| turn.gpu_health(node, session, gpu, health.healthy));
+                let call =
+                    self.api.handle.call(move |turn| turn.gpu_health(node, session, gpu, health.healthy));
                 call.await
             }
             Some(Said::LogPart(part)) => self.pass_on(part).await,

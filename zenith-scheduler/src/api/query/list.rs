@@ -221,8 +221,7 @@ mod tests {
         assert_eq!(listed(&core, bobs.clone()), (6001..=9000).collect::<Vec<u64>>());
         let states = States::default().and(State::Cancelled);
         assert_eq!(listed(&core, Filter { states, ..bobs }), [6001]);
-        let between =
-            Filter { after: Some(JobId(4998)), before: Some(JobId(5002)), ..Filter::default() };
+        let between = Filter { after: Some(JobId(4998)), before: Some(JobId(5002)), ..Filter::default() };
         assert_eq!(listed(&core, between.clone()), [4999, 5000, 5001]);
         assert_eq!(listed(&core, Filter { newest_first: true, limit: Some(2), ..between }), [5001, 5000]);
         assert_eq!(listed(&core, Filter { queue: "other".to_owned(), ..Filter::default() }), [0; 0]);

@@ -153,11 +153,7 @@ pub(super) async fn show(
     params(("id" = u64, Path, maximum = 9007199254740991_u64)),
     responses(Refusals, (status = 204, description = "It ends"))
 )]
-pub(super) async fn cancel(
-    state: State<Door>,
-    who: Who,
-    id: Named<u64>,
-) -> Result<StatusCode, Refused> {
+pub(super) async fn cancel(state: State<Door>, who: Who, id: Named<u64>) -> Result<StatusCode, Refused> {
     act(state, who, id, Act::Cancel).await
 }
 
