@@ -186,7 +186,8 @@ impl Supervisor<'_> {
                 // What ranks left behind does not outlive them: its GPUs are about to be somebody else's.
                 self.killing = true;
             }
-            let written = self.write();
+            // With the last exit the controller takes the GPUs for free, so it is not told before nobody is left on them.
+            let written = self.running.is_empty() || self.write();
             let mut pause = self.rotation.turn();
             if self.killing {
                 self.kill();
