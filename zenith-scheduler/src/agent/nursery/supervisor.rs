@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, set_child_subreaper};
+use rustix::process::{Pid, Signal, kill_process, set_child_subreaper};
 use zenith_proto::v1;
 
 use super::cgroup::Group;
@@ -19,7 +19,7 @@ use super::plan::{self, RankPlan};
 use super::rotate::Rotation;
 use super::{Settings, begun, port};
 use crate::agent::layout::{Key, Layout};
-use crate::agent::process::{self, Ended, Program, Step, Waited};
+use crate::agent::process::{self, Ended, Program, Step, Told, Waited};
 use crate::agent::record::{How, Record};
 use crate::agent::remains;
 use crate::agent::status::{Claim, Status};
@@ -197,9 +197,10 @@ impl Supervisor<'_> {
                 pause = pause.min(WRITE_AGAIN);
             }
             match process::next_signal(pause) {
-                Some(libc::SIGTERM) => self.ask(),
-                Some(libc::SIGUSR2) => self.killing = true,
-                _ => {}
+                Some(Told::End) => self.signal(libc::SIGTERM),
+                Some(Told::Kill) => self.killing = true,
+                Some(Told::PassOn(signal)) => self.signal(signal),
+                None => {}
             }
         }
     }
@@ -254,11 +255,9 @@ impl Supervisor<'_> {
         }
     }
 
-    fn ask(&self) {
+    fn signal(&self, signal: i32) {
         for rank in &self.running {
-            if let Some(group) = Pid::from_raw(rank.pid) {
-                let _ = kill_process_group(group, Signal::TERM);
-            }
+            process::signal_group(rank.pid, signal);
         }
     }
 
@@ -267,11 +266,7 @@ impl Supervisor<'_> {
         if let Some(group) = &self.group {
             group.kill();
         }
-        for rank in &self.running {
-            if let Some(group) = Pid::from_raw(rank.pid) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-        }
+        self.signal(libc::SIGKILL);
         // Our children are waited for by us alone, so their numbers are theirs.
         for child in remains::children().into_iter().filter_map(Pid::from_raw) {
             let _ = kill_process(child, Signal::KILL);
