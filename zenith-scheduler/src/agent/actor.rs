@@ -221,11 +221,12 @@ impl Actor {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Start(start) => self.runs.start(self.launcher.as_mut(), start),
-            Order::Signal(v1::Signal { job, attempt, number: Some(number), .. }) => {
-                self.runs.pass_on(Key { job, attempt }, number);
-            }
-            Order::Signal(v1::Signal { job, attempt, kill, number: None }) => {
-                self.runs.signal(Key { job, attempt }, if kill { Ask::Kill } else { Ask::End });
+            Order::Signal(signal) => {
+                let key = Key { job: signal.job, attempt: signal.attempt };
+                match signal.number {
+                    Some(number) => self.runs.pass_on(key, number),
+                    None => self.runs.signal(key, if signal.kill { Ask::Kill } else { Ask::End }),
+                }
             }
             Order::Ack(ack) => self.runs.acknowledge(ack.number),
             Order::ReadLog(request) => self.read_log(request),

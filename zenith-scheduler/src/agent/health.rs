@@ -85,29 +85,34 @@ impl Health {
 mod tests {
     use super::*;
 
-    struct Failing(u32);
+    struct Ill;
 
-    impl Gpus for Failing {
+    impl Gpus for Ill {
         fn list(&self) -> Vec<v1::Gpu> {
             vec![v1::Gpu::default(); 2]
         }
 
         fn poll_health(&mut self) -> Vec<v1::GpuHealth> {
-            self.0 += 1;
-            let health = |gpu, healthy| v1::GpuHealth { gpu, healthy, reason: "Xid 79".to_owned() };
-            vec![health(0, true), health(1, self.0 % 3 != 2)]
+            poll(false)
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    fn poll(second: bool) -> Vec<v1::GpuHealth> {
+        let health = |gpu, healthy| v1::GpuHealth { gpu, healthy, reason: "Xid 79".to_owned() };
+        vec![health(0, true), health(1, second)]
+    }
+
+    #[tokio::test]
     async fn changes_are_told_and_nothing_else() {
-        let mut health = Health::new(Box::new(Failing(0)));
+        let mut health = Health::new(Box::new(Ill));
         let told = |changes: Vec<v1::GpuHealth>| -> Vec<(u32, bool)> {
             changes.iter().map(|change| (change.gpu, change.healthy)).collect()
         };
         assert_eq!(told(health.changes().await), [(1, false)]);
         assert_eq!(health.known().filter(|gpu| !gpu.healthy).count(), 1);
-        assert_eq!(told(health.changes().await), [(1, true)]);
-        assert_eq!(told(health.changes().await), [(1, false)]);
+        assert_eq!(told(health.compare(poll(false))), []);
+        assert_eq!(told(health.compare(poll(true))), [(1, true)]);
+        assert_eq!(told(health.compare(poll(true))), []);
+        assert_eq!(told(health.compare(poll(false))), [(1, false)]);
     }
 }

@@ -13,9 +13,23 @@ use zenith_proto::v1;
 /// Bytes of stack that a new process has until it is another program; it calls nothing but system calls.
 const STACK: usize = 32 * 1024;
 
+/// The signal by which a supervisor is told of another one to pass on. A real-time one: several of them queue up.
+const PASS_ON: c_int = 40;
+
 /// The signals a supervisor waits for. They are blocked from the start of the nursery on, so that none is lost.
 const AWAITED: [c_int; 6] =
-    [libc::SIGCHLD, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2, libc::SIGINT, libc::SIGHUP];
+    [libc::SIGCHLD, libc::SIGTERM, libc::SIGUSR2, libc::SIGINT, libc::SIGHUP, PASS_ON];
+
+/// What a supervisor is told by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// To ask its ranks to end.
+    End,
+    /// To kill them.
+    Kill,
+    /// To send them this signal.
+    PassOn(c_int),
+}
 
 /// Which side of a fork this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,37 +93,70 @@ fn mask(how: c_int) -> io::Result<()> {
     }
 }
 
-/// A signal that came, and what was sent along with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Caught {
-    pub(crate) signal: c_int,
-    pub(crate) value: c_int,
-}
-
-/// Waits for one of the awaited signals; none where none came in time.
-pub(crate) fn next_signal(timeout: Duration) -> Option<Caught> {
+/// Waits for one of the awaited signals; none where none came in time, or where it has nothing to say but that there is
+/// something to look after.
+pub(crate) fn next_signal(timeout: Duration) -> Option<Told> {
     let set = awaited();
     let timeout = libc::timespec {
         tv_sec: timeout.as_secs().min(1 << 30) as libc::time_t,
         tv_nsec: c_long::from(timeout.subsec_nanos()),
     };
-    // SAFETY: details of a signal are plain data, for which zeros are valid.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: set, time and the place for the details are valid for the call.
-    let signal = unsafe { libc::sigtimedwait(&raw const set, &raw mut info, &raw const timeout) };
-    let has_value = signal > 0 && info.si_code == libc::SI_QUEUE;
-    // SAFETY: the kernel has filled in the details, and those of a queued signal have a value.
-    let value = if has_value { unsafe { info.si_value() }.sival_ptr } else { ptr::null_mut() };
-    (signal > 0).then_some(Caught { signal, value: value.addr() as c_int })
+    let mut queued = Queued::default();
+    // SAFETY: set and time are valid for the call; `Queued` has the size and the alignment of what the kernel writes.
+    let signal = unsafe { libc::sigtimedwait(&raw const set, (&raw mut queued).cast(), &raw const timeout) };
+    match signal {
+        libc::SIGTERM => Some(Told::End),
+        libc::SIGUSR2 => Some(Told::Kill),
+        PASS_ON => Some(Told::PassOn(queued.value as c_int)),
+        _ => None,
+    }
 }
 
-/// Sends a supervisor `SIGUSR1` with the number of a signal that its ranks are to get.
-pub(crate) fn pass_on(supervisor: c_int, number: c_int) -> io::Result<()> {
-    let value = libc::sigval { sival_ptr: ptr::without_provenance_mut(number as usize) };
-    // SAFETY: a signal and a value are sent to another process; no memory is shared.
-    match unsafe { libc::sigqueue(supervisor, libc::SIGUSR1, value) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+/// A signal with a number on it, as 64-bit kernels lay out `siginfo_t` for those that were queued.
+#[repr(C)]
+struct Queued {
+    signal: c_int,
+    errno: c_int,
+    code: c_int,
+    padding: c_int,
+    pid: libc::pid_t,
+    uid: libc::uid_t,
+    value: u64,
+    rest: [u64; 12],
+}
+
+impl Default for Queued {
+    fn default() -> Self {
+        Self { signal: 0, errno: 0, code: 0, padding: 0, pid: 0, uid: 0, value: 0, rest: [0; 12] }
+    }
+}
+
+const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
+const _: () = assert!(align_of::<Queued>() >= align_of::<libc::siginfo_t>());
+
+/// Tells a supervisor something.
+pub(crate) fn tell(supervisor: BorrowedFd<'_>, what: Told) -> io::Result<()> {
+    let (signal, value) = match what {
+        Told::End => (libc::SIGTERM, 0),
+        Told::Kill => (libc::SIGUSR2, 0),
+        Told::PassOn(number) => (PASS_ON, number as u64),
+    };
+    // SAFETY: the calls have no conditions.
+    let (pid, uid) = unsafe { (libc::getpid(), libc::getuid()) };
+    let queued = Queued { signal, code: libc::SI_QUEUE, pid, uid, value, ..Queued::default() };
+    // SAFETY: the descriptor is open, and the kernel reads as many bytes as `Queued` has.
+    let outcome = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, supervisor.as_raw_fd(), signal, &raw const queued, 0)
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal to a process group of ours. One that is no more has nobody to get it.
+pub(crate) fn signal_group(group: i32, signal: c_int) {
+    // 0 and 1 would mean our own group, and everything.
+    if group > 1 {
+        // SAFETY: the call has no conditions.
+        unsafe { libc::kill(-group, signal) };
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Run {
     pub(crate) begun: Option<Begun>,
     /// It is to be ended, by that signal, as soon as there is somebody to tell.
     pub(crate) asked: Option<Ask>,
+    /// Signals to pass on as soon as there is somebody to tell.
+    pub(crate) signals: Vec<i32>,
     /// How far its status file has been read.
     pub(crate) offset: u64,
     /// No process is left.
@@ -56,6 +58,7 @@ impl Run {
             request: None,
             begun: None,
             asked: None,
+            signals: Vec::new(),
             offset: 0,
             gone: false,
             burying: false,

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use zenith_proto::v1;
@@ -19,7 +20,7 @@ use super::launcher::Launcher;
 use super::layout::{Key, Layout};
 use super::nursery::cgroup::Parent;
 use super::nursery::{Settings, refusal};
-use super::process;
+use super::process::{self, Told};
 use super::record::Record;
 use super::remains;
 use super::reports::Reports;
@@ -34,6 +35,9 @@ const TRIES: u32 = 3;
 /// How soon after its status was closed it is asked whether a supervisor is dead: its lock goes a moment later.
 const SUSPECT: Duration = Duration::from_millis(2);
 const SUSPECT_AT_MOST: Duration = Duration::from_secs(1);
+
+/// Signals that are kept for an attempt that has not begun.
+const EARLY_SIGNALS: usize = 16;
 
 /// Pauses between rounds of killing what a dead supervisor left.
 const KILL_AGAIN: Duration = Duration::from_millis(5);
@@ -148,7 +152,26 @@ impl Runs {
         }
         run.asked = run.asked.max(Some(ask));
         if run.begun.is_some() {
-            self.deliver(key);
+            self.tell(key, told(ask));
+        }
+    }
+
+    /// Sends a signal to the ranks of an attempt, which says nothing about its end.
+    pub(crate) fn pass_on(&mut self, key: Key, signal: u32) {
+        let Some(run) = self.map.get_mut(&key) else {
+            self.reports.push(key, 0, What::Gone(v1::AttemptGone {}));
+            return;
+        };
+        let Ok(signal @ 1..=64) = i32::try_from(signal) else {
+            tracing::warn!(%key, signal, "there is no such signal");
+            return;
+        };
+        if run.begun.is_some() {
+            self.tell(key, Told::PassOn(signal));
+        } else if run.signals.len() < EARLY_SIGNALS {
+            run.signals.push(signal);
+        } else {
+            tracing::warn!(%key, signal, "too many signals for an attempt that has not begun");
         }
     }
 
@@ -260,47 +283,32 @@ impl Runs {
                 self.reports.push(key, rank, what);
             }
         }
-        let (is_gone, asked) = (run.gone, run.asked);
+        let is_gone = run.gone;
+        let early = if is_new { early(run) } else { Vec::new() };
         if is_gone && !was_gone {
             self.ended.push(key);
         }
         if is_new {
             self.last_begun = Instant::now();
-            if asked.is_some() && !is_gone {
-                self.deliver(key);
+            for what in early {
+                self.tell(key, what);
             }
         }
     }
 
-    /// Tells a supervisor how its attempt is to end.
-    fn deliver(&mut self, key: Key) {
-        let Some(run) = self.map.get(&key) else { return };
-        let (Some(begun), Some(ask)) = (&run.begun, run.asked) else { return };
-        let signal = match ask {
-            Ask::End => Signal::TERM,
-            Ask::Kill => Signal::USR2,
-        };
+    /// Tells a supervisor something.
+    fn tell(&mut self, key: Key, what: Told) {
+        let Some(run) = self.map.get(&key).filter(|run| !run.gone) else { return };
+        let Some(begun) = &run.begun else { return };
         let handle = Pid::from_raw(begun.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         // While the lock is held the supervisor lives, so the handle is one of it and of nobody who came after.
         match (handle, is_orphaned(&self.layout.status(key))) {
             (Some(handle), Ok(false)) => {
-                if let Err(error) = pidfd_send_signal(&handle, signal) {
-                    tracing::error!(%key, %error, "a supervisor cannot be told to end its attempt");
+                if let Err(error) = process::tell(handle.as_fd(), what) {
+                    tracing::error!(%key, %error, ?what, "a supervisor cannot be told");
                 }
             }
             _ => self.examine(key),
-        }
-    }
-
-    /// Sends a signal to the ranks of an attempt that goes on; nothing where it does not.
-    pub(crate) fn pass_on(&mut self, key: Key, number: u32) {
-        let begun = self.map.get(&key).filter(|run| !run.gone).and_then(|run| run.begun.as_ref());
-        let (Some(begun), Ok(number)) = (begun, i32::try_from(number)) else { return };
-        // While the lock is held the supervisor lives, so the number is its own.
-        if let Ok(false) = is_orphaned(&self.layout.status(key))
-            && let Err(error) = process::pass_on(begun.pid, number)
-        {
-            tracing::error!(%key, number, %error, "a signal could not be passed on");
         }
     }
 
@@ -411,6 +419,19 @@ impl Runs {
             self.history.add(SystemTime::now(), key);
         }
     }
+}
+
+fn told(ask: Ask) -> Told {
+    match ask {
+        Ask::End => Told::End,
+        Ask::Kill => Told::Kill,
+    }
+}
+
+/// What came for an attempt before it had begun.
+fn early(run: &mut Run) -> Vec<Told> {
+    let signals = std::mem::take(&mut run.signals).into_iter().map(Told::PassOn);
+    signals.chain(run.asked.map(told)).collect()
 }
 
 fn keys(folder: &Path) -> Result<Vec<Key>, Error> {

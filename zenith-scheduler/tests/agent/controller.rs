@@ -62,7 +62,7 @@ impl NodeAgentService for Service {
             return Err(Status::invalid_argument("a session begins with a registration"));
         };
         let (out, messages) = mpsc::channel(1_024);
-        let node = Node { register, token, inbound, out, heartbeats: 0 };
+        let node = Node { register, token, inbound, out, gpus: Vec::new() };
         node.say(Order::Welcome(v1::Welcome { node: 0, heartbeat_ms: 50 })).await;
         self.sessions.send(node).map_err(|_| Status::cancelled("the test is over"))?;
         Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
@@ -106,7 +106,8 @@ pub(crate) struct Node {
     pub(crate) token: Option<String>,
     inbound: Streaming<v1::AgentMessage>,
     out: mpsc::Sender<Result<v1::ControllerMessage, Status>>,
-    pub(crate) heartbeats: u32,
+    /// What has been said of GPUs: which, and whether it is well.
+    pub(crate) gpus: Vec<(u32, bool)>,
 }
 
 impl Node {
@@ -129,7 +130,8 @@ impl Node {
     pub(crate) async fn next(&mut self) -> Kind {
         loop {
             match soon(self.inbound.message()).await.unwrap().unwrap().kind.unwrap() {
-                Kind::Heartbeat(_) => self.heartbeats += 1,
+                Kind::Heartbeat(_) => {}
+                Kind::GpuHealth(health) => self.gpus.push((health.gpu, health.healthy)),
                 kind => return kind,
             }
         }
@@ -137,8 +139,13 @@ impl Node {
 
     /// Waits for a heartbeat.
     pub(crate) async fn heartbeat(&mut self) {
-        let message = soon(self.inbound.message()).await.unwrap().unwrap();
-        assert_eq!(message.kind, Some(Kind::Heartbeat(v1::Heartbeat {})));
+        loop {
+            match soon(self.inbound.message()).await.unwrap().unwrap().kind.unwrap() {
+                Kind::Heartbeat(_) => return,
+                Kind::GpuHealth(health) => self.gpus.push((health.gpu, health.healthy)),
+                other => panic!("{other:?} is no heartbeat"),
+            }
+        }
     }
 
     /// The next report, which is not acknowledged.

@@ -47,6 +47,7 @@ async fn a_node_says_what_it_is() {
     for _ in 0..3 {
         node.heartbeat().await;
     }
+    assert!(node.gpus.iter().all(|(_, well)| *well), "{:?}", node.gpus);
 }
 
 #[tokio::test]
@@ -198,6 +199,34 @@ async fn a_process_is_asked_and_then_killed() {
     node.signal(2, false).await;
     node.signal(2, true).await;
     assert_eq!(node.life(2).await, ["0 signal 9", "gone"]);
+}
+
+#[tokio::test]
+async fn a_signal_is_passed_on_and_the_attempt_goes_on() {
+    let (_controller, mut node, _agent, _state) = joined(&[]).await;
+    let signal = |number| v1::Signal { job: 1, attempt: 1, kill: false, number: Some(number) };
+    let read = v1::ReadLog { request: 1, job: 1, attempt: 1, follow: true, ..Default::default() };
+    let script = "exec 2>/dev/null; trap 'echo usr1' USR1; trap 'echo winch' WINCH; echo ready; while :; do sleep 0.01; done";
+    node.start(shell(1, script)).await;
+    node.started(1).await;
+    node.read_log(read.clone()).await;
+    assert_eq!(node.log_part().await.part.unwrap().data, b"ready\n");
+    for (number, said) in [(10, b"usr1\n".as_slice()), (28, b"winch\n"), (10, b"usr1\n")] {
+        node.say(v1::controller_message::Kind::Signal(signal(number))).await;
+        assert_eq!(node.log_part().await.part.unwrap().data, said);
+    }
+    node.say(v1::controller_message::Kind::ReadLog(v1::ReadLog { stop: true, ..read })).await;
+    node.say(v1::controller_message::Kind::Signal(signal(2))).await;
+    assert_eq!(node.life(1).await, ["0 signal 2", "gone"]);
+}
+
+#[tokio::test]
+async fn a_signal_that_comes_before_its_attempt_waits_for_it() {
+    let (_controller, mut node, _agent, _state) = joined(&[]).await;
+    node.start(shell(1, "sleep 600")).await;
+    let early = v1::Signal { job: 1, attempt: 1, kill: false, number: Some(12) };
+    node.say(v1::controller_message::Kind::Signal(early)).await;
+    assert_eq!(node.life(1).await, ["0 started", "0 signal 12", "gone"]);
 }
 
 #[tokio::test]

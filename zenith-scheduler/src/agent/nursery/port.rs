@@ -41,8 +41,9 @@ mod tests {
 
     #[test]
     fn a_port_that_is_free_can_be_had() {
-        let port = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0")).unwrap();
-        let port = u32::from(port.local_addr().unwrap().port());
+        let held = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0")).unwrap();
+        let port = u32::from(held.local_addr().unwrap().port());
+        drop(held);
         assert_eq!(check(port), Ok(()));
         assert_eq!(check(0), Ok(()));
         assert!(check(65_536).is_err());

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, set_child_subreaper};
+use rustix::process::{Pid, Signal, kill_process, set_child_subreaper};
 use zenith_proto::v1;
 
 use super::cgroup::Group;
@@ -19,7 +19,7 @@ use super::plan::{self, RankPlan};
 use super::rotate::Rotation;
 use super::{Settings, begun, port};
 use crate::agent::layout::{Key, Layout};
-use crate::agent::process::{self, Ended, Program, Step, Waited};
+use crate::agent::process::{self, Ended, Program, Step, Told, Waited};
 use crate::agent::record::{How, Record};
 use crate::agent::remains;
 use crate::agent::status::{Claim, Status};
@@ -197,13 +197,11 @@ impl Supervisor<'_> {
             if !written {
                 pause = pause.min(WRITE_AGAIN);
             }
-            if let Some(caught) = process::next_signal(pause) {
-                match caught.signal {
-                    libc::SIGTERM => self.ask(Signal::TERM),
-                    libc::SIGUSR1 => self.pass_on(caught.value),
-                    libc::SIGUSR2 => self.killing = true,
-                    _ => {}
-                }
+            match process::next_signal(pause) {
+                Some(Told::End) => self.signal(libc::SIGTERM),
+                Some(Told::Kill) => self.killing = true,
+                Some(Told::PassOn(signal)) => self.signal(signal),
+                None => {}
             }
         }
     }
@@ -258,18 +256,9 @@ impl Supervisor<'_> {
         }
     }
 
-    fn ask(&self, signal: Signal) {
+    fn signal(&self, signal: i32) {
         for rank in &self.running {
-            if let Some(group) = Pid::from_raw(rank.pid) {
-                let _ = kill_process_group(group, signal);
-            }
-        }
-    }
-
-    /// Whoever sent a number that is no signal gets nothing done.
-    fn pass_on(&self, number: i32) {
-        if let Some(signal) = Signal::from_named_raw(number) {
-            self.ask(signal);
+            process::signal_group(rank.pid, signal);
         }
     }
 
@@ -278,11 +267,7 @@ impl Supervisor<'_> {
         if let Some(group) = &self.group {
             group.kill();
         }
-        for rank in &self.running {
-            if let Some(group) = Pid::from_raw(rank.pid) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-        }
+        self.signal(libc::SIGKILL);
         // Our children are waited for by us alone, so their numbers are theirs.
         for child in remains::children().into_iter().filter_map(Pid::from_raw) {
             let _ = kill_process(child, Signal::KILL);
