@@ -2,8 +2,8 @@
 //! nursery and for time, and for nothing else.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -56,7 +56,7 @@ enum Heard {
     TryNow,
     Connected(Box<Session>),
     Failed(Failure),
-    Said(v1::ControllerMessage),
+    Said(Box<v1::ControllerMessage>),
     Lost(String),
     Heartbeat,
     /// There is room for reports.
@@ -95,7 +95,8 @@ impl Actor {
         let door = Door::new(&config)?;
         let layout = Layout::new(&config.state);
         for folder in [layout.statuses(), layout.runs(), layout.checkpoints()] {
-            fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
+            // What jobs write is their users' and the agent's alone.
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(Error::file(&folder))?;
         }
         let lock = open_lock(&layout)?;
         let gpus = std::mem::replace(&mut config.gpus, Box::new(super::gpus::Declared::default()));
@@ -112,7 +113,7 @@ impl Actor {
             .map_err(|source| Error::Watch { path: layout.statuses(), source })?;
         let launcher = first_nursery(&config, &layout, &settings).await?;
         let (buried, graves) = mpsc::unbounded_channel();
-        let runs = Runs::find(layout.clone(), settings.clone(), buried)?;
+        let runs = Runs::find(&layout, settings.clone(), buried)?;
         Ok(Self {
             config,
             spec,
@@ -332,7 +333,7 @@ impl Link {
             },
             Self::Up(session) => tokio::select! {
                 message = session.inbound.message() => match message {
-                    Ok(Some(message)) => Heard::Said(message),
+                    Ok(Some(message)) => Heard::Said(Box::new(message)),
                     Ok(None) => Heard::Lost("it closed the session".to_owned()),
                     Err(status) => Heard::Lost(status.to_string()),
                 },

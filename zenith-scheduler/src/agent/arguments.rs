@@ -1,19 +1,16 @@
 //! The command line of an agent and of its nursery, for whatever program has them as commands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs};
 
 use clap::Args;
 use zenith_proto::v1;
 
-use super::config::{Config, Keep, Token};
+use super::config::{Config, Keep, TOKEN_VARIABLE, Token};
 use super::error::Error;
 use super::gpus::{Declared, Gpus};
 use super::machine;
-
-/// The variable that has the token where no file is given.
-const TOKEN_VARIABLE: &str = "ZENITH_AGENT_TOKEN";
 
 /// Joins this machine to a cluster as a node.
 #[derive(Args, Clone, Debug)]
@@ -95,7 +92,7 @@ impl AgentArguments {
             Some(state) => state.clone(),
             None => default_state()?,
         };
-        let mut config = self.node.config(self.controller.clone(), state)?;
+        let mut config = self.node.config(self.controller.clone(), &state)?;
         config.token = token;
         config.tls_ca = self.tls_ca.as_ref().map(read).transpose()?;
         Ok(config)
@@ -107,13 +104,13 @@ impl NodeArguments {
     ///
     /// # Errors
     /// Arguments contradict each other, or the machine does not say what it has.
-    pub fn config(&self, controller: String, state: PathBuf) -> Result<Config, Error> {
+    pub fn config(&self, controller: String, state: &Path) -> Result<Config, Error> {
         let given =
             |value: Option<u32>, otherwise: fn() -> Result<u32, Error>| value.map_or_else(otherwise, Ok);
         Ok(Config {
             controller,
             // A relative one would mean another folder to the processes, which run elsewhere.
-            state: std::path::absolute(&state).map_err(Error::file(&state))?,
+            state: std::path::absolute(state).map_err(Error::file(state))?,
             name: self.name.clone().map_or_else(machine::name, Ok)?,
             rack: self.rack.clone(),
             address: self.address.clone(),

@@ -48,6 +48,9 @@ impl Config {
     }
 }
 
+/// The variable that has the token where no file is given. No process of a job sees it.
+pub(crate) const TOKEN_VARIABLE: &str = "ZENITH_AGENT_TOKEN";
+
 /// A secret. It can be shown nowhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);

@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use zenith_proto::v1;
 
+use super::config::TOKEN_VARIABLE;
 use super::error::Error;
 use super::nursery::{Settings, frame};
 
@@ -38,6 +39,7 @@ impl Launcher {
             let stream = UnixStream::from_std(ours)?;
             let child = Command::new(name)
                 .args(arguments)
+                .env_remove(TOKEN_VARIABLE)
                 .stdin(Stdio::from(OwnedFd::from(theirs)))
                 .stdout(Stdio::null())
                 .spawn()?;

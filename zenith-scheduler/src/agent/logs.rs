@@ -59,7 +59,7 @@ pub(crate) async fn serve(
         if now == Phase::Unwanted {
             return;
         }
-        let (opened, outcome) = find(layout.clone(), key, request.clone(), open).await;
+        let (opened, outcome) = find(layout.clone(), key, request, open).await;
         open = opened;
         if let Err(error) = outcome {
             tracing::warn!(%key, %error, "logs cannot be read");

@@ -114,6 +114,7 @@ pub(crate) fn next_signal(timeout: Duration) -> Option<Told> {
 
 /// A signal with a number on it, as 64-bit kernels lay out `siginfo_t` for those that were queued.
 #[repr(C)]
+#[derive(Default)]
 struct Queued {
     signal: c_int,
     errno: c_int,
@@ -123,12 +124,6 @@ struct Queued {
     uid: libc::uid_t,
     value: u64,
     rest: [u64; 12],
-}
-
-impl Default for Queued {
-    fn default() -> Self {
-        Self { signal: 0, errno: 0, code: 0, padding: 0, pid: 0, uid: 0, value: 0, rest: [0; 12] }
-    }
 }
 
 const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());

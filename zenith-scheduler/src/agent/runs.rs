@@ -71,7 +71,7 @@ impl Runs {
     /// The attempts that earlier agents have left. `buried` is told when the processes of a dead supervisor are no more; there
     /// is at most one message for each attempt.
     pub(crate) fn find(
-        layout: Layout,
+        layout: &Layout,
         settings: Settings,
         buried: mpsc::UnboundedSender<Key>,
     ) -> Result<Self, Error> {
@@ -98,7 +98,7 @@ impl Runs {
                 Ok(status) => kept.push((status.modified().unwrap_or(SystemTime::UNIX_EPOCH), key)),
                 Err(_) if runs.map.contains_key(&key) => {}
                 // What is left of an attempt that nobody knows.
-                Err(_) => super::history::forget(&layout, &[key]),
+                Err(_) => super::history::forget(layout, &[key]),
             }
         }
         runs.history = History::new(kept);

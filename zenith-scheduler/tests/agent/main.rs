@@ -260,6 +260,27 @@ async fn a_start_that_is_said_twice_starts_once() {
 }
 
 #[tokio::test]
+async fn starts_may_be_large_and_many() {
+    let (_controller, mut node, _agent, _state) = joined(&[]).await;
+    let variable = |number| (format!("LARGE_{number}"), "x".repeat(100_000));
+    let environment: std::collections::BTreeMap<String, String> = (0..8).map(variable).collect();
+    for job in 1..=20 {
+        let environment = environment.clone();
+        node.start(v1::Start { environment, ..shell(job, "test ${#LARGE_7} = 100000") }).await;
+    }
+    let mut ends = 0;
+    while ends < 20 {
+        match text(&node.report().await).as_str() {
+            "0 started" | "gone" => {}
+            end => {
+                assert_eq!(end, "0 code 0");
+                ends += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn reports_are_repeated_until_they_are_acknowledged() {
     let (controller, mut node, _agent, _state) = joined(&[]).await;
     node.start(shell(1, "exit 4")).await;

@@ -75,7 +75,7 @@ pub(super) fn run() -> io::Result<()> {
                 drop(agent);
                 // Whatever happens, this process must not go on as a second nursery.
                 let ended = catch_unwind(AssertUnwindSafe(|| {
-                    supervisor::run(&settings, &layout, &start, nothing, lock);
+                    supervisor::run(&settings, &layout, &start, &nothing, lock);
                 }));
                 std::process::exit(i32::from(ended.is_err()));
             }

@@ -52,7 +52,7 @@ struct Supervisor<'a> {
 }
 
 /// A supervisor's whole life. `lock` is given back once the attempt is ours, or somebody else's.
-pub(super) fn run(settings: &Settings, layout: &Layout, start: &v1::Start, nothing: File, lock: File) {
+pub(super) fn run(settings: &Settings, layout: &Layout, start: &v1::Start, nothing: &File, lock: File) {
     let key = Key { job: start.job, attempt: start.attempt };
     process::become_supervisor();
     // A fork is no leader of its group, so this cannot fail.
@@ -75,7 +75,7 @@ pub(super) fn run(settings: &Settings, layout: &Layout, start: &v1::Start, nothi
         group: None,
         killing: false,
     };
-    if let Err(why) = supervisor.start(settings, start, &nothing) {
+    if let Err(why) = supervisor.start(settings, start, nothing) {
         let failed =
             |rank| Record::Exited { rank, how: How::NotStarted(why.clone()), usage: Default::default() };
         supervisor.news.extend((start.rank_offset..start.rank_offset + start.local_ranks).map(failed));
