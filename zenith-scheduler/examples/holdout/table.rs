@@ -18,12 +18,9 @@ pub(crate) struct Seen {
     pub(crate) large_wait: f64,
     pub(crate) longest_wait: f64,
     pub(crate) fragmentation: f64,
-    pub(crate) utilisation: f64,
     pub(crate) prediction: f64,
     pub(crate) near: f64,
-    #[serde(default)]
     pub(crate) idle: f64,
-    #[serde(default)]
     pub(crate) inside: f64,
     pub(crate) jobs: usize,
 }
@@ -37,7 +34,6 @@ impl Seen {
             large_wait: large.map_or(0.0, |band| band.wait.mean),
             longest_wait: outcome.wait.max,
             fragmentation: outcome.fragmentation * 100.0,
-            utilisation: outcome.utilisation_while_submitting * 100.0,
             prediction: outcome.predictions.median_error,
             near: outcome.predictions.within_factor_two * 100.0,
             idle: outcome.idle_beside_queue * 100.0,
@@ -47,24 +43,29 @@ impl Seen {
     }
 }
 
+/// A line per scenario. Hours; `!` marks a wait of gangs longer than EASY's, a longest wait of more than twice EASY's, and more
+/// idle time than 1 % and than EASY has.
 pub(crate) fn table(all: &[Scenario], seen: &BTreeMap<String, Seen>) -> String {
+    let first = all.iter().map(|scenario| scenario.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
+    // Writing into a string cannot fail.
     let _ = writeln!(
         text,
-        "{:<32} {:>29} | {:>27} | {:>17} | {:>6} | {:>11}",
-        "mean completion, wait >= 8, longest",
-        "fifo easy oracle default",
-        "easy oracle default",
-        "easy default",
-        "idle %",
-        "start error"
+        "{:first$}  mean completion, h            wait >= 8 GPUs, h     longest wait  idle, not together  idle   start",
+        ""
+    );
+    let _ = writeln!(
+        text,
+        "{:first$}    fifo   easy oracle default    easy oracle default  easy default  easy default  beside  error   x2 range",
+        ""
     );
     for scenario in all {
         let of = |policy: &str| seen.get(&format!("{}/{policy}", scenario.name)).copied().unwrap_or_default();
         let [fifo, easy, oracle, own] = POLICIES.map(of);
+        let mark = |bad: bool| if bad { '!' } else { ' ' };
         let _ = writeln!(
             text,
-            "{:<32} {:>7.1}{:>7.1}{:>7.1}{:>8.1} | {:>8.0}{:>8.0}{:>8.0} {} | {:>7.0}{:>8.0} {} | {:>5.2}{} {:>5.1} | {:>5.1} {:>3.0}% {:>3.0}% | {:>3.0}%",
+            "{:first$} {:7.1}{:7.1}{:7.1} {:7.1} {:7.0}{:7.0} {:7.0}{}{:5.0} {:7.0}{}{:5.2} {:7.2}{} {:6.2} {:6.1} {:3.0}% {:3.0}%",
             scenario.name,
             fifo.completion,
             easy.completion,
@@ -73,17 +74,17 @@ pub(crate) fn table(all: &[Scenario], seen: &BTreeMap<String, Seen>) -> String {
             easy.large_wait,
             oracle.large_wait,
             own.large_wait,
-            if own.large_wait <= easy.large_wait { " " } else { "!" },
+            mark(own.large_wait > easy.large_wait + 0.5),
             easy.longest_wait,
             own.longest_wait,
-            if own.longest_wait <= easy.longest_wait * 2.0 { " " } else { "!" },
+            mark(own.longest_wait > 2.0 * easy.longest_wait),
+            easy.fragmentation,
             own.fragmentation,
-            if own.fragmentation <= 1.0 { " " } else { "!" },
+            mark(own.fragmentation > easy.fragmentation.max(1.0)),
             own.idle,
             own.prediction,
             own.near,
             own.inside,
-            own.utilisation,
         );
     }
     text
