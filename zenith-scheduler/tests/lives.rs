@@ -284,3 +284,37 @@ fn the_reason_for_waiting_is_the_one_that_matters() {
     assert_eq!(reason(&w, behind), Reason::Behind { jobs: 1 });
     assert!(why(&w.core, next, w.now).unwrap().predicted_start.unwrap() > w.now);
 }
+
+#[test]
+fn a_gang_of_several_nodes_keeps_those_that_become_free_whoever_comes() {
+    let mut w = world(3);
+    let busy: Vec<JobId> = (0..3).map(|_| w.gpus(8)).collect();
+    w.settle();
+    let gang = w.gpus(24);
+    w.exit(busy[0], Exit::Code(0));
+    w.settle();
+    // A smaller gang is more urgent as soon as it comes.
+    let smaller = w.gpus(8);
+    w.settle();
+    w.exit(busy[1], Exit::Code(0));
+    w.settle();
+    assert_eq!((w.state(gang), w.state(smaller)), (State::Queued, State::Queued));
+    w.exit(busy[2], Exit::Code(0));
+    w.settle();
+    assert_eq!(w.state(gang), State::Running);
+}
+
+#[test]
+fn a_higher_priority_goes_before_a_gang_that_nodes_are_kept_for() {
+    let mut w = world(2);
+    let busy = [w.gpus(8), w.gpus(8)];
+    w.settle();
+    let gang = w.gpus(16);
+    w.settle();
+    w.exit(busy[0], Exit::Code(0));
+    w.settle();
+    assert_eq!(w.state(gang), State::Queued);
+    let urgent = w.submit(Submission { priority: 1000, ..submission(8) });
+    w.settle();
+    assert_eq!((w.state(urgent), w.state(gang)), (State::Running, State::Queued));
+}

@@ -146,3 +146,27 @@ fn whole_nodes_are_kept_for_gangs_that_wait() {
     ];
     compare("kept_whole", &picture(&w, &jobs));
 }
+
+#[test]
+fn of_two_nodes_as_full_the_one_that_stays_busy_is_filled() {
+    let mut w = World::new(2, 8, Policy::default());
+    // Half of such jobs take a minute, half a day: one that has run for an hour will run long.
+    for seconds in [60, 86_400, 60, 86_400, 60, 86_400, 60, 86_400] {
+        let job = w.gpus(5);
+        w.settle();
+        w.later(Span::from_secs(seconds));
+        w.exit(job, Exit::Code(0));
+    }
+    let whole = w.gpus(8);
+    w.settle();
+    let old = w.gpus(5);
+    w.settle();
+    w.later(Span::from_secs(3600));
+    w.exit(whole, Exit::Code(0));
+    let young = w.gpus(5);
+    w.settle();
+    let fresh = w.gpus(1);
+    w.settle();
+    let jobs = [("5 GPUs for an hour so far", old), ("5 GPUs, just started", young), ("1 GPU", fresh)];
+    compare("beside_old", &picture(&w, &jobs));
+}

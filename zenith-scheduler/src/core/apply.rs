@@ -205,6 +205,7 @@ impl Core {
             && let Some((kind, entry)) = self.queue_entry(job)
         {
             self.backlog.remove(&kind, &entry);
+            self.calibration.gone(id);
         }
         if from.is_placed() && trigger != Trigger::Up {
             self.dismantle(id, trigger, at)?;
@@ -279,6 +280,7 @@ impl Core {
         }
         if let Some((kind, entry)) = self.queue_entry(job) {
             self.backlog.remove(&kind, &entry);
+            self.calibration.started(id, at);
         }
         let batch = self.ledger.batch(job.first)?;
         let (queue, user, ranks) = (batch.queue, batch.user, batch.shape.ranks);

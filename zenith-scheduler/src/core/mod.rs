@@ -39,6 +39,7 @@ use self::ledger::VERSION;
 use self::state::State;
 use crate::policy::Policy;
 use crate::policy::backlog::Backlog;
+use crate::policy::calibration::Calibration;
 use crate::policy::preempt::Claim;
 use crate::policy::quota::{Queue, User};
 use crate::policy::round::Plan;
@@ -62,6 +63,10 @@ pub struct Core {
     pub(crate) claims: Vec<Claim>,
     /// What the last round found out.
     pub(crate) plan: Plan,
+    /// How predicted starts have turned out.
+    pub(crate) calibration: Calibration,
+    /// A job that has queued since the last round.
+    pub(crate) fresh: Option<JobId>,
     /// Something has changed since the last round that may let a job start.
     pub(crate) dirty: bool,
 }
@@ -200,6 +205,8 @@ impl Core {
             keys: BTreeMap::new(),
             claims: Vec::new(),
             plan: Plan::default(),
+            calibration: Calibration::default(),
+            fresh: None,
             dirty: true,
         }
     }
@@ -224,6 +231,7 @@ impl Core {
             State::Queued => {
                 if let Some((kind, entry)) = self.queue_entry(job) {
                     self.backlog.insert(kind, entry);
+                    self.fresh = Some(id);
                 }
             }
             State::Starting | State::Running => {

@@ -1,12 +1,15 @@
 //! Finds a place for a whole gang, or none: nodes by best fit, so that whole nodes stay free for large gangs, and GPUs
 //! that are near each other. Pure; whose turn it is and what is kept free for others is decided by the caller.
 
+use std::cmp::Reverse;
+
 use super::cluster::{Cluster, Domains};
 use super::id::NodeId;
 use super::job::Placement;
 use super::node::{GpuSet, Node, Slice};
 use super::node_set::NodeSet;
 use super::request::{Form, Level, Shape, Topology};
+use super::time::Time;
 
 /// What is kept of processors and memory for each GPU that is free, so that work without GPUs does not make GPUs useless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +48,12 @@ impl Cut {
 }
 
 /// A search for places.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Search<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) reserve: Reserve,
+    /// When a node is expected to be free as a whole if nothing is added to it.
+    pub(crate) stays: &'a dyn Fn(NodeId) -> Time,
 }
 
 impl<'c> Search<'c> {
@@ -109,7 +114,8 @@ impl<'c> Search<'c> {
         Some(Placement { slices })
     }
 
-    /// The fullest node that has room for `gpus` GPUs.
+    /// The fullest node that has room for `gpus` GPUs; of equally full ones that which stays busy longest anyway, so that the
+    /// others become free as a whole.
     fn best_fit(
         &self,
         shape: &Shape,
@@ -118,8 +124,19 @@ impl<'c> Search<'c> {
         strict: bool,
         wanted: impl Fn(NodeId) -> bool,
     ) -> Option<Slice> {
-        let mut nodes = self.candidates(shape, gpus, closed, strict).filter(|node| wanted(*node));
-        nodes.find_map(|node| self.slice(shape, node, gpus))
+        let mut nodes = self.candidates(shape, gpus, closed, strict).filter(|node| wanted(*node)).peekable();
+        let first = *nodes.peek()?;
+        let free = |node: NodeId| self.cluster.node(node).map_or(0, |node| node.free().len());
+        let least = free(first);
+        if least == self.cluster.node(first)?.spec.gpus.len() as u32 {
+            return nodes.find_map(|node| self.slice(shape, node, gpus));
+        }
+        let alike: Vec<NodeId> = nodes.take_while(|node| free(*node) == least).collect();
+        let node = match alike.as_slice() {
+            [only] => *only,
+            _ => *alike.iter().max_by_key(|node| ((self.stays)(**node), Reverse(**node)))?,
+        };
+        self.slice(shape, node, gpus)
     }
 
     /// Nodes with room for `gpus` GPUs, the fullest first.

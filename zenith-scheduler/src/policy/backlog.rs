@@ -147,6 +147,11 @@ impl Backlog {
         true
     }
 
+    /// The class of a kind.
+    pub(crate) fn class_of(&self, kind: &Kind) -> Option<u32> {
+        self.by_kind.get(kind).copied()
+    }
+
     /// Classes that are not empty, in no order.
     pub(crate) fn active(&self) -> &[u32] {
         &self.active

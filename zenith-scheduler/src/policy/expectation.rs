@@ -1,8 +1,9 @@
 //! When placed jobs are expected to end. Guesses from what has completed; made anew when they do not
 //! come true.
 
+use super::Order;
 use crate::core::Core;
-use crate::core::id::JobId;
+use crate::core::id::{JobId, NodeId};
 use crate::core::time::{Span, Time};
 
 impl Core {
@@ -44,6 +45,15 @@ impl Core {
             Some(_) => self.expectation(id, now).unwrap_or(now),
             None => now,
         }
+    }
+
+    /// When the last of what a node holds is expected to end; policies for comparison do not ask.
+    pub(crate) fn stays_busy(&self, node: NodeId, now: Time) -> Time {
+        if self.policy.order != Order::Urgency {
+            return now;
+        }
+        let holdings = self.cluster().node(node).into_iter().flat_map(|node| &node.holdings);
+        holdings.map(|holding| self.expected_end(holding.job, now)).max().unwrap_or(now)
     }
 
     fn expectation(&self, id: JobId, now: Time) -> Option<Time> {

@@ -49,6 +49,8 @@ struct Group {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Estimate {
     share: [f32; BUCKETS],
+    /// How much of it is the first guess, behind which there is no experience.
+    guessed: f32,
 }
 
 impl Default for History {
@@ -119,14 +121,16 @@ impl History {
         }
         let mut share = [0.0; BUCKETS];
         share[bucket(FIRST_GUESS)] = 1.0;
+        let mut guessed = 1.0;
         for at in chain[..len].iter().rev() {
             let Some(group) = self.groups.get(*at as usize) else { continue };
             let total = group.weight + LEANING;
+            guessed *= LEANING / total;
             for (share, count) in share.iter_mut().zip(&group.counts) {
                 *share = (*count + LEANING * *share) / total;
             }
         }
-        Estimate { share }
+        Estimate { share, guessed }
     }
 }
 
@@ -147,8 +151,22 @@ impl Estimate {
         if mass < 1e-6 { elapsed_seconds.min((limit - elapsed_seconds).max(0.0)) } else { sum / mass }
     }
 
-    /// What is left with a probability of `quantile`, in seconds, after `elapsed` has passed. What is certain is only the
-    /// limit: for a quantile of 1 nothing else counts.
+    /// Seconds that a run stays below with a probability of `quantile`, by experience alone: what is only guessed may take as
+    /// long as `limit` lets it. So does everything for a quantile of 1.
+    pub(crate) fn promised(&self, quantile: f64, limit: Option<Span>) -> f64 {
+        let limit = limit.map_or(f64::INFINITY, Span::as_secs_f64);
+        let mut seen = 0.0;
+        for (at, share) in self.share.iter().enumerate() {
+            let guessed = if at == bucket(FIRST_GUESS) { self.guessed } else { 0.0 };
+            seen += f64::from(*share - guessed);
+            if quantile < 1.0 && seen >= quantile {
+                return upper(at).min(limit);
+            }
+        }
+        limit
+    }
+
+    /// What is left with a probability of `quantile`, in seconds, after `elapsed` has passed; at most until the limit.
     pub(crate) fn quantile_left(&self, quantile: f64, elapsed: Span, limit: Option<Span>) -> f64 {
         let elapsed_seconds = elapsed.as_secs_f64();
         let limit = limit.map_or(f64::INFINITY, Span::as_secs_f64);
@@ -160,7 +178,7 @@ impl Estimate {
             let mut seen = 0.0;
             for (at, share) in self.share.iter().enumerate().skip(from) {
                 seen += f64::from(*share) / mass;
-                if quantile < 1.0 && seen >= quantile {
+                if seen >= quantile {
                     total = upper(at).max(elapsed_seconds * 1.1);
                     break;
                 }
@@ -247,6 +265,18 @@ mod tests {
         assert!(fresh < 100.0 && old > 20_000.0, "{fresh} {old}");
         let beyond = estimate.quantile_left(0.5, Span::from_secs(1_000_000), None);
         assert!((beyond - 1_000_000.0).abs() < 1.0, "{beyond}");
+    }
+
+    #[test]
+    fn a_guess_promises_nothing_and_experience_little_by_little() {
+        let promised = |times, quantile, limit| {
+            let (history, group) = learned(&[(times, 60)]);
+            history.estimate(group).promised(quantile, limit)
+        };
+        assert_eq!(promised(0, 0.5, None), f64::INFINITY);
+        assert_eq!(promised(0, 0.5, Some(Span::from_secs(300))), 300.0);
+        assert!(promised(4, 0.9, None) < 100.0 && promised(4, 0.99, None).is_infinite());
+        assert!(promised(200, 0.99, None) < 100.0 && promised(200, 1.0, None).is_infinite());
     }
 
     #[test]

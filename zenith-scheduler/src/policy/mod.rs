@@ -2,10 +2,11 @@
 //! What a job is and what states it has is `core`'s.
 
 pub(crate) mod backlog;
+pub(crate) mod calibration;
 pub(crate) mod expectation;
 pub mod history;
 pub(crate) mod order;
-pub(crate) mod outlook;
+pub mod outlook;
 pub(crate) mod preempt;
 pub mod quota;
 pub(crate) mod reservation;
@@ -82,6 +83,8 @@ pub struct Weights {
     pub priority_step: f64,
     /// What every job is taken to have waited before it came.
     pub patience: Span,
+    /// Waiting beyond this counts more and more: urgency grows with the third power, so that no wait is out of all proportion.
+    pub long_wait: Span,
     /// Power of the expected run time that urgency falls with.
     pub runtime: f64,
     /// Power of the number of GPUs that urgency falls with.
@@ -96,8 +99,8 @@ pub struct Weights {
     pub keep_for: Span,
     /// How strongly use beyond the fair share lowers urgency; 0 for not at all.
     pub share: f64,
-    /// Quantile of the expected run time that a job has to be over by to be placed on nodes that are kept for a gang. At 1
-    /// only its time limit counts: what was learned is no promise, and a node waits for the last of its jobs.
+    /// With this probability a node that is lent while others of its gang's nodes are still busy is back in time; each job on
+    /// it may be late by its part of the rest. At 1 only time limits count.
     pub caution: f64,
     /// Quantile of the remaining run time by which running work is expected to be over.
     pub release: f64,
@@ -108,13 +111,14 @@ impl Default for Weights {
         Self {
             priority_step: 10.0,
             patience: Span::from_secs(3600),
+            long_wait: Span::from_secs(10 * 24 * 3600),
             runtime: 1.0,
             gpus: 0.5,
             keep_nodes: 8.5,
             keep_slots: 2.0,
             keep_for: Span::from_secs(200 * 3600),
             share: 0.0,
-            caution: 1.0,
+            caution: 0.9,
             release: 0.5,
         }
     }

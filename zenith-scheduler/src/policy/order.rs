@@ -155,7 +155,8 @@ pub(crate) fn turn(
 /// everyone's turn comes.
 fn urgency(policy: &Policy, kind: &Kind, cost: f64, submitted: Time, shares: &Shares, now: Time) -> f64 {
     let waited = (now.since(submitted) + policy.weights.patience).as_secs_f64().max(1.0);
-    waited / cost * lift(policy, kind, shares)
+    let long = (waited / policy.weights.long_wait.as_secs_f64().max(1.0)).max(1.0);
+    waited * long * long / cost * lift(policy, kind, shares)
 }
 
 /// What priority and share make of a class's urgency.
@@ -169,14 +170,23 @@ pub(crate) fn lift(policy: &Policy, kind: &Kind, shares: &Shares) -> f64 {
 }
 
 /// What a class is expected to take, by the experience there is.
-pub(crate) fn forecast(policy: &Policy, history: &History, kind: &Kind, runtime: Option<Span>) -> Forecast {
+pub(crate) fn forecast(
+    policy: &Policy,
+    history: &History,
+    kind: &Kind,
+    runtime: Option<Span>,
+    node_size: u32,
+) -> Forecast {
+    // A node is late if one of its jobs is: each may be by its part of what the node may.
+    let part = f64::from(kind.shape.gpus().clamp(1, node_size.max(1))) / f64::from(node_size.max(1));
+    let caution = 1.0 - (1.0 - policy.weights.caution) * part;
     let (version, mean, cautious) = match (policy.runtimes, runtime) {
         (Runtimes::Known, Some(runtime)) => (0, runtime.as_secs_f64(), runtime.as_secs_f64()),
         _ => {
             let version = history.version(kind.group);
             let estimate = history.estimate(kind.group);
             let mean = estimate.mean_left(Span::ZERO, kind.time_limit);
-            (version, mean, estimate.quantile_left(policy.weights.caution, Span::ZERO, kind.time_limit))
+            (version, mean, estimate.promised(caution, kind.time_limit))
         }
     };
     let weights = &policy.weights;

@@ -1,7 +1,10 @@
 //! When a waiting job will probably start: the work that has its turn before it, poured into the GPUs as they are expected to
 //! become free. A prediction, not a promise; `simulate` reports its error.
 
+use serde::{Deserialize, Serialize};
+
 use super::backlog::Class;
+use super::calibration::{Cell, Range};
 use super::order::{self, Shares};
 use super::reservation::reserve;
 use crate::core::Core;
@@ -10,6 +13,20 @@ use crate::core::job::Job;
 use crate::core::node_set::NodeSet;
 use crate::core::state::State;
 use crate::core::time::{Span, Time};
+
+/// One of so many jobs is watched, so that watching costs little.
+const WATCHED: u64 = 4;
+
+/// When a job will start. Of ten jobs one should start before `early`, five before `likely` and nine before `late`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// Probably not before.
+    pub early: Time,
+    /// As likely before as after.
+    pub likely: Time,
+    /// Probably not after.
+    pub late: Time,
+}
 
 /// What has its turn before a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -22,15 +39,37 @@ pub(crate) struct Ahead {
 impl Core {
     /// When a queued job is expected to start; `None` for jobs that are not queued or can never be placed as things are.
     pub fn predicted_start(&self, id: JobId, now: Time) -> Option<Time> {
-        let job = self.ledger.jobs.get(id).filter(|job| job.state == State::Queued)?;
-        let batch = self.batch(job)?;
-        let shape = &batch.shape;
-        if let Some(reservation) = self.plan.reservations.iter().find(|reservation| reservation.job == id) {
-            return Some(reservation.at.max(now));
+        self.outlook(id, now).map(|outlook| outlook.likely)
+    }
+
+    /// When a queued job is expected to start, and how far off that may be by what came of earlier predictions.
+    pub fn outlook(&self, id: JobId, now: Time) -> Option<Outlook> {
+        let (cell, wait) = self.reckoned_wait(id, now)?;
+        let Range { early, likely, late } = self.calibration.range(cell, wait);
+        Some(Outlook { early: now + early, likely: now + likely, late: now + late })
+    }
+
+    /// Watches what a job that has just queued would be told.
+    pub(crate) fn watch_prediction(&mut self, now: Time) {
+        let Some(id) = self.fresh.take().filter(|id| id.0.is_multiple_of(WATCHED)) else { return };
+        if let Some((cell, wait)) = self.reckoned_wait(id, now) {
+            self.calibration.said(id, cell, wait, now);
         }
-        let whole = reserve(self, id, shape, &NodeSet::default(), now)?;
-        let ahead = self.ahead(job, now)?;
-        Some(self.poured(ahead.work, shape.gpus(), now).max(whole.at))
+    }
+
+    fn reckoned_wait(&self, id: JobId, now: Time) -> Option<(Cell, Span)> {
+        let job = self.ledger.jobs.get(id).filter(|job| job.state == State::Queued)?;
+        let shape = &self.batch(job)?.shape;
+        let kept = self.plan.reservations.iter().find(|reservation| reservation.job == id);
+        let at = match kept {
+            Some(reservation) => reservation.at.max(now),
+            None => {
+                let whole = reserve(self, id, shape, &NodeSet::default(), now)?;
+                self.poured(self.ahead(job, now)?.work, shape.gpus(), now).max(whole.at)
+            }
+        };
+        let wait = at.since(now);
+        Some((Cell::of(shape.gpus() >= self.cluster().node_size(), wait), wait))
     }
 
     /// What has its turn before a queued job.
@@ -103,7 +142,7 @@ impl Core {
     }
 
     fn forecast_of(&self, kind: &super::backlog::Kind, runtime: Option<Span>) -> super::backlog::Forecast {
-        order::forecast(&self.policy, &self.ledger.history, kind, runtime)
+        order::forecast(&self.policy, &self.ledger.history, kind, runtime, self.cluster().node_size())
     }
 
     /// The shares at a time.

@@ -57,7 +57,7 @@ impl Core {
         let victims: BTreeSet<JobId> =
             offers.iter().flat_map(|offer| offer.victims.iter().copied()).collect();
         let kill_at = now + self.policy.grace;
-        let parts = offers.iter().map(|offer| Part { node: offer.node, spare: 0 }).collect();
+        let parts = offers.iter().map(|offer| Part { node: offer.node, spare: 0, idles: false }).collect();
         let reservation = Reservation { job: id, at: now, parts };
         self.claims.push(Claim { reservation, until: kill_at + PATIENCE });
         for victim in &victims {

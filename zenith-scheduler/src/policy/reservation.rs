@@ -23,19 +23,24 @@ pub(crate) struct Part {
     pub(crate) node: NodeId,
     /// GPUs that others may hold there at that time.
     pub(crate) spare: u32,
+    /// Others of the nodes have room later than this one.
+    pub(crate) idles: bool,
 }
 
 impl Reservation {
     /// Closes the nodes that a job with so many GPUs a node must not be placed on if it is over at `end`. Returns whether
     /// the reservation concerns it.
     pub(crate) fn close(&self, job: JobId, end: Time, gpus: u32, closed: &mut NodeSet) -> bool {
-        if job == self.job || end <= self.at {
+        if job == self.job {
             return false;
         }
-        for part in self.parts.iter().filter(|part| part.spare < gpus) {
+        let may_wait = |part: &Part| end <= self.at && part.idles;
+        let mut concerned = false;
+        for part in self.parts.iter().filter(|part| part.spare < gpus && !may_wait(part)) {
             closed.insert(part.node);
+            concerned = true;
         }
-        true
+        concerned || end > self.at
     }
 
     /// Others have taken so many GPUs of a node beyond the date.
@@ -83,7 +88,9 @@ pub(crate) fn reserve(
     let (at, nodes) = choices.min_by_key(|(at, _)| *at)?;
     let parts = nodes.into_iter().map(|(node, need)| {
         let spare = cluster.node(node).map_or(0, |node| free_at(core, node, at, now).saturating_sub(need));
-        Part { node, spare }
+        let early = |(date, other): &(Time, NodeId)| *other == node && *date < at;
+        let idles = core.policy.knows_runtimes() || dates.iter().chain(&tails).any(early);
+        Part { node, spare, idles }
     });
     Some(Reservation { job, at, parts: parts.collect() })
 }

@@ -13,11 +13,12 @@ use crate::core::Core;
 use crate::core::comm::{Comm, Start};
 use crate::core::error::Error;
 use crate::core::event::Change;
-use crate::core::id::JobId;
+use crate::core::id::{JobId, NodeId};
 use crate::core::job::Placement;
 use crate::core::node_set::NodeSet;
 use crate::core::placement::{Cut, Search};
 use crate::core::request::Shape;
+use crate::core::state::State;
 use crate::core::time::{Span, Time};
 
 /// Jobs of one class that a round tries after the first had no place, where run times are known and may differ.
@@ -39,13 +40,19 @@ pub struct Round {
 pub(crate) struct Plan {
     pub(crate) reservations: Vec<Reservation>,
     pub(crate) head: Option<JobId>,
+    /// The gang of several nodes that nodes are kept for until it has started, whoever comes: if others took its place again and
+    /// again, nodes would be cleared in vain and it would never start.
+    pub(crate) promised: Option<(JobId, Shape)>,
 }
 
 pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Round, Error> {
+    let promised = core.promised_to();
     core.plan.reservations = core.current_claims(now);
     core.plan.head = None;
     let mut scratch = Scratch::new(core);
     if !scratch.is_of_use(core) {
+        core.plan.promised = promised;
+        core.watch_prediction(now);
         return Ok(Round::default());
     }
     core.refresh_forecasts();
@@ -53,12 +60,22 @@ pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Ro
     let mut shares = core.shares(now);
     let mut turns = core.turns(&shares, now);
     let mut round = Round::default();
+    if let Some((job, shape)) = promised {
+        scratch.reserve(core, job, &shape, now);
+        if let Some(turn) = core.turn_of(job, &shares, now) {
+            turns.push(turn);
+        }
+    }
     while let Some(turn) = turns.pop() {
         if !scratch.is_of_use(core) {
             round.head = round.head.or(Some(turn.job));
             break;
         }
         if !scratch.may_matter(core, &turn, &round) {
+            continue;
+        }
+        // A gang whose room is being kept has two turns, and may have started in the first.
+        if core.ledger.jobs.get(turn.job).is_none_or(|job| job.state != State::Queued) {
             continue;
         }
         let Some((kind, entry, run)) = core.subject(&turn, scratch.has_limits) else { continue };
@@ -68,7 +85,7 @@ pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Ro
         }
         let end = now + run;
         let larger = core.larger(&turn, &kind, &entry, now);
-        if let Some(placement) = scratch.find(core, &turn, &kind, end, &larger) {
+        if let Some(placement) = scratch.find(core, &turn, &kind, end, &larger, now) {
             let gpus = placement.gpus();
             start(core, comm, now, turn.job, placement, end)?;
             round.started += 1;
@@ -93,10 +110,11 @@ pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Ro
                 continue;
             }
         }
-        scratch.reserve(core, &turn, &kind, now);
+        scratch.reserve(core, turn.job, &kind.shape, now);
         turns.extend(core.another_turn(turn, &mut scratch.tries, &shares, now));
     }
     core.plan.head = round.head;
+    core.watch_prediction(now);
     Ok(round)
 }
 
@@ -157,6 +175,7 @@ impl Scratch {
         kind: &Kind,
         end: Time,
         larger: &[u32],
+        now: Time,
     ) -> Option<Placement> {
         let shape = &kind.shape;
         if shape.gpus() > core.cluster().free_gpus() {
@@ -178,7 +197,8 @@ impl Scratch {
         for free in (per_node..=node_size).filter(|free| takes_room(per_node, *free, larger)) {
             self.closed.extend(core.cluster().with_free(free));
         }
-        let search = Search { cluster: core.cluster(), reserve: core.policy.reserve() };
+        let stays = |node: NodeId| core.stays_busy(node, now);
+        let search = Search { cluster: core.cluster(), reserve: core.policy.reserve(), stays: &stays };
         let found = search.place(shape, &self.closed);
         if found.is_none() && larger.is_empty() {
             self.hopeless.insert((*shape, mask));
@@ -187,13 +207,16 @@ impl Scratch {
     }
 
     /// Gives a job that has no place a date, if there are dates left.
-    fn reserve(&mut self, core: &mut Core, turn: &Turn, kind: &Kind, now: Time) {
-        let has_one = core.plan.reservations.iter().any(|reservation| reservation.job == turn.job);
-        if has_one || self.made >= core.policy.reservations || kind.shape.is_cpu_only() {
+    fn reserve(&mut self, core: &mut Core, job: JobId, shape: &Shape, now: Time) {
+        let has_one = core.plan.reservations.iter().any(|reservation| reservation.job == job);
+        if has_one || self.made >= core.policy.reservations || shape.is_cpu_only() {
             return;
         }
-        if let Some(made) = reserve(core, turn.job, &kind.shape, &self.reserved, now) {
+        if let Some(made) = reserve(core, job, shape, &self.reserved, now) {
             made.parts.iter().for_each(|part| self.reserved.insert(part.node));
+            if made.parts.len() > 1 {
+                core.plan.promised = Some((job, *shape));
+            }
             core.plan.reservations.push(made);
             self.made += 1;
         }
@@ -227,6 +250,31 @@ fn start(
 }
 
 impl Core {
+    /// The gang whose room is being kept since an earlier round, if it still waits, may have what it wants, and nobody waits
+    /// who goes before it whatever their ages.
+    fn promised_to(&mut self) -> Option<(JobId, Shape)> {
+        let (id, shape) = self.plan.promised.take()?;
+        let job = self.ledger.jobs.get(id).filter(|job| job.state == State::Queued)?;
+        if self.policy.order != Order::Urgency {
+            return None;
+        }
+        let rank = |kind: &Kind| {
+            let promised = self.ledger.queue(kind.queue).is_promised(kind.shape.gpus());
+            (promised, kind.priority)
+        };
+        let (own, _) = self.queue_entry(job)?;
+        let mut waiting = self.backlog.active().iter().map(|at| self.backlog.class(*at));
+        let is_first = waiting.all(|class| rank(&class.kind) <= rank(&own));
+        (is_first && self.may_have(&own)).then_some((id, shape))
+    }
+
+    /// The turn of a gang whose room is being kept: before all others.
+    fn turn_of(&self, id: JobId, shares: &Shares, now: Time) -> Option<Turn> {
+        let (kind, entry) = self.queue_entry(self.ledger.jobs.get(id)?)?;
+        let turn = self.turn(self.backlog.class_of(&kind)?, &entry, shares, now);
+        Some(Turn { urgency: f64::INFINITY, ..turn })
+    }
+
     /// The class and the job of a turn, and how long it is sure to take at most.
     fn subject(&self, turn: &Turn, has_limits: bool) -> Option<(Kind, Entry, Span)> {
         let class = self.backlog.class(turn.class);
@@ -289,6 +337,7 @@ impl Core {
 
     /// Brings the forecasts of all classes up to what has been learned.
     fn refresh_forecasts(&mut self) {
+        let node_size = self.cluster().node_size();
         for at in 0..self.backlog.active().len() {
             let at = self.backlog.active()[at];
             let class = self.backlog.class_mut(at);
@@ -298,8 +347,13 @@ impl Core {
             };
             if class.forecast.is_none_or(|forecast| forecast.version != version) {
                 let runtime = class.entries.front().and_then(|entry| entry.runtime);
-                class.forecast =
-                    Some(order::forecast(&self.policy, &self.ledger.history, &class.kind, runtime));
+                class.forecast = Some(order::forecast(
+                    &self.policy,
+                    &self.ledger.history,
+                    &class.kind,
+                    runtime,
+                    node_size,
+                ));
             }
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::outlook::Outlook;
 use crate::core::Core;
 use crate::core::error::Error;
 use crate::core::id::{JobId, NodeId};
@@ -24,6 +25,8 @@ pub struct Why {
     pub reason: Reason,
     /// When it will probably start, if that can be said.
     pub predicted_start: Option<Time>,
+    /// How far off that may be.
+    pub outlook: Option<Outlook>,
 }
 
 /// Why a job does not run.
@@ -204,7 +207,8 @@ pub fn why(core: &Core, id: JobId, now: Time) -> Result<Why, Error> {
         },
         State::Queued => queued(core, job, now)?,
     };
-    Ok(Why { state: job.state, reason, predicted_start: core.predicted_start(id, now) })
+    let outlook = core.outlook(id, now);
+    Ok(Why { state: job.state, reason, predicted_start: outlook.map(|outlook| outlook.likely), outlook })
 }
 
 fn waits_for(core: &Core, job: &Job) -> Vec<JobId> {
@@ -240,7 +244,7 @@ fn queued(core: &Core, job: &Job, now: Time) -> Result<Reason, Error> {
         return Ok(Reason::MakingRoom { nodes });
     }
     let free = cluster.free_gpus();
-    let search = Search { cluster, reserve: core.policy.reserve() };
+    let search = Search { cluster, reserve: core.policy.reserve(), stays: &|_| now };
     let has_room = search.place(shape, &NodeSet::default()).is_some();
     let others = core.plan.reservations.iter().find(|reservation| reservation.job != job.id);
     match (has_room, others) {

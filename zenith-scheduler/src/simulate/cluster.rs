@@ -20,11 +20,17 @@ impl ClusterShape {
         u64::from(self.nodes) * u64::from(self.gpus_per_node)
     }
 
-    pub(crate) fn specs(&self) -> Result<impl Iterator<Item = NodeSpec> + use<>, SimulateError> {
-        let Self { nodes, gpus_per_node } = *self;
-        if nodes == 0 || !(1..=MAX_GPUS_PER_NODE).contains(&gpus_per_node) {
-            return Err(SimulateError::Cluster { nodes, gpus_per_node });
+    /// The nodes of several kinds.
+    pub(crate) fn specs(kinds: &[Self]) -> Result<Vec<NodeSpec>, SimulateError> {
+        let mut specs = Vec::new();
+        for Self { nodes, gpus_per_node } in kinds.iter().copied() {
+            if nodes == 0 || !(1..=MAX_GPUS_PER_NODE).contains(&gpus_per_node) {
+                return Err(SimulateError::Cluster { nodes, gpus_per_node });
+            }
+            let first = specs.len() as u32;
+            let name = |node| format!("node-{node:04}");
+            specs.extend((first..first + nodes).map(|node| NodeSpec::with_gpus(&name(node), gpus_per_node)));
         }
-        Ok((0..nodes).map(move |node| NodeSpec::with_gpus(&format!("node-{node:04}"), gpus_per_node)))
+        Ok(specs)
     }
 }

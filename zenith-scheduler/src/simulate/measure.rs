@@ -4,6 +4,7 @@ use super::cluster::ClusterShape;
 use super::outcome::{Band, Fairness, Outcome, Predictions, Sample, Summary};
 use super::trace::Trace;
 use crate::core::time::{Span, Time};
+use crate::policy::outlook::Outlook;
 
 /// Sizes that waits are reported for.
 const BANDS: [(&str, u32, u32); 7] = [
@@ -29,6 +30,8 @@ pub(super) struct Meter {
     queued: usize,
     /// GPUs that are idle though the first job would fit by number.
     stranded: u32,
+    /// GPUs that are idle though some job would fit by number.
+    idle: u32,
     total: Sums,
     window: Sums,
     window_end: Time,
@@ -41,12 +44,14 @@ pub(super) struct Meter {
 struct Sums {
     busy: f64,
     stranded: f64,
+    idle: f64,
 }
 
 impl Sums {
-    fn add(&mut self, busy: u32, stranded: u32, seconds: f64) {
+    fn add(&mut self, busy: u32, stranded: u32, idle: u32, seconds: f64) {
         self.busy += f64::from(busy) * seconds;
         self.stranded += f64::from(stranded) * seconds;
+        self.idle += f64::from(idle) * seconds;
     }
 }
 
@@ -55,18 +60,19 @@ impl Sums {
 pub(super) struct Life {
     pub(super) started: Option<Time>,
     pub(super) ended: Option<Time>,
-    pub(super) predicted: Option<Time>,
+    pub(super) predicted: Option<Outlook>,
 }
 
 impl Meter {
-    pub(super) fn new(trace: &Trace, cluster: ClusterShape) -> Self {
+    pub(super) fn new(trace: &Trace, gpus: u64) -> Self {
         let window_end = trace.jobs.last().map_or(Time(0), |job| job.submitted);
         Self {
-            gpus: cluster.gpus(),
+            gpus,
             last: Time(0),
             busy: 0,
             queued: 0,
             stranded: 0,
+            idle: 0,
             total: Sums::default(),
             window: Sums::default(),
             window_end,
@@ -77,11 +83,11 @@ impl Meter {
     }
 
     /// What held since the last call held until now; from now on this holds.
-    pub(super) fn note(&mut self, now: Time, busy: u32, queued: usize, stranded: u32) {
-        self.total.add(self.busy, self.stranded, now.since(self.last).as_secs_f64());
+    pub(super) fn note(&mut self, now: Time, busy: u32, queued: usize, stranded: u32, idle: u32) {
+        self.total.add(self.busy, self.stranded, self.idle, now.since(self.last).as_secs_f64());
         let inside = now.min(self.window_end).since(self.last).as_secs_f64();
-        self.window.add(self.busy, self.stranded, inside);
-        (self.last, self.busy, self.queued, self.stranded) = (now, busy, queued, stranded);
+        self.window.add(self.busy, self.stranded, self.idle, inside);
+        (self.last, self.busy, self.queued, self.stranded, self.idle) = (now, busy, queued, stranded, idle);
         if now >= self.next_sample {
             self.samples.push(Sample { at: hours(now.since(Time(0))), queued, busy });
             self.next_sample = now + self.interval;
@@ -101,7 +107,7 @@ impl Meter {
         self,
         trace: &Trace,
         lives: &[Life],
-        cluster: ClusterShape,
+        cluster: &[ClusterShape],
         policy: &str,
         rounds: u64,
     ) -> Outcome {
@@ -128,7 +134,7 @@ impl Meter {
         let (makespan, window) = (self.last.since(Time(0)), self.window_end.since(Time(0)));
         Outcome {
             policy: policy.to_owned(),
-            cluster,
+            cluster: cluster.to_vec(),
             jobs: completion.len(),
             too_large: trace.jobs.len() - completion.len(),
             completion: Summary::of(completion.clone()),
@@ -139,6 +145,7 @@ impl Meter {
             utilisation_while_submitting: share(self.window.busy, window),
             fragmentation: share(self.total.stranded, makespan),
             fragmentation_while_submitting: share(self.window.stranded, window),
+            idle_beside_queue: share(self.total.idle, makespan),
             fairness: fairness(ran()),
             predictions: predictions(ran()),
             rounds,
@@ -174,10 +181,12 @@ fn fairness<'a>(ran: impl Iterator<Item = Ran<'a>>) -> Fairness {
 
 fn predictions<'a>(ran: impl Iterator<Item = Ran<'a>>) -> Predictions {
     let mut errors = Vec::new();
-    let mut near = 0_usize;
+    let (mut near, mut inside) = (0_usize, 0_usize);
     for (job, life, started, _) in ran {
         let Some(predicted) = life.predicted else { continue };
-        let (wait, said) = (hours(started.since(job.submitted)), hours(predicted.since(job.submitted)));
+        let (wait, said) =
+            (hours(started.since(job.submitted)), hours(predicted.likely.since(job.submitted)));
+        inside += usize::from(predicted.early <= started && started <= predicted.late);
         let error = (wait - said).abs();
         errors.push(error);
         near += usize::from(error <= SHORTEST || (said <= 2.0 * wait && wait <= 2.0 * said));
@@ -189,6 +198,7 @@ fn predictions<'a>(ran: impl Iterator<Item = Ran<'a>>) -> Predictions {
         mean_error: summary.mean,
         median_error: summary.median,
         within_factor_two: near as f64 / jobs.max(1) as f64,
+        within_range: inside as f64 / jobs.max(1) as f64,
     }
 }
 

@@ -69,5 +69,13 @@ impl Named {
 /// # Errors
 /// A cluster that cannot be.
 pub fn run(trace: &Trace, cluster: ClusterShape, policy: &Named) -> Result<Outcome, SimulateError> {
+    world::run(trace, &[cluster], policy)
+}
+
+/// The same on a cluster of several kinds of nodes.
+///
+/// # Errors
+/// A cluster that cannot be.
+pub fn run_mixed(trace: &Trace, cluster: &[ClusterShape], policy: &Named) -> Result<Outcome, SimulateError> {
     world::run(trace, cluster, policy)
 }

@@ -9,8 +9,8 @@ use super::cluster::ClusterShape;
 pub struct Outcome {
     /// The policy's name.
     pub policy: String,
-    /// The cluster.
-    pub cluster: ClusterShape,
+    /// The cluster, by kinds of nodes.
+    pub cluster: Vec<ClusterShape>,
     /// Jobs that ran.
     pub jobs: usize,
     /// Jobs that are larger than the cluster and were left out.
@@ -32,6 +32,9 @@ pub struct Outcome {
     pub fragmentation: f64,
     /// The same from the first to the last submission.
     pub fragmentation_while_submitting: f64,
+    /// Share of the GPU-time of the makespan that was idle while any queued job would have fitted by number of GPUs: what
+    /// keeping room and waiting for pieces cost together.
+    pub idle_beside_queue: f64,
     /// How evenly queues were served.
     pub fairness: Fairness,
     /// How good the predictions of starts were that waiting jobs were given on submission.
@@ -98,6 +101,8 @@ pub struct Predictions {
     pub median_error: f64,
     /// Share of predictions within a factor of two of the wait, or within ten minutes.
     pub within_factor_two: f64,
+    /// Share of starts within the range that was given with the prediction; four of five are meant to be.
+    pub within_range: f64,
 }
 
 /// A moment.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::cluster::ClusterShape;
 use super::outcome::Outcome;
 
 const COLORS: [&str; 6] = ["#0b6e99", "#d9730d", "#448361", "#9065b0", "#c14c8a", "#787774"];
@@ -34,7 +35,8 @@ pub fn plot(outcomes: &[Outcome]) -> String {
     };
     let end = outcomes.iter().flat_map(|o| &o.timeline).map(|sample| sample.at).fold(1.0, f64::max);
     let queued = outcomes.iter().flat_map(|o| &o.timeline).map(|sample| sample.queued).max().unwrap_or(1);
-    let gpus = outcomes.iter().map(|o| o.cluster.gpus()).max().unwrap_or(1);
+    let gpus =
+        outcomes.iter().map(|o| o.cluster.iter().map(ClusterShape::gpus).sum::<u64>()).max().unwrap_or(1);
     let panels = [
         Panel {
             title: "share of jobs that have completed",

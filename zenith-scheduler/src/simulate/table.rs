@@ -31,11 +31,13 @@ pub fn table(outcomes: &[Outcome]) -> String {
         });
     }
     row("utilisation while submitting", &|o| percent(o.utilisation_while_submitting));
+    row("idle beside a queue", &|o| percent(o.idle_beside_queue));
     row("idle but not together", &|o| percent(o.fragmentation));
     row("fairness between queues (Jain)", &|o| format!("{:.3}", o.fairness.jain));
     row("slowdown, median", &|o| format!("{:.1}", o.fairness.median_slowdown));
     row("slowdown, p95", &|o| format!("{:.0}", o.fairness.p95_slowdown));
     row("start predicted, median error", &|o| format!("{:.2}", o.predictions.median_error));
+    row("started within the range given", &|o| percent(o.predictions.within_range));
     row("start predicted within x2", &|o| percent(o.predictions.within_factor_two));
 
     let first = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -42,10 +42,11 @@ impl Comm for Orders {
     fn kill(&mut self, _: JobId, _: u32, _: &Placement) {}
 }
 
-pub(super) fn run(trace: &Trace, cluster: ClusterShape, policy: &Named) -> Result<Outcome, SimulateError> {
+pub(super) fn run(trace: &Trace, cluster: &[ClusterShape], policy: &Named) -> Result<Outcome, SimulateError> {
     let mut core = Core::new(policy.policy);
     let mut orders = Orders::default();
-    for spec in cluster.specs()? {
+    let gpus: u64 = cluster.iter().map(ClusterShape::gpus).sum();
+    for spec in ClusterShape::specs(cluster)? {
         on_node_joined(&mut core, &mut orders, Time(0), spec)?;
     }
     let queues: std::collections::BTreeSet<&str> = trace.jobs.iter().map(|job| job.queue.as_str()).collect();
@@ -57,7 +58,7 @@ pub(super) fn run(trace: &Trace, cluster: ClusterShape, policy: &Named) -> Resul
     // Jobs are numbered as they are submitted; those that are left out have no number.
     let mut numbers: Vec<usize> = Vec::with_capacity(trace.jobs.len());
     let mut ends: BinaryHeap<Reverse<(Time, JobId, u32)>> = BinaryHeap::new();
-    let mut meter = Meter::new(trace, cluster);
+    let mut meter = Meter::new(trace, gpus);
     let mut rounds = 0;
     let mut head = None;
     let mut next = 0;
@@ -78,7 +79,7 @@ pub(super) fn run(trace: &Trace, cluster: ClusterShape, policy: &Named) -> Resul
         on_tick(&mut core, &mut orders, now)?;
         fresh.clear();
         while let Some(job) = trace.jobs.get(next).filter(|job| job.submitted <= now) {
-            if u64::from(job.gpus) <= cluster.gpus() {
+            if u64::from(job.gpus) <= gpus {
                 fresh.push(on_submit(&mut core, &mut orders, now, submission(job))?);
                 numbers.push(next);
             }
@@ -97,14 +98,21 @@ pub(super) fn run(trace: &Trace, cluster: ClusterShape, policy: &Named) -> Resul
 
         for id in &fresh {
             if core.job(*id).is_some_and(|job| job.state == State::Queued) {
-                lives[numbers[id.0 as usize - 1]].predicted = core.predicted_start(*id, now);
+                lives[numbers[id.0 as usize - 1]].predicted = core.outlook(*id, now);
             }
         }
 
         let free = core.cluster().free_gpus();
         let fits = head.is_some_and(|job: JobId| trace.jobs[numbers[job.0 as usize - 1]].gpus <= free);
         let busy = core.cluster().usable_gpus() - free;
-        meter.note(now, busy, core.queued(), if fits { free } else { 0 });
+        let smallest = core.backlog.sizes().next().unwrap_or(u32::MAX);
+        meter.note(
+            now,
+            busy,
+            core.queued(),
+            if fits { free } else { 0 },
+            if smallest <= free { free } else { 0 },
+        );
     }
     Ok(meter.outcome(trace, &lives, cluster, &policy.name, rounds))
 }
