@@ -20,11 +20,11 @@ use parquet::file::reader::ChunkReader;
 use super::arrow_columns::collect_texts;
 use super::batches::{describe, put_batch};
 use super::identity::{combine, file_identity};
-use super::pread::PreadFile;
-use crate::source::table::blocks::{Blocks, Job};
-use crate::source::table::cells::Cells;
-use crate::source::table::files::{FileColumn, Lies, Piece};
-use crate::source::table::mapping::{Column, Holds, Plan};
+use crate::table::blocks::{Blocks, Job};
+use crate::table::cells::Cells;
+use crate::table::files::{FileColumn, Lies, Piece};
+use crate::table::mapping::{Column, Holds, Plan};
+use crate::table::pread::PreadFile;
 use crate::{Error, Result};
 
 /// Where a message lies: its header (with the marks in front of it), then its body.

@@ -7,8 +7,8 @@ use arrow_buffer::Buffer;
 use arrow_ipc::Message;
 use arrow_schema::{DataType, Schema};
 
-use crate::format::pread::PreadFile;
-use crate::source::table::memory::{Bytes, zeroed};
+use crate::table::memory::{Bytes, zeroed};
+use crate::table::pread::PreadFile;
 
 /// Buffers nearer to each other than so many bytes are read together.
 const NEAR: usize = 64 << 10;

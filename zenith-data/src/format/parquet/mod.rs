@@ -16,10 +16,10 @@ use parquet::arrow::arrow_reader::{
 
 use super::arrow_columns::{agree, collect_texts, holds, needs_look, put};
 use super::identity::file_identity;
-use super::pread::PreadFile;
-use crate::source::table::blocks::{Blocks, Job};
-use crate::source::table::cells::{Cells, claimed};
-use crate::source::table::mapping::{Column, Plan};
+use crate::table::blocks::{Blocks, Job};
+use crate::table::cells::{Cells, claimed};
+use crate::table::mapping::{Column, Plan};
+use crate::table::pread::PreadFile;
 use crate::{Error, Result};
 
 /// Rows of a batch read through Arrow.
@@ -271,6 +271,6 @@ impl Blocks for ParquetBlocks {
 
 impl ParquetBlocks {
     fn is_array(&self, column: usize) -> bool {
-        matches!(self.columns[column].holds, crate::source::table::mapping::Holds::Array { .. })
+        matches!(self.columns[column].holds, crate::table::mapping::Holds::Array { .. })
     }
 }
