@@ -2,6 +2,7 @@
 //! else is read through Arrow. Several files are one table; their columns must agree.
 
 mod flat;
+mod footer;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -53,9 +54,12 @@ impl ParquetBlocks {
         let mut identities = Vec::with_capacity(paths.len());
         for path in paths {
             let file = PreadFile::open(path)?;
-            let options = ArrowReaderOptions::new();
-            let metadata = ArrowReaderMetadata::load(&file, options)
-                .map_err(|e| Error::source(path, format!("no readable Parquet file: {e}")))?;
+            let unreadable = |reason: &dyn std::fmt::Display| {
+                Error::source(path, format!("no readable Parquet file: {reason}"))
+            };
+            footer::check(&file).map_err(|reason| unreadable(&reason))?;
+            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+                .map_err(|error| unreadable(&error))?;
             identities.push(file_identity(path)?);
             files.push(OpenFile { path: path.clone(), file: Arc::new(file), metadata });
         }
