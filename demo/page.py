@@ -200,6 +200,7 @@ def _end_labels(ends: dict[str, tuple[tuple[float, float], float]]) -> list[str]
 def _reading(comparison: Comparison) -> str:
     """What the measurements mean and how they were made."""
     task = comparison.task
+    threads = "1 thread" if task.threads == 1 else f"{task.threads} threads"
     terms = {
         "Loader alone": (
             f"batches are fetched and dropped; {task.rounds} rounds of {task.round_seconds:g} s each, in turn, with a "
@@ -207,7 +208,7 @@ def _reading(comparison: Comparison) -> str:
             "tensors in memory and no workers, its faster setting there."
         ),
         "Training on this CPU": (
-            f"the step runs on {task.threads} thread(s) and shares the cores with the loader, so a loader that needs "
+            f"the step runs on {threads} and shares the cores with the loader, so a loader that needs "
             "less of the CPU speeds up the step too. Epochs take turns; the first is left out of the rates."
         ),
         "Oracle ratio": (

@@ -102,6 +102,35 @@ def test_a_handler_may_use_the_loader_that_next_waits_for(way):
     assert int(out[5]) <= (way == "python, inline")
 
 
+@pytest.mark.parametrize("way", ["processes", "python, inline"])
+def test_a_handler_that_takes_a_batch_within_next_is_told_so(way):
+    out = run(
+        program(
+            way,
+            """
+            class Enough(Exception):
+                pass
+            def take(number, frame):
+                for batches in (interrupted, other):
+                    try:
+                        next(batches)
+                    except zenith.ZenithError as error:
+                        print(type(error).__name__)
+                raise Enough
+            interrupted, other = iter(loader), iter(loader)
+            signal.signal(signal.SIGALRM, take)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            try:
+                next(interrupted)
+            except Enough:
+                print("enough")
+            at_end()
+            """,
+        )
+    )
+    assert out == ["LoaderBusyError", "LoaderBusyError", "enough"]
+
+
 @pytest.fixture
 def endless(tmp_path):
     """Arguments of a native loader whose one batch takes a minute."""

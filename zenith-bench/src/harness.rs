@@ -152,6 +152,8 @@ pub(crate) struct Beside {
     pub(crate) rival: String,
     pub(crate) wall: f64,
     pub(crate) cpu: f64,
+    /// Where the true median of `wall` lies with a confidence of at least 95 %, if the rounds are enough to say so.
+    pub(crate) wall_between: Option<[f64; 2]>,
 }
 
 /// The middle value, or the mean of the two in the middle; `None` of nothing.
@@ -296,10 +298,33 @@ fn agree(all: &[Running<'_>], agreement: Agreement) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The median over the rounds of how many times as long the rival took.
+/// Round by round, how many times as long the rival took.
+fn ratios(rival: &[f64], own: &[f64]) -> Vec<f64> {
+    rival.iter().zip(own).map(|(rival, own)| rival / own).collect()
+}
+
+/// The median of that.
 fn ratio(rival: &[f64], own: &[f64]) -> f64 {
-    let ratios: Vec<f64> = rival.iter().zip(own).map(|(rival, own)| rival / own).collect();
-    median(&ratios).unwrap_or(f64::NAN)
+    median(&ratios(rival, own)).unwrap_or(f64::NAN)
+}
+
+/// The values between which the median of what they were drawn from lies with a confidence of at least 95 %, whatever its
+/// distribution: as many draws fall below a median as heads come up. `None` where even the extremes are too few.
+fn median_between(values: &[f64]) -> Option<[f64; 2]> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let tosses = sorted.len() as f64;
+    // Chance of at most `heads` heads, term by term in logarithms: the terms themselves would vanish.
+    let (mut term, mut chance, mut outer) = (-tosses * std::f64::consts::LN_2, 0.0, None);
+    for heads in 0..sorted.len() {
+        chance += term.exp();
+        if chance > 0.025 {
+            break;
+        }
+        outer = Some(heads);
+        term += ((tosses - heads as f64) / (heads as f64 + 1.0)).ln();
+    }
+    outer.map(|at| [sorted[at], sorted[sorted.len() - 1 - at]])
 }
 
 fn cases(all: &[Running<'_>]) -> Vec<Case> {
@@ -320,6 +345,7 @@ fn cases(all: &[Running<'_>]) -> Vec<Case> {
             rival: rival.contender.name.clone(),
             wall: ratio(&rival.wall, &running.wall),
             cpu: ratio(&rival.cpu, &running.cpu),
+            wall_between: median_between(&ratios(&rival.wall, &running.wall)),
         }),
     };
     all.iter().map(case).collect()

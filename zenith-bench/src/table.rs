@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::harness::{Case, Group, Quantity, Spread};
+use crate::harness::{Beside, Case, Group, Quantity, Spread};
 
 /// A figure and its unit: `units` per second, or the time for one.
 pub(crate) fn figure(seconds: f64, quantity: Quantity) -> String {
@@ -55,6 +55,12 @@ pub(crate) fn times(ratio: f64) -> String {
     format!("{}x", three_digits(ratio))
 }
 
+/// Where the median of a ratio lies, if that is known.
+pub(crate) fn between(beside: &Beside) -> String {
+    let range = |[low, high]: [f64; 2]| format!("{}\u{2013}{}", three_digits(low), three_digits(high));
+    beside.wall_between.map(range).unwrap_or_default()
+}
+
 /// What the columns of figures are called.
 pub(crate) fn headings(group: &Group) -> [String; 2] {
     let unit = group.unit;
@@ -71,21 +77,22 @@ pub(crate) fn text(group: &Group) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
-        "  {:<52} {wall:>13} {:>23} {cpu:>17} {:>8} {:>8}",
-        group.title, "worst \u{2013} best round", "wall", "cpu"
+        "  {:<52} {wall:>13} {:>23} {cpu:>17} {:>8} {:>11} {:>8}",
+        group.title, "worst \u{2013} best round", "wall", "95 %", "cpu"
     );
     for case in &group.cases {
         let Case { name, wall, cpu, beside_rival, .. } = case;
         let beside =
-            beside_rival.as_ref().map_or(["".to_owned(), "".to_owned()], |b| [times(b.wall), times(b.cpu)]);
+            beside_rival.as_ref().map(|b| [times(b.wall), between(b), times(b.cpu)]).unwrap_or_default();
         let _ = writeln!(
             out,
-            "    {name:<50} {:>13} {:>23} {:>17} {:>8} {:>8}",
+            "    {name:<50} {:>13} {:>23} {:>17} {:>8} {:>11} {:>8}",
             figure(wall.median, group.quantity),
             range(*wall, group.quantity),
             figure(cpu.median, group.quantity),
             beside[0],
             beside[1],
+            beside[2],
         );
     }
     for absent in &group.not_measured {

@@ -12,6 +12,7 @@ pub mod pixels;
 pub mod sampler;
 pub mod schema;
 pub mod source;
+mod table;
 pub mod transform;
 
 pub use dtype::DType;

@@ -43,6 +43,21 @@ fn a_ratio_is_taken_within_each_round() {
 }
 
 #[test]
+fn the_true_median_lies_between_the_order_statistics_of_a_sign_test() {
+    let ranks = |n: u32| {
+        let shuffled: Vec<f64> = (0..n).map(|at| f64::from(at * 7 % n + 1)).collect();
+        median_between(&shuffled)
+    };
+    // From tables of the binomial distribution with p = 1/2.
+    assert_eq!(ranks(5), None);
+    assert_eq!(ranks(6), Some([1.0, 6.0]));
+    assert_eq!(ranks(9), Some([2.0, 8.0]));
+    assert_eq!(ranks(25), Some([8.0, 18.0]));
+    assert_eq!(ranks(100), Some([40.0, 61.0]));
+    assert!(ranks(3000).is_some_and(|[low, high]| low > 1440.0 && high < 1560.0));
+}
+
+#[test]
 fn figures_are_per_unit_and_beside_the_fastest_rival() {
     let group = race(
         Agreement::Exact,

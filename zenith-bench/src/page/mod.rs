@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use crate::harness::{Case, Group, Side};
 use crate::record::{Outcome, Record};
-use crate::table::{figure, headings, range, times};
+use crate::table::{between, figure, headings, range, times};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -38,8 +38,10 @@ pub(crate) fn render(record: &Record) -> String {
 
 fn lead(record: &Record) -> String {
     format!(
-        "All contenders of a comparison run in turn, {} rounds each. Figures are medians of the rounds; ratios are \
-         medians of the ratios within a round, so that a machine that is busy with other things is so for all.",
+        "All contenders of a comparison run in turn, {} rounds each (rings in more and shorter ones). Figures are \
+         medians of the rounds; ratios are medians of the ratios within a round, so that a machine that is busy with \
+         other things is so for all. Where the rounds are enough to say so, the median ratio lies in the range under \
+         95 % with that confidence.",
         record.rounds
     )
 }
@@ -118,16 +120,14 @@ fn table(group: &Group) -> String {
     let [wall, cpu] = headings(group);
     let mut out = format!(
         "<table><thead><tr><th></th><th>{wall}</th><th>worst \u{2013} best round</th><th>{cpu}</th>\
-         <th>wall</th><th>cpu</th></tr></thead><tbody>\n"
+         <th>wall</th><th>95 %</th><th>cpu</th></tr></thead><tbody>\n"
     );
     for case in &group.cases {
-        let beside = case
-            .beside_rival
-            .as_ref()
-            .map_or([String::new(), String::new()], |b| [times(b.wall), times(b.cpu)]);
+        let beside =
+            case.beside_rival.as_ref().map(|b| [times(b.wall), between(b), times(b.cpu)]).unwrap_or_default();
         let _ = writeln!(
             out,
-            "<tr class=\"{}\"><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr class=\"{}\"><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             class(case),
             escape(&case.name),
             figure(case.wall.median, group.quantity),
@@ -135,6 +135,7 @@ fn table(group: &Group) -> String {
             figure(case.cpu.median, group.quantity),
             beside[0],
             beside[1],
+            beside[2],
         );
     }
     out + "</tbody></table>"

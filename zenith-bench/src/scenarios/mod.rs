@@ -115,7 +115,17 @@ impl Bench {
     pub(crate) fn race(&mut self, race: Race<'_>) -> Result<Group, Failure> {
         race.run(self.effort, &mut *self.progress)
     }
+
+    /// Runs a comparison of two in the same time but many more rounds (one first, then the other first, and so on): for
+    /// what depends on where the host has just put the processors.
+    pub(crate) fn duel(&mut self, race: Race<'_>) -> Result<Group, Failure> {
+        let Effort { seconds, rounds } = self.effort;
+        race.run(Effort { seconds, rounds: rounds * DUEL }, &mut *self.progress)
+    }
 }
+
+/// Rounds of a duel for each of another comparison.
+const DUEL: usize = 17;
 
 /// Bytes between those that go into a checksum: few enough to cost nothing, and a prime, so that no column or channel
 /// is met alone.

@@ -9,8 +9,8 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
 use crate::DType;
-use crate::source::table::cells::Cells;
-use crate::source::table::mapping::{Holds, Target};
+use crate::table::cells::Cells;
+use crate::table::mapping::{Holds, Target};
 
 /// A text label may have this many classes; beyond, the column is text and not a label.
 pub(crate) const MOST_CLASSES: usize = 100_000;

@@ -20,11 +20,11 @@ use parquet::file::reader::ChunkReader;
 use super::arrow_columns::collect_texts;
 use super::batches::{describe, put_batch};
 use super::identity::{combine, file_identity};
-use super::pread::PreadFile;
-use crate::source::table::blocks::{Blocks, Job};
-use crate::source::table::cells::Cells;
-use crate::source::table::files::{FileColumn, Lies, Piece};
-use crate::source::table::mapping::{Column, Holds, Plan};
+use crate::table::blocks::{Blocks, Job};
+use crate::table::cells::Cells;
+use crate::table::files::{FileColumn, Lies, Piece};
+use crate::table::mapping::{Column, Holds, Plan};
+use crate::table::pread::PreadFile;
 use crate::{Error, Result};
 
 /// Where a message lies: its header (with the marks in front of it), then its body.
@@ -105,6 +105,10 @@ impl IpcBlocks {
             let message = message(&header)?;
             let batch =
                 message.header_as_dictionary_batch().ok_or("a dictionary's message holds no dictionary")?;
+            if let Some(values) = batch.data() {
+                layout::claims_fit(values, &body)
+                    .map_err(|reason| format!("the dictionary at offset {}: {reason}", place.offset))?;
+            }
             read_dictionary(&body, batch, &schema, &mut loaded, &message.version())
                 .map_err(|e| format!("the dictionary at offset {}: {e}", place.offset))?;
         }
@@ -161,6 +165,7 @@ impl IpcBlocks {
         let open = &self.files[self.places[block].0];
         let message = message(header)?;
         let batch = message.header_as_record_batch().ok_or("the message holds no record batch")?;
+        layout::claims_fit(batch, body)?;
         let schema = Arc::clone(&open.schema);
         let decoded =
             RecordBatchDecoder::try_new(body, batch, schema, &open.dictionaries, &message.version())

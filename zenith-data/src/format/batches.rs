@@ -12,11 +12,11 @@ use arrow_buffer::Buffer;
 use arrow_schema::{DataType, SchemaRef};
 
 use super::arrow_columns::{collect_texts, holds, needs_look, put};
-use crate::source::table::blocks::{Blocks, Job};
-use crate::source::table::cells::{Cells, claimed};
-use crate::source::table::columns::MemoryColumn;
-use crate::source::table::mapping::{Column, Holds, Plan, Target};
-use crate::source::table::memory::Bytes;
+use crate::table::blocks::{Blocks, Job};
+use crate::table::cells::{Cells, claimed};
+use crate::table::columns::MemoryColumn;
+use crate::table::mapping::{Column, Holds, Plan, Target};
+use crate::table::memory::Bytes;
 use crate::{Error, Result};
 
 /// What the columns of `schema` hold; `first_row` yields the first row of a column that must be looked at.

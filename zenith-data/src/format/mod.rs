@@ -12,4 +12,3 @@ pub mod kind;
 pub(crate) mod npy;
 pub(crate) mod npz;
 pub(crate) mod parquet;
-pub(crate) mod pread;

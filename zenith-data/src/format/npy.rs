@@ -6,8 +6,8 @@ use std::path::Path;
 
 use parquet::file::reader::ChunkReader;
 
-use super::pread::PreadFile;
-use crate::source::table::files::{FileColumn, Lies, Piece};
+use crate::table::files::{FileColumn, Lies, Piece};
+use crate::table::pread::PreadFile;
 use crate::{DType, Error, Result};
 
 /// A header longer than this is no header.

@@ -5,8 +5,8 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use super::npy::Header;
-use super::pread::PreadFile;
-use crate::source::table::files::{FileColumn, Lies, Sum};
+use crate::table::files::{FileColumn, Lies, Sum};
+use crate::table::pread::PreadFile;
 use crate::{Error, Result};
 
 /// The end record of a zip archive, without its comment.

@@ -3,8 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float32Array, Int32Array, Int64Array};
+use arrow_array::{ArrayRef, Float32Array, Int32Array, Int64Array, RecordBatch};
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use zenith_data::Error;
+use zenith_data::source::Source as _;
 use zenith_data::source::table::{Kind, LabelChoice, TableOptions, TableSource, open_files};
 
 use crate::made::{
@@ -65,6 +68,48 @@ fn damaged_files_are_named_and_never_delivered() {
     fs::remove_file(&path).unwrap();
     let error = open_files(one, Kind::Parquet, &TableOptions::default()).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+#[test]
+fn a_footer_that_would_be_read_for_ever_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    // A field nobody knows: a list of 100 lists of 2^31 - 1 booleans each, which take no bytes.
+    let lists = [0xf1, 0xff, 0xff, 0xff, 0xff, 0x07].repeat(100);
+    let footer = [&[0x09, 0xfe, 0x01, 0xf9, 100][..], &lists, &[0]].concat();
+    let file = [b"PAR1", &footer[..], &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat();
+    fs::write(&path, file).unwrap();
+    let error = error_of(&path, &TableOptions::default());
+    assert!(error.contains("its footer counts more elements than it has bytes"), "{error}");
+}
+
+#[test]
+fn a_compressed_arrow_buffer_that_claims_too_much_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.arrow");
+    let write = |table: &RecordBatch, codec| {
+        let options = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
+        let file = fs::File::create(&path).unwrap();
+        let mut writer = FileWriter::try_new_with_options(file, &table.schema(), options).unwrap();
+        writer.write(table).unwrap();
+        writer.finish().unwrap();
+    };
+    for (codec, magic) in [(CompressionType::ZSTD, 0xfd2f_b528), (CompressionType::LZ4_FRAME, 0x184d_2204)] {
+        write(&numbers(500), codec);
+        let whole = fs::read(&path).unwrap();
+        // The length stands before the frame.
+        let frame = whole.windows(4).position(|four| four == u32::to_le_bytes(magic)).unwrap();
+        for claim in [1_u64 << 32, 1 << 62] {
+            let mut greedy = whole.clone();
+            greedy[frame - 8..frame].copy_from_slice(&claim.to_le_bytes());
+            fs::write(&path, greedy).unwrap();
+            let error = error_of(&path, &TableOptions::default());
+            assert!(error.contains(&format!("claims to hold {claim}")), "{error}");
+        }
+        // What compresses as well as can be is not suspected.
+        write(&batch(vec![("a", Arc::new(Float32Array::from(vec![0.0; 3_000_000])))]), codec);
+        assert_eq!(open_rows(&path, &TableOptions::default()).len(), 3_000_000);
+    }
 }
 
 #[test]

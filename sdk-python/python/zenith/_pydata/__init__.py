@@ -5,6 +5,7 @@ exceptions, and it imports no torch.
 """
 
 from .errors import (
+    LoaderBusyError,
     LoaderClosedError,
     LoaderForkedError,
     LoaderTimeoutError,
@@ -20,6 +21,7 @@ from .recognise import Images, Tensors, recognise
 
 __all__ = [
     "Images",
+    "LoaderBusyError",
     "LoaderClosedError",
     "LoaderForkedError",
     "LoaderTimeoutError",

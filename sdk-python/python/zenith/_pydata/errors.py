@@ -42,6 +42,10 @@ class LoaderTimeoutError(PythonLoaderError, TimeoutError):
     """No batch came within ``timeout`` seconds."""
 
 
+class LoaderBusyError(PythonLoaderError):
+    """``next()`` was called within another ``next()`` of the same loader, as a signal handler can."""
+
+
 class UnsupportedDatasetError(PythonLoaderError, SourceError, TypeError):
     """The source is not a map-style dataset (``__getitem__`` by index)."""
 
@@ -58,6 +62,7 @@ class WorkerTraceback(Exception):
 
 
 __all__ = [
+    "LoaderBusyError",
     "LoaderClosedError",
     "LoaderForkedError",
     "LoaderTimeoutError",

@@ -6,6 +6,7 @@ Who makes the batches, and with whom it is shared, is the loader's; passes of on
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .batch import EMPTY, Batch, Engine
 from .collate import note
-from .errors import LoaderClosedError, WorkerTraceback
+from .errors import LoaderBusyError, LoaderClosedError, WorkerTraceback
 from .fetch import SampleFailure
 
 if TYPE_CHECKING:
@@ -59,6 +60,14 @@ class PythonIterator:
     def __next__(self) -> Any:
         if self._closed:
             raise StopIteration
+        here, inside = threading.get_ident(), self._core.inside
+        if here in inside:
+            # It would wait for what only the interrupted call can receive.
+            raise LoaderBusyError(
+                "next() was called within another next() of the same loader, as by a signal handler: "
+                "take batches where the loop does"
+            )
+        inside.add(here)
         try:
             return self._next()
         except (OSError, ValueError):
@@ -67,6 +76,8 @@ class PythonIterator:
             ):  # a signal handler or another thread did; what is left of the workers says anything
                 raise LoaderClosedError("the loader is closed") from None
             raise
+        finally:
+            inside.discard(here)
 
     def _next(self) -> Any:
         core = self._core

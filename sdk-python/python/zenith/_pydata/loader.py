@@ -88,6 +88,8 @@ class Core:
         self.ahead: PythonIterator | None = None
         self.dropped: deque[tuple[int, deque[Batch]]] = deque()
         self.closed = False
+        self.inside: set[int] = set()
+        """Threads that are in a ``next()``."""
 
     def source(self, epoch: int) -> Iterator[Sequence[Any]]:
         """The index lists of ``epoch``."""

@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 use arrow_buffer::Buffer;
-use arrow_ipc::Message;
+use arrow_ipc::{CompressionType, Message, RecordBatch};
 use arrow_schema::{DataType, Schema};
 
-use crate::format::pread::PreadFile;
-use crate::source::table::memory::{Bytes, zeroed};
+use crate::table::memory::{Bytes, zeroed};
+use crate::table::pread::PreadFile;
 
 /// Buffers nearer to each other than so many bytes are read together.
 const NEAR: usize = 64 << 10;
@@ -90,6 +90,39 @@ pub(super) fn read_parts(
         file.fill(part, start + range.start as u64).map_err(|error| error.to_string())?;
     }
     Ok(Buffer::from(bytes::Bytes::from_owner(Bytes::of(body))).slice_with_length(0, len))
+}
+
+/// How many times its size a compressed buffer can be at most: a literal of LZ4 grows by a byte for each 255 it stands
+/// for, a block of Zstandard holds 128 KiB and takes 4 bytes.
+fn most_expansion(codec: CompressionType) -> u64 {
+    if codec == CompressionType::LZ4_FRAME { 255 } else { (128 << 10) / 4 }
+}
+
+/// Refuses a batch with a compressed buffer that claims to hold more than it can. The claim decides how much memory is
+/// taken for it.
+pub(super) fn claims_fit(batch: RecordBatch<'_>, body: &[u8]) -> Result<(), String> {
+    let (Some(compression), Some(buffers)) = (batch.compression(), batch.buffers()) else {
+        return Ok(());
+    };
+    let expansion = most_expansion(compression.codec());
+    for buffer in buffers {
+        // What lies outside of the body is refused when it is decoded.
+        let Some(claim) = usize::try_from(buffer.offset())
+            .ok()
+            .and_then(|offset| body.get(offset..)?.first_chunk::<8>())
+            .map(|claim| i64::from_le_bytes(*claim))
+        else {
+            continue;
+        };
+        let packed = u64::try_from(buffer.length()).unwrap_or(0).saturating_sub(8);
+        // Negative is "not compressed"; an empty buffer has no claim.
+        if buffer.length() >= 8
+            && u64::try_from(claim).is_ok_and(|claim| claim > packed.saturating_mul(expansion))
+        {
+            return Err(format!("a compressed buffer of {packed} bytes claims to hold {claim}"));
+        }
+    }
+    Ok(())
 }
 
 /// Where the numbers of a column of `rows` rows lie in the body, as (offset, length): only where they are as they are

@@ -21,11 +21,11 @@ use self::lines::{Cutter, Stretch, delimiter, rows};
 use self::number::{float, integer, is_null, truth};
 use super::arrow_columns::MOST_CLASSES;
 use super::identity::{combine, file_identity};
-use super::pread::PreadFile;
-use crate::source::table::blocks::{Blocks, Job};
-use crate::source::table::cells::{Cells, claimed};
-use crate::source::table::convert::is_float;
-use crate::source::table::mapping::{Column, Holds, Plan, Target};
+use crate::table::blocks::{Blocks, Job};
+use crate::table::cells::{Cells, claimed};
+use crate::table::convert::is_float;
+use crate::table::mapping::{Column, Holds, Plan, Target};
+use crate::table::pread::PreadFile;
 use crate::{DType, Error, Result};
 
 /// Rows of the first file that decide what columns hold.

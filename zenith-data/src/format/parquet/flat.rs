@@ -13,10 +13,10 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 
 use crate::DType;
-use crate::format::pread::PreadFile;
-use crate::source::table::cells::{Cells, nan_bytes};
-use crate::source::table::convert::{Convert, convert, is_float};
-use crate::source::table::mapping::Target;
+use crate::table::cells::{Cells, nan_bytes};
+use crate::table::convert::{Convert, convert, is_float};
+use crate::table::mapping::Target;
+use crate::table::pread::PreadFile;
 
 /// Columns decoded in step: 16 float32 columns are one cache line of a row.
 pub(super) const GROUP: usize = 16;

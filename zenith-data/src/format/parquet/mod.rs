@@ -2,6 +2,7 @@
 //! else is read through Arrow. Several files are one table; their columns must agree.
 
 mod flat;
+mod footer;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -16,10 +17,10 @@ use parquet::arrow::arrow_reader::{
 
 use super::arrow_columns::{agree, collect_texts, holds, needs_look, put};
 use super::identity::file_identity;
-use super::pread::PreadFile;
-use crate::source::table::blocks::{Blocks, Job};
-use crate::source::table::cells::{Cells, claimed};
-use crate::source::table::mapping::{Column, Plan};
+use crate::table::blocks::{Blocks, Job};
+use crate::table::cells::{Cells, claimed};
+use crate::table::mapping::{Column, Plan};
+use crate::table::pread::PreadFile;
 use crate::{Error, Result};
 
 /// Rows of a batch read through Arrow.
@@ -53,9 +54,12 @@ impl ParquetBlocks {
         let mut identities = Vec::with_capacity(paths.len());
         for path in paths {
             let file = PreadFile::open(path)?;
-            let options = ArrowReaderOptions::new();
-            let metadata = ArrowReaderMetadata::load(&file, options)
-                .map_err(|e| Error::source(path, format!("no readable Parquet file: {e}")))?;
+            let unreadable = |reason: &dyn std::fmt::Display| {
+                Error::source(path, format!("no readable Parquet file: {reason}"))
+            };
+            footer::check(&file).map_err(|reason| unreadable(&reason))?;
+            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+                .map_err(|error| unreadable(&error))?;
             identities.push(file_identity(path)?);
             files.push(OpenFile { path: path.clone(), file: Arc::new(file), metadata });
         }
@@ -271,6 +275,6 @@ impl Blocks for ParquetBlocks {
 
 impl ParquetBlocks {
     fn is_array(&self, column: usize) -> bool {
-        matches!(self.columns[column].holds, crate::source::table::mapping::Holds::Array { .. })
+        matches!(self.columns[column].holds, crate::table::mapping::Holds::Array { .. })
     }
 }

@@ -9,12 +9,12 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use zenith_runtime_cpu::thread::panic_message;
 
-use super::blocks::{self, Blocks};
 use super::cache::BlockCache;
-use super::mapping::{Column, PicturePlan, Plan, TableOptions, plan_label};
-use super::rows::RowStore;
 use super::source::thread_count;
 use crate::source::image_cache::Limit;
+use crate::table::blocks::{self, Blocks};
+use crate::table::mapping::{Column, PicturePlan, Plan, TableOptions, plan_label};
+use crate::table::rows::RowStore;
 use crate::{DType, Error, Result, SampleError};
 
 /// Bytes of pictures to hold where nobody says how many. It decides which pictures are near each other in the shuffled
@@ -298,9 +298,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::source::table::blocks::Job;
-    use crate::source::table::cells::Cells;
-    use crate::source::table::mapping::Holds;
+    use crate::table::blocks::Job;
+    use crate::table::cells::Cells;
+    use crate::table::mapping::Holds;
 
     const GIB: u64 = 1 << 30;
 

@@ -9,10 +9,6 @@ use arrow_array::{ArrayRef, RecordBatch};
 use zenith_runtime_cpu::thread::panic_message;
 
 use super::blobs::{ArrayBlocks, ColumnBlobs, first_bytes};
-use super::blocks::Blocks;
-use super::columns::MemoryColumn;
-use super::files::FileColumn;
-use super::mapping::{Mapped, TableOptions, is_label_name, map};
 use super::source::TableSource;
 use crate::format::arrow_ipc::IpcBlocks;
 use crate::format::batches::BatchBlocks;
@@ -22,6 +18,10 @@ use crate::format::image::is_picture;
 use crate::format::kind::Kind;
 use crate::format::parquet::ParquetBlocks;
 use crate::format::{npy, npz};
+use crate::table::blocks::Blocks;
+use crate::table::columns::MemoryColumn;
+use crate::table::files::FileColumn;
+use crate::table::mapping::{Mapped, TableOptions, is_label_name, map};
 use crate::{Error, Result};
 
 /// What files turn out to hold.
@@ -96,7 +96,7 @@ type Borrowed = Option<Vec<Vec<MemoryColumn>>>;
 fn open_arrays<T: ArrayBlocks + 'static>(
     table: Arc<T>,
     options: &TableOptions,
-    borrow: impl FnOnce(&super::mapping::Plan) -> Result<Borrowed>,
+    borrow: impl FnOnce(&crate::table::mapping::Plan) -> Result<Borrowed>,
 ) -> Result<Opened> {
     match map(table.columns(), options)? {
         Mapped::Rows(plan) => match borrow(&plan)? {

@@ -4,17 +4,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::blocks::{self, Blocks};
 use super::cache::{BlockCache, Held};
-use super::columns::{self, MemoryColumn};
-use super::files::{self, FileBlocks, FileColumn};
-use super::mapping::{Column, Mapped, Plan, TableOptions, Target, map};
+use crate::table::blocks::{self, Blocks};
+use crate::table::columns::{self, MemoryColumn};
+use crate::table::files::{self, FileBlocks, FileColumn};
+use crate::table::mapping::{Column, Mapped, Plan, TableOptions, Target, map};
 use zenith_runtime_cpu::limits::{memory_available, processors};
 
-use super::rows::{Place, RowStore, gather_from};
 use crate::pipeline::slots::Slots;
 use crate::schema::Shape;
 use crate::source::{Filler, Grain, SampleKey, Source, Spent};
+use crate::table::rows::{Place, RowStore, gather_from};
 use crate::{Error, Field, Result, SampleError, Schema};
 
 /// A table whose rows are samples.

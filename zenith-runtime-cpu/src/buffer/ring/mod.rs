@@ -228,11 +228,14 @@ impl<T, const WAITS: bool> Producer<T, WAITS> {
     where
         T: Copy,
     {
-        let count = if self.capacity - self.tail.wrapping_sub(self.head) >= values.len() {
-            values.len()
-        } else {
-            self.look().min(values.len())
-        };
+        let mut room = self.capacity - self.tail.wrapping_sub(self.head);
+        if room < values.len() {
+            room = self.look();
+            if room == 0 {
+                room = self.look_again();
+            }
+        }
+        let count = room.min(values.len());
         // SAFETY: `count` slots from `tail` on are within `capacity` of `head`.
         unsafe { self.slots.copy_in(self.tail, &values[..count]) };
         self.publish(count);
@@ -344,8 +347,14 @@ impl<T, const WAITS: bool> Consumer<T, WAITS> {
     where
         T: Copy,
     {
-        let known = self.tail.wrapping_sub(self.head);
-        let count = if known >= values.len() { values.len() } else { self.look().min(values.len()) };
+        let mut there = self.tail.wrapping_sub(self.head);
+        if there < values.len() {
+            there = self.look();
+            if there == 0 {
+                there = self.look_again();
+            }
+        }
+        let count = there.min(values.len());
         // SAFETY: `count` slots from `head` on hold values, which are `Copy`.
         unsafe { self.slots.copy_out(self.head, &mut values[..count]) };
         self.release(count);

@@ -131,7 +131,10 @@ impl<T> Slots<T> {
         // `start` and the end, `back` (at most one round in all, by contract) before `start`.
         unsafe {
             cells.add(start).copy_from_nonoverlapping(front.as_ptr(), front.len());
-            cells.copy_from_nonoverlapping(back.as_ptr(), back.len());
+            // Even an empty copy is a call.
+            if !back.is_empty() {
+                cells.copy_from_nonoverlapping(back.as_ptr(), back.len());
+            }
         }
     }
 
@@ -151,7 +154,9 @@ impl<T> Slots<T> {
         // SAFETY: as in `copy_in`, and by contract all these slots are initialised.
         unsafe {
             cells.add(start).copy_to_nonoverlapping(front.as_mut_ptr(), front.len());
-            cells.copy_to_nonoverlapping(back.as_mut_ptr(), back.len());
+            if !back.is_empty() {
+                cells.copy_to_nonoverlapping(back.as_mut_ptr(), back.len());
+            }
         }
     }
 

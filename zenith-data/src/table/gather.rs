@@ -1,6 +1,6 @@
 //! The hot path: copies rows that lie anywhere in memory into consecutive slots. Rows some places ahead are
 //! prefetched, because each is a cache miss (and a fresh one for every line of it). Knows pointers and sizes only;
-//! who owns the memory and which row is where, is [`super::rows`]' matter.
+//! who owns the memory and which row is where, is `rows`' matter.
 #![expect(
     unsafe_code,
     reason = "one bounds check per batch instead of one per row, and prefetch instructions"

@@ -13,7 +13,7 @@ use super::blocks::{Blocks, Job};
 use super::cells::{Cells, claimed};
 use super::convert::convert_run;
 use super::mapping::{Column, Holds, Plan, Target};
-use crate::format::pread::PreadFile;
+use crate::table::pread::PreadFile;
 use crate::{DType, Error, Result};
 
 /// Rows of a block, where memory allows.
