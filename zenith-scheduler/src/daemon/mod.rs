@@ -208,7 +208,8 @@ async fn serve(
     let _ = close.send(true);
     let ended = async {
         if !is_agent_over {
-            log_end(&agent.await);
+            // It was asked to end; what it has to say against that changes nothing.
+            let _ = agent.await;
         }
         while parts.join_next().await.is_some() {}
     };
@@ -220,12 +221,6 @@ async fn serve(
 
 async fn part<E: Display>(name: &'static str, running: impl Future<Output = Result<(), E>>) -> Part {
     (name, running.await.map_err(|error| error.to_string()))
-}
-
-fn log_end((name, outcome): &Part) {
-    if let Err(error) = outcome {
-        tracing::warn!(name, error, "a part did not end well");
-    }
 }
 
 fn ended_by_itself(ended: Result<Part, JoinError>) -> DaemonError {
@@ -244,7 +239,7 @@ fn own_agent(
     way: SocketAddr,
     shown: SocketAddr,
 ) -> Result<agent::Config, DaemonError> {
-    let mut agent = node.config(way.to_string(), config.state.join("agent"))?;
+    let mut agent = node.config(way.to_string(), &config.state.join("agent"))?;
     if agent.address.is_none() && !is_loopback(shown.ip()) {
         let address = if shown.ip().is_unspecified() { agent.name.clone() } else { shown.ip().to_string() };
         agent.address = Some(address);

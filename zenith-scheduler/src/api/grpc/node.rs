@@ -94,7 +94,7 @@ fn silent() -> Refusal {
 
 /// What a node is told.
 #[derive(Debug)]
-pub struct Outgoing {
+pub(super) struct Outgoing {
     welcome: Option<v1::Welcome>,
     told: mpsc::Receiver<v1::ControllerMessage>,
     /// Why the session has ended.

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use utoipa::IntoParams;
 
 use super::Door;
 use super::error::{Refusals, Refused};
@@ -20,7 +19,7 @@ use crate::refusal::Refusal;
 const MAX_JOBS: usize = 1000;
 
 /// Whose changes are wanted.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
