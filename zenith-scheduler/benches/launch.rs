@@ -3,6 +3,12 @@
 //!
 //! `cargo bench -p zenith-scheduler --bench launch -- [LAUNCHES]`
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark reports, and stops where it cannot go on"
+)]
+
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/agent/controller.rs"]
 mod controller;

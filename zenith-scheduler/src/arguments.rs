@@ -179,7 +179,7 @@ fn serve(arguments: ServeArguments) -> Result<(), Failure> {
     raw.silent_after = silent_after.or(raw.silent_after);
     raw.lost_after = lost_after.or(raw.lost_after);
     raw.grace = grace.or(raw.grace);
-    Ok(daemon::run(raw.check()?, &node)?)
+    Ok(daemon::run(&raw.check()?, &node)?)
 }
 
 fn token(task: TokenTask) -> Result<(), Failure> {

@@ -1,6 +1,8 @@
 //! Whatever is said on the wire, nothing panics: it is refused by name, or the core knows what it means, and what the core then
 //! knows can be shown.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;

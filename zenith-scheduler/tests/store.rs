@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[expect(dead_code, reason = "each test uses its part of it")]
 mod world;
 
 use std::io::{Error, ErrorKind};
@@ -26,7 +27,9 @@ fn text(core: &Core) -> String {
 fn life(world: &mut World, store: &mut Store, steps: &[u8]) {
     for step in steps {
         match step % 5 {
-            0 => drop(world.gpus(u32::from(step % 7) + 1)),
+            0 => {
+                world.gpus(u32::from(step % 7) + 1);
+            }
             1 => world.settle(),
             2 => world.later(zenith_scheduler::core::Span::from_secs(u64::from(*step))),
             3 => {
@@ -34,7 +37,7 @@ fn life(world: &mut World, store: &mut Store, steps: &[u8]) {
                 placed.into_iter().for_each(|job| world.exit(job, Exit::Code(i32::from(step % 2))));
             }
             _ => {
-                drop(world.submit(Submission { key: format!("k{step}"), count: 3, ..Submission::default() }))
+                world.submit(Submission { key: format!("k{step}"), count: 3, ..Submission::default() });
             }
         }
         store.append(&std::mem::take(&mut world.journal.events)).unwrap();

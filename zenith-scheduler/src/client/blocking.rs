@@ -92,7 +92,11 @@ impl Blocking {
     {
         let live = self.live()?;
         let stream = live.runtime.block_on(ask(live.client.clone()))?;
-        Ok(Pages { endpoint: self.target.endpoint().to_owned(), source: Source::Stream(stream), live })
+        Ok(Pages {
+            endpoint: self.target.endpoint().to_owned(),
+            source: Source::Stream(Box::new(stream)),
+            live,
+        })
     }
 
     /// What a job writes until it has ended.
@@ -138,7 +142,7 @@ pub struct Pages<T> {
 
 #[derive(Debug)]
 enum Source<T> {
-    Stream(Streaming<T>),
+    Stream(Box<Streaming<T>>),
     Parts(mpsc::Receiver<Result<T, ClientError>>),
 }
 

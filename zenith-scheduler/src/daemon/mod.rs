@@ -98,10 +98,10 @@ pub enum DaemonError {
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn run(config: Config, node: &NodeArguments) -> Result<(), DaemonError> {
+pub fn run(config: &Config, node: &NodeArguments) -> Result<(), DaemonError> {
     config::make_private(&config.state)?;
     let tokens = Tokens::at(&config.state);
-    is_safe(&config, &tokens)?;
+    is_safe(config, &tokens)?;
     let (handle, running) = controller::start(&config.state.join(STORE), config.settings.clone())?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
@@ -110,7 +110,7 @@ pub fn run(config: Config, node: &NodeArguments) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System { what: "no threads", source })?;
-    let outcome = runtime.block_on(serve(&config, node, handle, tokens));
+    let outcome = runtime.block_on(serve(config, node, handle, tokens));
     // What still runs holds a way to the controller, which ends when the last one is gone.
     runtime.shutdown_timeout(LAST_CALLS);
     running.join();
@@ -188,7 +188,10 @@ async fn serve(
         };
         match agent {
             Some(agent) => agent::run(agent, closed).await,
-            None => Ok(closed.await),
+            None => {
+                closed.await;
+                Ok(())
+            }
         }
     }));
     drop(api);

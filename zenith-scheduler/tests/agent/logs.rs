@@ -53,10 +53,11 @@ async fn a_reader_that_wants_no_more_gets_no_more() {
     loop {
         match node.next().await {
             v1::agent_message::Kind::LogPart(part) => assert!(!part.last),
-            v1::agent_message::Kind::Report(report) => match report.what {
-                Some(v1::report::What::Gone(_)) => break,
-                _ => {}
-            },
+            v1::agent_message::Kind::Report(report) => {
+                if let Some(v1::report::What::Gone(_)) = report.what {
+                    break;
+                }
+            }
             other => panic!("{other:?}"),
         }
     }

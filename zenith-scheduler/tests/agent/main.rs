@@ -1,6 +1,8 @@
 //! An agent as a process of its own, driven by a controller that does what each test says: what is started, how it ends, and
 //! what becomes of it when agents, nurseries and supervisors are killed.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod controller;
 mod deaths;
 mod logs;
@@ -209,7 +211,7 @@ async fn a_signal_is_passed_on_and_the_attempt_goes_on() {
     let script = "exec 2>/dev/null; trap 'echo usr1' USR1; trap 'echo winch' WINCH; echo ready; while :; do sleep 0.01; done";
     node.start(shell(1, script)).await;
     node.started(1).await;
-    node.read_log(read.clone()).await;
+    node.read_log(read).await;
     assert_eq!(node.log_part().await.part.unwrap().data, b"ready\n");
     for (number, said) in [(10, b"usr1\n".as_slice()), (28, b"winch\n"), (10, b"usr1\n")] {
         node.say(v1::controller_message::Kind::Signal(signal(number))).await;

@@ -1,5 +1,7 @@
 //! The doors of a running scheduler, from outside: gRPC and REST over real connections, with nodes that the tests play.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod agent;
 mod http;
 mod process;

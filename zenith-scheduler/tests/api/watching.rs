@@ -19,7 +19,7 @@ async fn what_is_watched_adds_up_to_what_is_listed() {
     let mut watch = client.watch(v1::WatchRequest { jobs: Vec::new() }).await.unwrap().into_inner();
     let watcher = tokio::spawn(async move {
         let mut seen: BTreeMap<u64, v1::Job> = BTreeMap::new();
-        while !seen.get(&3000).is_some_and(|job| job.state() == JobState::Cancelled) {
+        while seen.get(&3000).is_none_or(|job| job.state() != JobState::Cancelled) {
             let message = timeout(PATIENCE, watch.message()).await.unwrap().unwrap().unwrap();
             assert!(message.jobs.len() <= 1000, "a page is a page");
             seen.extend(message.jobs.into_iter().map(|job| (job.id, job)));

@@ -95,6 +95,6 @@ fn credentials<T>(request: &Request<T>) -> Result<(&Peer, Option<&str>), Refusal
 }
 
 /// Somebody reads on.
-fn is_read<T>(sent: Result<(), mpsc::error::SendError<T>>) -> bool {
+fn is_read<T>(sent: &Result<(), mpsc::error::SendError<T>>) -> bool {
     sent.is_ok()
 }

@@ -84,7 +84,7 @@ impl SchedulerService for Service {
                     return Ok(());
                 }
                 for jobs in pages(jobs) {
-                    if !is_read(sender.send(Ok(v1::ListResponse { jobs })).await) {
+                    if !is_read(&sender.send(Ok(v1::ListResponse { jobs })).await) {
                         return Ok(());
                     }
                 }
@@ -102,7 +102,7 @@ impl SchedulerService for Service {
         Ok(Response::new(self.send(|sender| async move {
             while let Some(jobs) = watcher.next().await? {
                 for jobs in pages(jobs) {
-                    if !is_read(sender.send(Ok(v1::WatchResponse { jobs })).await) {
+                    if !is_read(&sender.send(Ok(v1::WatchResponse { jobs })).await) {
                         return Ok(());
                     }
                 }
@@ -127,7 +127,7 @@ impl SchedulerService for Service {
         let mut parts = read_logs(&self.api.handle, caller, wanted).await?;
         Ok(Response::new(self.send(|sender| async move {
             while let Some(part) = parts.recv().await {
-                if !is_read(sender.send(Ok(part?)).await) {
+                if !is_read(&sender.send(Ok(part?)).await) {
                     break;
                 }
             }
