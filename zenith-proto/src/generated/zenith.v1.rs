@@ -129,7 +129,7 @@ pub struct Refusal {
 pub struct SignalRequest {
     #[prost(uint64, tag = "1")]
     pub job: u64,
-    /// 1 to 64; 10 is SIGUSR1.
+    /// 1 to 31; 10 is SIGUSR1.
     #[prost(uint32, tag = "2")]
     pub number: u32,
 }
