@@ -16,8 +16,8 @@ pub(crate) struct Marks(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// `None` where no iteration has begun or the last one has ended.
-    place: Option<At>,
+    /// The iterator that stands there, and the place; `None` where no iteration has begun or the last one has ended.
+    place: Option<(u64, At)>,
     begun: u64,
     /// Iterators that have neither ended nor been dropped, oldest first.
     in_use: Vec<u64>,
@@ -32,8 +32,8 @@ impl Marks {
     pub(crate) fn begin(&self, place: At) -> u64 {
         let mut state = self.state();
         state.begun += 1;
-        state.place = Some(place);
         let number = state.begun;
+        state.place = Some((number, place));
         state.in_use.push(number);
         number
     }
@@ -42,7 +42,7 @@ impl Marks {
     pub(crate) fn reach(&self, number: u64, place: At) {
         let mut state = self.state();
         if state.in_use.last() == Some(&number) {
-            state.place = Some(place);
+            state.place = Some((number, place));
         }
     }
 
@@ -104,6 +104,17 @@ impl Track {
 
     /// The place behind the last batch of the newest iterator in use; `None` between iterations.
     fn place(&self) -> Option<At> {
-        self.marks.state().place
+        self.marks.state().place.map(|(_, place)| place)
+    }
+
+    /// The iterators whose orders may still be asked for: the one that `place` is of first, then those in use.
+    fn concerned(&self) -> Vec<u64> {
+        let state = self.marks.state();
+        state.place.iter().map(|(number, _)| *number).chain(state.in_use.iter().copied()).collect()
+    }
+
+    /// The number of the newest iterator; 0 before the first.
+    fn newest(&self) -> u64 {
+        self.marks.state().begun
     }
 }

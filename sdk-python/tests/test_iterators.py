@@ -94,6 +94,37 @@ def test_the_place_is_that_of_the_newest_iterator_in_use(way):
         assert place() == (2, 0), "where the next iteration begins"
 
 
+class EachTimeAnother:
+    """A sampler whose passes differ, and are the same in every run."""
+
+    def __init__(self):
+        self.passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(np.random.default_rng(self.passes).permutation(40).tolist())
+
+    def __len__(self):
+        return 40
+
+
+@pytest.mark.parametrize("source", [native, Rows], ids=["native", "python"])
+def test_a_look_with_another_order_does_not_spoil_the_state(source):
+    with zenith.DataLoader(source(), 8, sampler=EachTimeAnother(), num_workers=0) as loader:
+        loop = iter(loader)
+        next(loop)
+        look = iter(loader)
+        next(look)
+        del look
+        next(loop)
+        state = loader.state_dict()
+        rest = labels(loop)
+    assert (state["epoch"], state["cursor"]) == (0, 16)
+    with zenith.DataLoader(source(), 8, sampler=EachTimeAnother(), num_workers=0) as loader:
+        loader.load_state_dict(state)
+        assert labels(loader) == rest
+
+
 @pytest.mark.parametrize("way", ["native", "processes"])
 def test_a_nested_loop_is_resumed_where_the_outer_one_stood(way):
     with loader_of(way) as loader:

@@ -81,7 +81,7 @@ class NativeEngine:
 
     def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
         """See :class:`Engine`."""
-        start = (place, None, None) if listed is None else (place, listed.order, listed.ends)
+        start = (place, None, None) if listed is None else (place, listed.drawn.order, listed.drawn.ends)
         return self._iterate(self._loader, start)
 
     def steps_from(self, place: Place) -> int:
@@ -173,7 +173,9 @@ class PythonEngine:
     def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
         """See :class:`Engine`."""
         epoch, cursor, _ = place
-        order = _Order(self._base if listed is None else self._base.listed(listed.order, listed.ends))
+        order = _Order(
+            self._base if listed is None else self._base.listed(listed.drawn.order, listed.drawn.ends)
+        )
         ahead = listed is None and cursor == 0
         batches = self._loader.iter(epoch, None if ahead else order(epoch, cursor))
         return _Counted(batches, order, self._track, self._clock, place)

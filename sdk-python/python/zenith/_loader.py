@@ -27,7 +27,7 @@ from ._oracle import oracle_ratio
 from ._order import OrderOptions, Place
 from ._ranks import rank_and_world
 from ._report import Report
-from ._sampling import ListedOrder, WeightedSampler
+from ._sampling import Drawn, ListedOrder, WeightedSampler
 from ._sources import Behind, Plan, dtype_name, plan_source
 
 _STATE_VERSION = 2
@@ -210,6 +210,8 @@ class Loader:
         self._next = Place(0, 0)
         self._resumed = False
         self._resume_digest: str | None = None
+        self._drawn: dict[int, Drawn] = {}
+        """What the user's sampler gave to each iterator in use."""
         self._largest = 1
 
     def _note_scattered_reads(self) -> None:
@@ -264,6 +266,10 @@ class Loader:
         if self._listed is not None:
             self._draw(self._listed, place.epoch)
         batches = self._started().begin(place, self._listed)
+        if self._listed is not None:
+            self._drawn[self._track.newest()] = self._listed.drawn
+            concerned = self._track.concerned()
+            self._drawn = {number: drawn for number, drawn in self._drawn.items() if number in concerned}
         self._next = Place(place.epoch + 1, 0)
         self._resumed, self._resume_digest = False, None
         return batches
@@ -273,7 +279,7 @@ class Loader:
         listed.set_epoch(epoch)
         listed.draw(self._plan.samples)
         if self._resume_digest is not None:
-            listed.check(self._resume_digest)
+            listed.drawn.check(self._resume_digest)
         largest = listed.largest()
         if largest > self._largest:
             self._largest = largest
@@ -370,8 +376,16 @@ class Loader:
         if place.part > 0:
             state["part"] = place.part
         if self._listed is not None and place[1:] > (0, 0):
-            state["digest"] = self._resume_digest or self._listed.digest()
+            state["digest"] = self._resume_digest if marked is None else self._drawn_at_place().digest()
         return state
+
+    def _drawn_at_place(self) -> Drawn:
+        """The user's order in which the loader's place is."""
+        assert self._listed is not None
+        for number in self._track.concerned():
+            # A signal handler may ask between the beginning of an iterator and the note of its order.
+            return self._drawn.get(number, self._listed.drawn)
+        return self._listed.drawn
 
     def _order_kind(self) -> str:
         """In words, what decides the order; two loaders in which it is equal go through an epoch in the same way."""

@@ -50,14 +50,46 @@ class WeightedSampler:
         return hashlib.sha256(np.asarray(self.weights).tobytes()).hexdigest()[:16]
 
 
+class Drawn:
+    """One epoch as a user's sampler gave it.
+
+    Args:
+        order: indices, one after the other.
+        ends: where each batch ends among them; None where Zenith cuts.
+    """
+
+    def __init__(self, order: Sequence[int] = (), ends: list[int] | None = None) -> None:
+        self.order = order
+        self.ends = ends
+        self._digest: str | None = None
+
+    def digest(self) -> str:
+        """A digest of the epoch's order, by which a resumed run knows that its sampler repeats itself."""
+        if self._digest is None:
+            text = ",".join(map(str, self.order)) + "|" + ",".join(map(str, self.ends or ()))
+            self._digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._digest
+
+    def check(self, digest: str) -> None:
+        """Refuses an order other than the one a state was taken in.
+
+        Raises:
+            ResumeError: the sampler gave another order.
+        """
+        if digest != self.digest():
+            raise ResumeError(
+                "cannot resume: the sampler gave another order than in the saved run; seed it by the epoch "
+                "(set_epoch), or use shuffle=True or zenith.WeightedSampler, which repeat exactly"
+            )
+
+
 class ListedOrder:
     """An epoch's order as the user's ``sampler`` or ``batch_sampler`` gives it."""
 
     def __init__(self, sampler: Iterable[Any], *, batches: bool) -> None:
         self._sampler = sampler
         self._batches = batches
-        self.order: Sequence[int] = []
-        self.ends: list[int] | None = None
+        self.drawn = Drawn()
 
     @property
     def kind(self) -> str:
@@ -94,14 +126,12 @@ class ListedOrder:
             )
         if order and min(order) < 0:
             raise ConfigError(f"the {self.kind} gave index {min(order)}; samples are counted from 0")
-        self.order = order
-        self.ends = [end for before, end in pairwise(ends) if end > before]
-        if not self._batches:
-            self.ends = None
+        cuts = [end for before, end in pairwise(ends) if end > before]
+        self.drawn = Drawn(order, cuts if self._batches else None)
 
     def largest(self) -> int:
         """Samples in the largest batch that the user cut; 1 where Zenith cuts."""
-        ends = self.ends or []
+        ends = self.drawn.ends or []
         return max((end - begin for begin, end in zip([0, *ends], ends, strict=False)), default=1)
 
     def set_epoch(self, epoch: int) -> None:
@@ -109,20 +139,3 @@ class ListedOrder:
         for target in (self._sampler, getattr(self._sampler, "sampler", None)):
             if hasattr(target, "set_epoch"):
                 target.set_epoch(epoch)  # type: ignore[union-attr]
-
-    def digest(self) -> str:
-        """A digest of the epoch's order, by which a resumed run knows that its sampler repeats itself."""
-        text = ",".join(map(str, self.order)) + "|" + ",".join(map(str, self.ends or ()))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def check(self, digest: str) -> None:
-        """Refuses an order other than the one a state was taken in.
-
-        Raises:
-            ResumeError: the sampler gave another order.
-        """
-        if digest != self.digest():
-            raise ResumeError(
-                "cannot resume: the sampler gave another order than in the saved run; seed it by the epoch "
-                "(set_epoch), or use shuffle=True or zenith.WeightedSampler, which repeat exactly"
-            )
