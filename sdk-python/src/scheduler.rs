@@ -185,6 +185,9 @@ fn next_part<T: Send>(
     }
 }
 
+/// A rank, whether it is its standard error, what it wrote, and how many bytes before that were dropped.
+type LogPart = (u32, bool, Py<PyBytes>, u64);
+
 /// Parts of what processes wrote.
 #[pyclass(module = "zenith._core", frozen)]
 pub(crate) struct LogParts {
@@ -197,7 +200,7 @@ impl LogParts {
         this
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<(u32, bool, Py<PyBytes>, u64)>> {
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<LogPart>> {
         let part = next_part(py, &self.pages, None)?;
         Ok(part.map(|part| {
             let data = PyBytes::new(py, &part.data).unbind();
