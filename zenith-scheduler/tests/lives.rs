@@ -318,3 +318,22 @@ fn a_higher_priority_goes_before_a_gang_that_nodes_are_kept_for() {
     w.settle();
     assert_eq!((w.state(urgent), w.state(gang)), (State::Running, State::Queued));
 }
+
+#[test]
+fn a_part_that_came_to_its_end_is_kept_when_its_node_is_lost_and_returns() {
+    let mut w = World::new(2, 4, Policy::default());
+    let job = w.gpus(8);
+    w.settle();
+    for rank in 4..8 {
+        w.exit_rank(job, rank, Exit::Code(0));
+    }
+    let node = w.processes(job)[4].node;
+    on_node_lost(&mut w.core, &mut w.journal, w.now, node).unwrap();
+    assert_eq!(w.state(job), State::Running);
+    on_node_returned(&mut w.core, &mut w.journal, w.now, node, &[]).unwrap();
+    assert_eq!((w.state(job), w.core.cluster().free_gpus()), (State::Running, 0));
+    for rank in 0..4 {
+        w.exit_rank(job, rank, Exit::Code(0));
+    }
+    assert_eq!((w.state(job), w.core.cluster().free_gpus()), (State::Completed, 8));
+}

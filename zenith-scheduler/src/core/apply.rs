@@ -9,6 +9,7 @@ use super::event::{Change, Event};
 use super::id::{JobId, NodeId};
 use super::job::{Batch, Cause, Gang, Job, MAX_NOTES, Placement, Rank, Submission, Then, Used, When};
 use super::node::{Contact, GpuSet, Holding};
+use super::on_node::ranks_on;
 use super::state::{State, Trigger};
 use super::time::Time;
 use crate::policy::Order;
@@ -118,11 +119,22 @@ impl Core {
     }
 
     fn contact(&mut self, id: NodeId, contact: Contact) -> Result<(), Error> {
-        self.node(id)?;
+        // Where every rank of a part has come to its end, the gang has not gone on without it.
+        let is_done = |holding: &Holding| {
+            let job = self.ledger.jobs.get(holding.job).filter(|job| job.attempt == holding.attempt);
+            let gang = job.and_then(|job| job.gang.as_ref());
+            let ranks = ranks_on(self, holding.job, id);
+            gang.is_some_and(|gang| {
+                ranks.iter().all(|rank| matches!(gang.ranks[*rank as usize], Rank::Gone(_)))
+            })
+        };
+        let left = self.node(id)?.holdings.iter().filter(|holding| !is_done(holding));
+        let left: Vec<(JobId, u32)> = left.map(|holding| (holding.job, holding.attempt)).collect();
         self.ledger.cluster.change(id, |node| {
             node.contact = contact;
             if contact == Contact::Lost {
-                node.holdings.iter_mut().for_each(|holding| holding.orphan = true);
+                let is_left = |holding: &Holding| left.contains(&(holding.job, holding.attempt));
+                node.holdings.iter_mut().for_each(|holding| holding.orphan |= is_left(holding));
             }
         });
         self.dirty = true;

@@ -214,7 +214,7 @@ fn was_never_begun(core: &Core, node: NodeId, holding: &Holding) -> bool {
     let job = core.ledger.jobs.get(holding.job).filter(|job| job.attempt == holding.attempt);
     let gang = job.and_then(|job| job.gang.as_ref()).filter(|gang| gang.stop.is_none());
     gang.is_some_and(|gang| {
-        let mine = on_node(core, holding.job, node);
+        let mine = ranks_on(core, holding.job, node);
         mine.iter().all(|rank| gang.ranks.get(*rank as usize) == Some(&Rank::Pending))
     })
 }
@@ -235,7 +235,7 @@ fn send_again(core: &Core, comm: &mut impl Comm, node: NodeId, holding: &Holding
 }
 
 /// The ranks that a placed job has on a node.
-fn on_node(core: &Core, job: JobId, node: NodeId) -> Vec<u32> {
+pub(super) fn ranks_on(core: &Core, job: JobId, node: NodeId) -> Vec<u32> {
     let Some(job) = core.ledger.jobs.get(job) else { return Vec::new() };
     let (Some(gang), Some(batch)) = (&job.gang, core.batch(job)) else { return Vec::new() };
     let per = batch.shape.ranks;
@@ -258,7 +258,7 @@ fn ranks_lost(
     }
     let Some(gang) = &job.gang else { return Ok(()) };
     let is_left = |rank: &u32| !matches!(gang.ranks[*rank as usize], Rank::Gone(_));
-    let lost: Vec<u32> = on_node(core, id, node).into_iter().filter(is_left).collect();
+    let lost: Vec<u32> = ranks_on(core, id, node).into_iter().filter(is_left).collect();
     if lost.is_empty() {
         return Ok(());
     }
