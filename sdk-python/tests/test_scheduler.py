@@ -352,7 +352,8 @@ def test_a_script_submits_its_own_functions(client, tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "good\n", done.stderr
-    script.write_text("import zenith\ndef f(): pass\nprint(repr(zenith.submit(f).result(60)))\n")
+    plain = "import sys, zenith\nsys.modules['cloudpickle'] = None\n"
+    script.write_text(plain + "def f(): pass\nprint(repr(zenith.submit(f).result(60)))\n")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1 and "__main__" in done.stderr, (done.stdout, done.stderr)
 
@@ -367,7 +368,8 @@ def test_a_folder_that_is_not_shared_is_said_to_be(client, tmp_path):
     assert "ZENITH_SPOOL" in job.logs(stream="stderr") and job.exit_code == 97
 
 
-def test_what_cannot_be_pickled_is_refused_at_once(client, tmp_path):
+def test_what_cannot_be_pickled_is_refused_at_once(client, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
     with pytest.raises(zenith.ConfigError, match="cloudpickle"):
         zenith.submit(lambda: 1)
     with pytest.raises(zenith.ConfigError, match="pickled"):

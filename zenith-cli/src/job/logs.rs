@@ -83,7 +83,10 @@ fn show(
 }
 
 fn several_ranks(client: &Blocking, job: u64) -> Result<bool, ClientError> {
-    Ok(client.call(|mut client| async move { client.get(job).await })?.ranks.len() > 1)
+    let detail = client.call(|mut client| async move { client.get(job).await })?;
+    // A job that has ended has no ranks any more; then its GPUs say how many there may have been.
+    let gpus = detail.job.as_ref().map_or(0, |job| job.gpus);
+    Ok(detail.ranks.len() > 1 || detail.ranks.is_empty() && gpus > 1)
 }
 
 fn sink(stream: v1::Stream, out: &mut dyn Write) -> Box<dyn Write + '_> {
