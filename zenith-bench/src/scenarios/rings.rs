@@ -1,7 +1,8 @@
 //! Values from one thread to another through a bounded ring. A refused push or an empty pop counts for nothing; the
 //! consumer sums what the values carry.
 
-use std::hint::spin_loop;
+use std::cell::Cell;
+use std::hint::{black_box, spin_loop};
 use std::sync::Arc;
 use std::thread::yield_now;
 
@@ -18,9 +19,10 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "rings",
     title: "Rings",
     about: "Values from a thread to another, each on a processor of its own, through 1,024 slots: Zenith's ring beside \
-            rtrb's in many short rounds, and the one whose ends can wait beside crossbeam's ArrayQueue (which also \
-            allows several producers and consumers). In batches, up to 64 values go in and out at once. How far apart \
-            two processors are decides the speed, and on a virtual machine the host may move them between rounds.",
+            rtrb's in many short rounds, each with its memory in another place, and the one whose ends can wait beside \
+            crossbeam's ArrayQueue (which also allows several producers and consumers). In batches, up to 64 values go \
+            in and out at once. How far apart two processors are decides the speed, and on a virtual machine the host \
+            may move them between rounds.",
     run,
 };
 
@@ -75,10 +77,11 @@ impl Wait {
 }
 
 /// Where both ends run, and how much goes through.
-#[derive(Clone)]
 struct Track {
     ends: [Option<CpuSet>; 2],
     values: u64,
+    /// Rings made so far.
+    made: Cell<usize>,
 }
 
 impl Track {
@@ -93,7 +96,20 @@ impl Track {
             [first, second] => [Some(alone(first)), Some(alone(second))],
             _ => [None, None],
         };
-        Ok(Self { ends, values })
+        Ok(Self { ends, values, made: Cell::new(0) })
+    }
+
+    /// Makes a ring at a place in the heap that changes from one to the next, by whole steps of the allocator's alignment
+    /// over the size of a page: where it lies beside other lines is worth more than most differences between two rings,
+    /// and would otherwise be the same in all rounds of a run.
+    fn place<R>(&self, make: impl FnOnce() -> R) -> R {
+        const STEPS: usize = 256;
+        let made = self.made.replace(self.made.get() + 1);
+        // 157 is prime to 256, so that the steps of a few rounds are already spread.
+        let shift = black_box(Vec::<u128>::with_capacity(1 + made * 157 % STEPS));
+        let ring = make();
+        drop(shift);
+        ring
     }
 
     /// Runs both ends on threads of their own; the consumer gives the sum.
@@ -189,7 +205,7 @@ impl Track {
 fn single<V: Value>(track: &Track) -> Vec<Contender<'_>> {
     vec![
         Contender::ours("zenith", |passes| {
-            let (mut producer, mut consumer) = ring::ring::<V>(SLOTS);
+            let (mut producer, mut consumer) = track.place(|| ring::ring::<V>(SLOTS));
             track.one_by_one(
                 passes,
                 move |value| producer.try_push(value).is_ok(),
@@ -197,7 +213,7 @@ fn single<V: Value>(track: &Track) -> Vec<Contender<'_>> {
             )
         }),
         Contender::rival("rtrb", |passes| {
-            let (mut producer, mut consumer) = rtrb::RingBuffer::<V>::new(SLOTS);
+            let (mut producer, mut consumer) = track.place(|| rtrb::RingBuffer::<V>::new(SLOTS));
             track.one_by_one(passes, move |value| producer.push(value).is_ok(), move || consumer.pop().ok())
         }),
     ]
@@ -207,7 +223,7 @@ fn single<V: Value>(track: &Track) -> Vec<Contender<'_>> {
 fn richer<V: Value>(track: &Track) -> Vec<Contender<'_>> {
     vec![
         Contender::ours("zenith, ends that wait", |passes| {
-            let (mut producer, mut consumer) = ring::waiting::<V>(SLOTS);
+            let (mut producer, mut consumer) = track.place(|| ring::waiting::<V>(SLOTS));
             track.one_by_one(passes, move |value| producer.push(value).is_ok(), move || consumer.pop().ok())
         }),
         Contender::rival("crossbeam ArrayQueue", |passes| {
@@ -221,7 +237,7 @@ fn richer<V: Value>(track: &Track) -> Vec<Contender<'_>> {
 fn batched<V: Value>(track: &Track) -> Vec<Contender<'_>> {
     vec![
         Contender::ours("zenith", |passes| {
-            let (mut producer, mut consumer) = ring::ring::<V>(SLOTS);
+            let (mut producer, mut consumer) = track.place(|| ring::ring::<V>(SLOTS));
             track.in_batches(
                 passes,
                 move |values: &[V]| producer.push_slice(values),
@@ -229,7 +245,7 @@ fn batched<V: Value>(track: &Track) -> Vec<Contender<'_>> {
             )
         }),
         Contender::rival("rtrb", |passes| {
-            let (mut producer, mut consumer) = rtrb::RingBuffer::<V>::new(SLOTS);
+            let (mut producer, mut consumer) = track.place(|| rtrb::RingBuffer::<V>::new(SLOTS));
             track.in_batches(
                 passes,
                 move |values: &[V]| producer.push_partial_slice(values).0.len(),
