@@ -60,6 +60,9 @@ struct ServeArguments {
     /// File with their key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Know nobody without a token, on this machine either: jobs run as the scheduler's user
+    #[arg(long)]
+    require_tokens: bool,
     /// Let tokens cross the network without TLS
     #[arg(long)]
     insecure: bool,
@@ -166,7 +169,8 @@ fn serve(arguments: ServeArguments) -> Result<(), Failure> {
         Some(path) => Raw::read(path)?,
         None => Raw::default(),
     };
-    let ServeArguments { state, grpc, rest, tls_cert, tls_key, insecure, no_agent, node, .. } = arguments;
+    let ServeArguments { state, grpc, rest, tls_cert, tls_key, no_agent, node, .. } = arguments;
+    let ServeArguments { insecure, require_tokens, .. } = arguments;
     let ServeArguments { heartbeat, silent_after, lost_after, grace, .. } = arguments;
     raw.state = state.state.or(raw.state);
     raw.grpc = grpc.or(raw.grpc);
@@ -174,6 +178,7 @@ fn serve(arguments: ServeArguments) -> Result<(), Failure> {
     raw.tls_cert = tls_cert.or(raw.tls_cert);
     raw.tls_key = tls_key.or(raw.tls_key);
     raw.insecure |= insecure;
+    raw.require_tokens |= require_tokens;
     raw.no_agent |= no_agent;
     raw.heartbeat = heartbeat.or(raw.heartbeat);
     raw.silent_after = silent_after.or(raw.silent_after);

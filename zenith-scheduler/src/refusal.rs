@@ -54,6 +54,38 @@ pub enum Refusal {
     /// The disk has no room for new work.
     #[error("the disk that holds the scheduler's state is full")]
     Full,
+    /// There are as many jobs as there may be.
+    #[error("{open} jobs have not ended, and {more} more would be above the {most} that there may be")]
+    TooManyJobs {
+        /// Jobs that have not ended.
+        open: usize,
+        /// Jobs that are submitted.
+        more: u32,
+        /// The most.
+        most: usize,
+    },
+    /// A submission is larger than one may be.
+    #[error("the submission takes {bytes} bytes; at most {most} are possible")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The most.
+        most: u64,
+    },
+    /// What all submissions take is as much as it may be.
+    #[error("the submissions that are kept take the {most} bytes that they may")]
+    TooMuch {
+        /// The most, in bytes.
+        most: u64,
+    },
+    /// The key stands for other work.
+    #[error("the key {key:?} stands for job {job}, which is other work")]
+    KeyReused {
+        /// The key.
+        key: String,
+        /// The first job that was submitted under it.
+        job: JobId,
+    },
     /// The disk failed.
     #[error("the scheduler's state could not be written")]
     Store(#[source] Arc<StoreError>),
@@ -132,7 +164,6 @@ impl Refusal {
                 core::Error::Request(_) => "bad_request",
                 core::Error::Count { .. } => "bad_count",
                 core::Error::NodeTooLarge { .. } => "node_too_large",
-                core::Error::NodeInUse { .. } => "node_in_use",
                 core::Error::Settings { .. } => "bad_settings",
                 core::Error::Journal(_) => "journal",
             },
@@ -143,6 +174,10 @@ impl Refusal {
             Self::Invalid { .. } => "invalid",
             Self::NoNode { .. } => "no_such_node",
             Self::Full => "disk_full",
+            Self::TooManyJobs { .. } => "too_many_jobs",
+            Self::TooLarge { .. } => "too_large",
+            Self::TooMuch { .. } => "too_much",
+            Self::KeyReused { .. } => "key_reused",
             Self::Store(_) => "store",
             Self::Unreachable { .. } => "unreachable",
             Self::NoLogs { .. } => "no_logs",
@@ -163,14 +198,15 @@ impl Refusal {
                 | core::Error::Count { .. }
                 | core::Error::NodeTooLarge { .. }
                 | core::Error::Settings { .. } => Kind::Invalid,
-                core::Error::Forbidden { .. } | core::Error::NodeInUse { .. } => Kind::Conflict,
+                core::Error::Forbidden { .. } => Kind::Conflict,
                 core::Error::Journal(_) => Kind::Internal,
             },
             Self::NotYours { .. } | Self::NotAdmin { .. } | Self::NotAgent => Kind::Forbidden,
             Self::Unauthenticated(_) => Kind::Unauthenticated,
-            Self::Invalid { .. } => Kind::Invalid,
+            Self::Invalid { .. } | Self::TooLarge { .. } => Kind::Invalid,
+            Self::KeyReused { .. } => Kind::Conflict,
             Self::NoNode { .. } | Self::NoLogs { .. } => Kind::NotFound,
-            Self::Full => Kind::Exhausted,
+            Self::Full | Self::TooManyJobs { .. } | Self::TooMuch { .. } => Kind::Exhausted,
             Self::Unreachable { .. } | Self::CutOff { .. } | Self::Busy | Self::Stopping => Kind::Unavailable,
             Self::Unsupported { .. } => Kind::Unsupported,
             Self::Store(_) => Kind::Internal,
@@ -192,7 +228,6 @@ impl Refusal {
                 core::Error::Request(_) => &"give GPUs in all, or nodes and GPUs per node",
                 core::Error::Count { .. } => &"split it into several submissions",
                 core::Error::NodeTooLarge { .. } => &"run several agents on it, each with a part of the GPUs",
-                core::Error::NodeInUse { .. } => &"drain it, wait until its jobs have ended, and join again",
                 core::Error::Settings { .. } => {
                     &"a weight is above zero, and a guarantee is at most the limit"
                 }
@@ -205,6 +240,16 @@ impl Refusal {
             Self::Invalid { .. } => &"see the reference of the API",
             Self::NoNode { .. } => &"`zenith node ls` lists the nodes",
             Self::Full => &"make room on that disk; what was taken in before is safe and goes on",
+            Self::TooManyJobs { .. } => {
+                &"wait until some have ended, or let whoever runs the scheduler raise `max-open-jobs`"
+            }
+            Self::TooLarge { .. } => {
+                &"pass large data in files; whoever runs the scheduler can raise `max-submission-kib`"
+            }
+            Self::TooMuch { .. } => {
+                &"wait until some jobs have ended, or let whoever runs the scheduler raise `max-kept-mib`"
+            }
+            Self::KeyReused { .. } => &"take another key for other work, or none",
             Self::Store(_) => &"see the scheduler's log; what was taken in before is safe",
             Self::Unreachable { .. } => &"start its agent, or wait until it is back",
             Self::NoLogs { .. } => &"name another attempt with --attempt",

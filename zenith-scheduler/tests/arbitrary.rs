@@ -222,9 +222,7 @@ fn made(core: &mut Core, now: Time, call: Call) -> Option<()> {
         Call::Join(given) => {
             let joining = joining_of(*given).ok()?;
             let node = on_node_joined(core, comm, now, joining.spec).ok()?;
-            let known: Vec<(JobId, u32)> =
-                joining.known.iter().map(|(job, attempt, _)| (*job, *attempt)).collect();
-            on_node_returned(core, comm, now, node, &known).ok()?;
+            on_node_returned(core, comm, now, node, &joining.known).ok()?;
         }
         Call::Report(node, given) => {
             let rank = given.rank;

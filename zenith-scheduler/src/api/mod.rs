@@ -17,7 +17,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use self::auth::Auth;
-use crate::controller::{Handle, clock};
+use crate::controller::Handle;
+use crate::controller::clock::{Clock, SystemClock};
 use crate::refusal::Refusal;
 
 /// What every door needs.
@@ -36,7 +37,7 @@ impl Api {
     /// Doors to a controller. They close when the sender says so, or is gone.
     pub fn new(handle: Handle, auth: Auth) -> (Self, watch::Sender<bool>) {
         let (close, closing) = watch::channel(false);
-        (Self { handle, auth: Arc::new(auth), started_ms: clock::now().0, closing }, close)
+        (Self { handle, auth: Arc::new(auth), started_ms: SystemClock::default().wall().0, closing }, close)
     }
 
     /// Returns when the doors close.

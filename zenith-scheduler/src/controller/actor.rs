@@ -1,30 +1,27 @@
 //! The controller's thread: turns, each of as many calls as have come, one write to disk, and then the answers.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
+use super::Settings;
+use super::clock::{Clock, Course};
 use super::handle::{CALLS, CHANGES, Call, Completion, Handle, Running};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::turn::Turn;
-use super::{Settings, clock};
 use crate::core::event::Change;
-use crate::core::job::Exit;
 use crate::core::node::Contact;
 use crate::core::on_job::on_forget;
 use crate::core::on_node::{on_node_heard, on_node_lost, on_node_silent};
-use crate::core::on_rank::{Process, on_rank_exited};
 use crate::core::on_round::{on_round, on_tick};
-use crate::core::state::Trigger;
 use crate::core::{Core, Error, JobId, NodeId, Span, Time};
 use crate::refusal::Refusal;
-use crate::store::{Snapshotter, Store, StoreError};
+use crate::store::{Store, StoreError, room};
 
 /// Calls of one turn at most.
 const BATCH: usize = 512;
@@ -32,16 +29,29 @@ const BATCH: usize = 512;
 /// How often nodes and the disk are looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Looks that are further apart than this, or than the time after which a node counts as silent, say that the controller itself
+/// stood still.
+const STOOD_STILL: Duration = Duration::from_secs(2);
+
 /// How often old jobs are looked for.
 const FORGET: Duration = Duration::from_secs(60);
 
 /// A snapshot is taken when the journal has more than this many events, and several times as many as there are jobs.
 const SNAPSHOT_EVENTS: u64 = 50_000;
 
+/// A pause after a snapshot that was not written, and the longest; each is twice the one before.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_SNAPSHOT_PAUSE: Duration = Duration::from_secs(3600);
+
 /// A pause before a store that failed is opened again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-pub(super) fn start(store: Store, core: Core, settings: Settings) -> Result<(Handle, Running), StoreError> {
+pub(super) fn start(
+    store: Store,
+    core: Core,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<(Handle, Running), StoreError> {
     let (calls, inbox) = mpsc::channel(CALLS);
     let (changes, _) = broadcast::channel(CHANGES);
     let metrics = Arc::new(Metrics::default());
@@ -49,17 +59,22 @@ pub(super) fn start(store: Store, core: Core, settings: Settings) -> Result<(Han
         Handle { calls, changes: changes.clone(), logs: Arc::default(), metrics: Arc::clone(&metrics) };
     let path = store.path().to_owned();
     let (snapshots, written) = mpsc::channel(1);
+    let course = Course::new(clock, core.ledger().now());
     let actor = Actor {
         store,
         core,
         settings,
-        sessions: Sessions::default(),
+        sessions: Sessions::new(course.clock()),
+        looked: course.steady(),
+        course,
         changes,
         metrics,
         has_room: true,
+        was_refused: false,
         snapshots,
         is_snapshotting: false,
-        look_at: Instant::now(),
+        snapshot_from: Duration::ZERO,
+        snapshot_pause: SNAPSHOT_PAUSE,
         forget_at: Time(0),
     };
     let spawned =
@@ -76,9 +91,16 @@ struct Actor {
     changes: broadcast::Sender<Arc<[JobId]>>,
     metrics: Arc<Metrics>,
     has_room: bool,
+    /// A write was refused since nodes were looked at last.
+    was_refused: bool,
     snapshots: mpsc::Sender<Result<u64, StoreError>>,
     is_snapshotting: bool,
-    look_at: Instant,
+    /// When the next snapshot may be tried, and the pause after that if it fails.
+    snapshot_from: Duration,
+    snapshot_pause: Duration,
+    course: Course,
+    /// When nodes were looked at last.
+    looked: Duration,
     forget_at: Time,
 }
 
@@ -105,7 +127,7 @@ fn run(
                     }
                     actor.turn(std::mem::take(&mut calls));
                 }
-                () = sleep_until(actor.due()) => actor.turn(Vec::new()),
+                () = sleep(actor.due()) => actor.turn(Vec::new()),
                 Some(outcome) = written.recv() => actor.snapshot_written(outcome),
             }
         }
@@ -116,7 +138,7 @@ fn run(
 impl Actor {
     /// Runs calls, and what time and their changes bring; writes it down; answers and acts.
     fn turn(&mut self, calls: Vec<Call>) {
-        let now = clock::now().max(self.core.ledger().now());
+        let now = self.course.now();
         let mut out = Outbox::default();
         self.metrics.called(calls.len());
         let completions: Vec<Completion> =
@@ -126,11 +148,11 @@ impl Actor {
             tracing::error!(%error, "the core contradicts itself");
         }
         let outcome = self.write(&out);
+        self.sessions.keep_fresh();
         if outcome.is_ok() {
-            self.act(&out, now);
+            self.act(&out);
         }
         completions.into_iter().for_each(|done| done(outcome.clone()));
-        self.fail_portless(now);
         self.snapshot_if_due();
     }
 
@@ -159,8 +181,7 @@ impl Actor {
 
     /// What follows from the time, and from what has changed.
     fn follow(&mut self, out: &mut Outbox, now: Time) -> Result<(), Error> {
-        if Instant::now() >= self.look_at {
-            self.look_at = Instant::now() + LOOK;
+        if self.course.steady() >= self.looked + LOOK {
             self.look(out, now)?;
         }
         if self.core.next_timer().is_some_and(|at| at <= now) {
@@ -175,16 +196,9 @@ impl Actor {
     }
 
     /// Tells everybody what is on disk now.
-    fn act(&mut self, out: &Outbox, now: Time) {
-        for record in &out.records {
-            if let Change::Moved { job, trigger, .. } = &record.change
-                && !matches!(trigger, Trigger::Up)
-            {
-                self.sessions.give_back_port(*job);
-            }
-        }
+    fn act(&mut self, out: &Outbox) {
         for action in &out.actions {
-            self.sessions.act(&self.core, action, now);
+            self.sessions.act(&self.core, action);
         }
         if self.changes.receiver_count() > 0 {
             let mut jobs: Vec<JobId> =
@@ -198,22 +212,33 @@ impl Actor {
         }
     }
 
-    /// When something is due even if nobody calls.
-    fn due(&self) -> Instant {
-        let now = clock::now();
+    /// How long until something is due even if nobody calls.
+    fn due(&self) -> Duration {
+        let now = self.course.now();
         let timer = self.core.next_timer().map_or(Span::FOREVER, |at| at.since(now));
-        (Instant::now() + Duration::from_millis(timer.0).min(LOOK)).min(self.look_at)
+        Duration::from_millis(timer.0).min((self.looked + LOOK).saturating_sub(self.course.steady()))
     }
 
     /// Nodes that are silent, lost or heard again; the room on the disk; jobs that ended long ago.
     fn look(&mut self, out: &mut Outbox, now: Time) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.looked, self.course.steady());
+        let still = self.looked.saturating_sub(before);
+        let stood_still = still > STOOD_STILL.max(self.settings.silent_after);
+        if stood_still {
+            tracing::warn!(?still, "the controller stood still; nodes have their whole time again");
+        }
+        // Where nothing can be written, no node can come back.
+        if std::mem::take(&mut self.was_refused) || stood_still {
+            self.sessions.forgive();
+        }
+        self.course.compare();
         let nodes: Vec<(NodeId, Contact)> =
             self.core.cluster().nodes().iter().map(|node| (node.id, node.contact)).collect();
         for (node, contact) in nodes {
-            let since = Duration::from_millis(now.since(self.sessions.heard(node, now)).0);
+            let since = self.sessions.unheard(node);
             if since >= self.settings.lost_after && contact != Contact::Lost {
                 // It may believe that it is connected; it has to come back and say what is left on it.
-                self.sessions.drop_session(node, now);
+                self.sessions.drop_session(node);
                 on_node_lost(&mut self.core, out, now, node)?;
             } else if since >= self.settings.silent_after && contact == Contact::Up {
                 on_node_silent(&mut self.core, out, now, node)?;
@@ -227,7 +252,7 @@ impl Actor {
         self.has_room = room(self.store.path()).is_none_or(|room| room >= self.settings.room);
         if now >= self.forget_at {
             self.forget_at = now + Span(FORGET.as_millis() as u64);
-            let before = self.old(now);
+            let before = self.old(now).max(self.too_large());
             on_forget(&mut self.core, out, now, before)?;
         }
         Ok(())
@@ -246,59 +271,76 @@ impl Actor {
         by_age.max(*oldest_kept)
     }
 
-    /// Gangs whose ranks have no port to meet at do not start.
-    fn fail_portless(&mut self, now: Time) {
-        for (job, attempt) in std::mem::take(&mut self.sessions.portless) {
-            tracing::error!(%job, "no port is left for the ranks to meet at");
-            let Some(node) = self.core.job(job).and_then(|job| Some(job.last.as_ref()?.slices.first()?.node))
-            else {
-                continue;
-            };
-            let process = Process { node, job, attempt, rank: 0 };
-            let call: Call = Box::new(move |turn| {
-                let outcome = on_rank_exited(turn.core, turn.out, now, process, Exit::NotStarted);
-                Box::new(move |_| {
-                    if let Err(error) = outcome {
-                        tracing::error!(%error, "a gang without a port");
-                    }
-                })
-            });
-            self.turn(vec![call]);
+    /// Jobs that ended before this are forgotten because all that is kept takes more than half of what it may; none before 1970.
+    fn too_large(&self) -> Time {
+        let most = self.settings.max_kept_bytes / 2;
+        let mut surplus = self.core.kept_bytes().saturating_sub(most);
+        if surplus == 0 {
+            return Time(0);
         }
+        let mut ended: Vec<(Time, u64)> = self.core.ended_batches().collect();
+        ended.sort_unstable();
+        let mut before = Time(0);
+        for (at, bytes) in ended {
+            if surplus == 0 {
+                break;
+            }
+            surplus = surplus.saturating_sub(bytes);
+            before = at + Span(1);
+        }
+        before
     }
 
     fn snapshot_if_due(&mut self) {
         let events = self.store.since_snapshot();
-        if self.is_snapshotting || events < SNAPSHOT_EVENTS.max(4 * self.core.len() as u64) {
+        let is_early = self.is_snapshotting || self.course.steady() < self.snapshot_from;
+        if is_early || events < SNAPSHOT_EVENTS.max(4 * self.core.len() as u64) {
             return;
         }
         let (snapshotter, done) =
             (self.store.snapshotter(self.core.ledger().clone()), self.snapshots.clone());
+        let spare = self.spare();
         let write = move || {
             // The controller is gone where nobody hears; the snapshot counts all the same.
-            let _ = done.blocking_send(snapshotter.and_then(Snapshotter::write));
+            let _ = done.blocking_send(snapshotter.write(spare));
         };
+        let path = self.store.path().to_owned();
         match thread::Builder::new().name("zenith-snapshot".to_owned()).spawn(write) {
             Ok(_) => self.is_snapshotting = true,
-            Err(error) => tracing::warn!(%error, "no thread for a snapshot; the journal grows"),
+            Err(source) => self.snapshot_written(Err(StoreError::Thread { path, source })),
         }
+    }
+
+    /// Bytes of the disk that snapshots leave to the journal of what runs.
+    fn spare(&self) -> u64 {
+        self.settings.room / 2
     }
 
     fn snapshot_written(&mut self, outcome: Result<u64, StoreError>) {
         self.is_snapshotting = false;
         match outcome {
-            Ok(events) => self.store.snapshot_written(events),
-            Err(error) => tracing::warn!(%error, "the snapshot was not written; the journal grows"),
+            Ok(events) => {
+                self.store.snapshot_written(events);
+                self.snapshot_pause = SNAPSHOT_PAUSE;
+            }
+            Err(error) => {
+                let pause = self.snapshot_pause;
+                tracing::warn!(%error, ?pause, "the snapshot was not written; the journal grows until the next try");
+                self.snapshot_from = self.course.steady() + pause;
+                self.snapshot_pause = (pause * 2).min(LONGEST_SNAPSHOT_PAUSE);
+            }
         }
     }
 
     /// The disk has refused what the core had already done: goes back to what the disk has. Nobody was told anything else.
     fn reload(&mut self) {
         self.has_room = false;
+        self.was_refused = true;
         loop {
             match self.store.reopen(self.settings.policy) {
                 Ok(core) => {
                     self.core = core;
+                    self.sessions.drop_fresh();
                     return;
                 }
                 Err(error) => {
@@ -316,8 +358,7 @@ impl Actor {
             return;
         }
         if self.store.since_snapshot() > 0
-            && let Err(error) =
-                self.store.snapshotter(self.core.ledger().clone()).and_then(Snapshotter::write)
+            && let Err(error) = self.store.snapshotter(self.core.ledger().clone()).write(self.spare())
         {
             tracing::warn!(%error, "no snapshot at the end; the next start reads the journal");
         }
@@ -329,7 +370,7 @@ fn nodes_are_away() -> Call {
     Box::new(|turn| {
         let nodes: Vec<NodeId> = turn.core.cluster().nodes().iter().map(|node| node.id).collect();
         let outcome = nodes.into_iter().try_for_each(|node| {
-            turn.sessions.heard(node, turn.now);
+            turn.sessions.unheard(node);
             on_node_silent(turn.core, turn.out, turn.now, node)
         });
         Box::new(move |_| {
@@ -362,10 +403,4 @@ fn jobs_of(change: &Change) -> Vec<JobId> {
         | Change::Killed { job } => vec![*job],
         _ => Vec::new(),
     }
-}
-
-/// Bytes that are left on the disk that holds `path`; none where the system does not say.
-fn room(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -108,6 +108,16 @@ impl Handle {
         Ok(Begun { answer })
     }
 
+    /// Returns when the controller's thread has ended, whatever the reason. The controller stays while this waits.
+    pub async fn ended(&self) {
+        self.calls.closed().await;
+    }
+
+    /// The controller's thread runs.
+    pub fn is_alive(&self) -> bool {
+        !self.calls.is_closed()
+    }
+
     /// What the controller has counted.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use zenith_proto::v1;
 
 use super::handle::Handle;
-use crate::core::{JobId, NodeId};
+use crate::core::{Core, Error, JobId, NodeId};
 use crate::refusal::Refusal;
 
 /// Parts of one log that wait for their reader at most; the node waits then.
@@ -114,16 +114,16 @@ impl Handle {
     /// Begins to read what a job's processes wrote: a stream for each node that has some of it.
     ///
     /// # Errors
-    /// No such job; one that was never placed; nodes that cannot be reached.
+    /// No such job, attempt or rank; one that was never placed, or so often that it is not kept where that attempt ran; nodes
+    /// that cannot be reached.
     pub async fn logs(&self, wanted: Wanted) -> Result<Vec<Parts>, Refusal> {
-        let Wanted { job, rank, attempt, follow, tail_bytes } = wanted;
-        let places = self.call(move |turn| places(turn.core(), wanted)).await?;
+        let Wanted { job, rank, follow, tail_bytes, .. } = wanted;
+        let (attempt, places) = self.call(move |turn| places(turn.core(), wanted)).await?;
         let mut streams = Vec::with_capacity(places.len());
         for node in places {
             let (request, parts) = self.logs.open(node);
             let routes = Arc::clone(&self.logs);
             let mut stream = Parts { request, node: String::new(), is_over: false, parts, routes };
-            let attempt = if attempt == 0 { self.attempt(job).await? } else { attempt };
             let read = v1::ReadLog { request, job: job.0, attempt, rank, follow, tail_bytes, stop: false };
             stream.node =
                 self.call(move |turn| turn.read_log(node, read).map(|()| turn.name_of(node))).await?;
@@ -136,26 +136,31 @@ impl Handle {
     pub fn log_routes(&self) -> Arc<Routes> {
         Arc::clone(&self.logs)
     }
-
-    async fn attempt(&self, job: JobId) -> Result<u32, Refusal> {
-        self.call(move |turn| Ok(turn.core().job(job).ok_or(crate::core::Error::NoJob(job))?.attempt)).await
-    }
 }
 
-/// The nodes that have what is wanted.
-fn places(core: &crate::core::Core, wanted: Wanted) -> Result<Vec<NodeId>, Refusal> {
-    let job = core.job(wanted.job).ok_or(crate::core::Error::NoJob(wanted.job))?;
-    let never =
-        || Refusal::NoLogs { job: job.id, reason: format!("it is {} and was not placed yet", job.state) };
-    let placement = job.last.as_ref().ok_or_else(never)?;
+/// The attempt that is wanted, and the nodes that have what it wrote.
+fn places(core: &Core, wanted: Wanted) -> Result<(u32, Vec<NodeId>), Refusal> {
+    let job = core.job(wanted.job).ok_or(Error::NoJob(wanted.job))?;
+    let no_logs = |reason| Refusal::NoLogs { job: job.id, reason };
+    let last = job.attempt;
+    if last == 0 {
+        return Err(no_logs(format!("it is {} and was not placed yet", job.state)));
+    }
+    let attempt = if wanted.attempt == 0 { last } else { wanted.attempt };
+    if attempt > last {
+        let reason = format!("{attempt}; the job has had attempts 1 to {last}");
+        return Err(Refusal::Invalid { field: "attempt", reason });
+    }
+    let unknown = || no_logs(format!("where attempt {attempt} of {last} ran is not known any more"));
+    let placement = job.place_of(attempt).ok_or_else(unknown)?;
     let per = core.batch(job).map(|batch| batch.shape.ranks).unwrap_or_default();
     let Some(rank) = wanted.rank else {
-        return Ok(placement.slices.iter().map(|slice| slice.node).collect());
+        return Ok((attempt, placement.slices.iter().map(|slice| slice.node).collect()));
     };
     let ranks = placement.ranks(per);
     let missing = || Refusal::Invalid {
         field: "rank",
         reason: format!("{rank}; the job has ranks 0 to {}", ranks - 1),
     };
-    Ok(vec![placement.slice_of(rank, per).ok_or_else(missing)?.node])
+    Ok((attempt, vec![placement.slice_of(rank, per).ok_or_else(missing)?.node]))
 }

@@ -5,18 +5,20 @@
 //! nodes and settings; `sessions` the ways to the nodes; `outbox` what the core wants done, kept until it may be.
 
 mod actor;
-pub(crate) mod clock;
+pub mod clock;
 mod handle;
 pub mod logs;
 pub mod metrics;
 pub mod ops;
 mod outbox;
-mod ports;
 mod sessions;
 mod turn;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use self::clock::{Clock, SystemClock};
 
 pub use self::handle::{Begun, Handle, Running};
 pub use self::sessions::{Alive, OUTSTANDING, SessionId, Welcome};
@@ -40,6 +42,13 @@ pub struct Settings {
     pub keep_for: Duration,
     /// At most so many jobs that have ended are kept.
     pub keep_at_most: usize,
+    /// At most so many jobs that have not ended; more are refused.
+    pub max_open_jobs: usize,
+    /// A submission is refused that is larger than this, in bytes: its command, its environment, its names.
+    pub max_submission_bytes: u64,
+    /// New work is refused while all submissions that are kept are larger than this, in bytes. Those whose jobs have ended make
+    /// room, the oldest first, before it comes to that.
+    pub max_kept_bytes: u64,
     /// New work is refused while the disk has less room than this, in bytes, so that what is there can go on.
     pub room: u64,
 }
@@ -53,6 +62,9 @@ impl Default for Settings {
             lost_after: Duration::from_secs(60),
             keep_for: Duration::from_secs(14 * 24 * 3600),
             keep_at_most: 200_000,
+            max_open_jobs: 1_000_000,
+            max_submission_bytes: 4 << 20,
+            max_kept_bytes: 1 << 30,
             room: 64 << 20,
         }
     }
@@ -63,6 +75,18 @@ impl Default for Settings {
 /// # Errors
 /// A store that cannot be opened.
 pub fn start(path: &Path, settings: Settings) -> Result<(Handle, Running), StoreError> {
+    start_by(path, settings, Arc::new(SystemClock::default()))
+}
+
+/// The same by another clock than the system's.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_by(
+    path: &Path,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<(Handle, Running), StoreError> {
     let (store, core) = Store::open(path, settings.policy)?;
-    actor::start(store, core, settings)
+    actor::start(store, core, settings, clock)
 }

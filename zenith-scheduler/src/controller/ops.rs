@@ -4,6 +4,8 @@
 use tokio::sync::mpsc;
 use zenith_proto::v1;
 
+use super::Settings;
+use super::outbox::Action;
 use super::sessions::{SessionId, Welcome};
 use super::turn::Turn;
 use crate::core::job::{Exit, Used};
@@ -63,8 +65,8 @@ pub struct Joining {
     pub spec: NodeSpec,
     /// Where processes of other nodes reach it.
     pub address: String,
-    /// Attempts it knows, each with the port its ranks meet at.
-    pub known: Vec<(JobId, u32, u32)>,
+    /// Attempts it knows.
+    pub known: Vec<(JobId, u32)>,
 }
 
 /// What a node reports of an attempt.
@@ -107,7 +109,8 @@ impl Turn<'_> {
     /// Takes work in. `submission.user` is the caller where it is empty.
     ///
     /// # Errors
-    /// What the core refuses; somebody else's name; a command that is missing; a full disk.
+    /// What the core refuses; somebody else's name; a command that is missing; other work than was taken in under its key; a full
+    /// disk; more jobs or larger ones than are kept.
     pub fn submit(&mut self, caller: &Caller, mut submission: Submission) -> Result<Submitted, Refusal> {
         if submission.user.is_empty() {
             submission.user.clone_from(&caller.user);
@@ -122,11 +125,13 @@ impl Turn<'_> {
             });
         }
         if let Some(first) = self.known(&submission) {
-            return Ok(Submitted { first, count: self.count(first), known: true });
+            let batch = self.core.job(first).and_then(|job| self.core.batch(job));
+            return match batch.filter(|batch| batch.submission.is_same_work(&submission)) {
+                Some(batch) => Ok(Submitted { first, count: batch.submission.count, known: true }),
+                None => Err(Refusal::KeyReused { key: submission.key, job: first }),
+            };
         }
-        if !self.has_room {
-            return Err(Refusal::Full);
-        }
+        self.has_place_for(&submission)?;
         let count = submission.count;
         let first = on_submit(self.core, self.out, self.now, submission)?;
         Ok(Submitted { first, count, known: false })
@@ -151,7 +156,7 @@ impl Turn<'_> {
     /// Sends a signal to every rank of a running job. The attempt goes on, unless its processes end because of it.
     ///
     /// # Errors
-    /// No such job, somebody else's, one that does not run, or a number that is no signal.
+    /// No such job, somebody else's, one that does not run, a number that is no signal, or a node that cannot be reached.
     pub fn signal(&mut self, caller: &Caller, job: JobId, number: u32) -> Result<(), Refusal> {
         let record = self.own(caller, job)?;
         let attempt = record.attempt;
@@ -163,12 +168,11 @@ impl Turn<'_> {
             return Err(Refusal::Invalid { field: "signal", reason });
         }
         let nodes: Vec<NodeId> = gang.placement.slices.iter().map(|slice| slice.node).collect();
-        for node in nodes {
-            let signal = v1::Signal { job: job.0, attempt, kill: false, number: Some(number) };
-            if !self.sessions.send(node, v1::controller_message::Kind::Signal(signal), self.now) {
-                return Err(Refusal::Unreachable { node: self.name_of(node) });
-            }
+        // All of them or none.
+        if let Some(node) = nodes.iter().find(|node| !self.sessions.is_connected(**node)) {
+            return Err(Refusal::Unreachable { node: self.name_of(*node) });
         }
+        self.out.actions.push(Action::Signal { job, attempt, number, nodes });
         Ok(())
     }
 
@@ -218,21 +222,15 @@ impl Turn<'_> {
     /// A node connects. What it is to be told comes by `sender`.
     ///
     /// # Errors
-    /// What the core refuses: too many GPUs, or other GPUs than before while jobs hold some.
+    /// What the core refuses: too many GPUs.
     pub fn join(
         &mut self,
         joining: Joining,
         sender: mpsc::Sender<v1::ControllerMessage>,
     ) -> Result<Welcome, Refusal> {
         let Joining { spec, address, known } = joining;
-        let node = on_node_joined(self.core, self.out, self.now, spec)?;
-        let (session, alive) = self.sessions.open(node, address, sender);
-        for (job, _, port) in &known {
-            if let Some(master) = self.master_of(*job) {
-                self.sessions.note_port(*job, &master, *port);
-            }
-        }
-        let known: Vec<(JobId, u32)> = known.iter().map(|(job, attempt, _)| (*job, *attempt)).collect();
+        let node = on_node_joined(self.core, self.out, self.now, NodeSpec { address, ..spec })?;
+        let (session, alive) = self.sessions.open(node, sender);
         on_node_returned(self.core, self.out, self.now, node, &known)?;
         Ok(Welcome { node, session, heartbeat: self.settings.heartbeat, alive })
     }
@@ -247,7 +245,7 @@ impl Turn<'_> {
     /// # Errors
     /// None that the core itself does not cause.
     pub fn leave(&mut self, node: NodeId, session: SessionId) -> Result<(), Refusal> {
-        if self.sessions.close(node, session, self.now) {
+        if self.sessions.close(node, session) {
             on_node_silent(self.core, self.out, self.now, node)?;
         }
         Ok(())
@@ -310,8 +308,11 @@ impl Turn<'_> {
     /// # Errors
     /// [`Refusal::Unreachable`] where there is no way to the node.
     pub fn read_log(&mut self, node: NodeId, read: v1::ReadLog) -> Result<(), Refusal> {
-        let sent = self.sessions.send(node, v1::controller_message::Kind::ReadLog(read), self.now);
-        if sent { Ok(()) } else { Err(Refusal::Unreachable { node: self.name_of(node) }) }
+        if !self.sessions.is_connected(node) {
+            return Err(Refusal::Unreachable { node: self.name_of(node) });
+        }
+        self.out.actions.push(Action::ReadLog { node, read });
+        Ok(())
     }
 
     /// A node's name.
@@ -330,15 +331,24 @@ impl Turn<'_> {
         if submission.key.is_empty() { None } else { self.core.by_key(&submission.user, &submission.key) }
     }
 
-    fn count(&self, first: JobId) -> u32 {
-        let batch = self.core.job(first).and_then(|job| self.core.batch(job));
-        batch.map_or(1, |batch| batch.submission.count)
-    }
-
-    /// Where the ranks of a placed job meet.
-    fn master_of(&self, job: JobId) -> Option<String> {
-        let gang = self.core.job(job)?.gang.as_ref()?;
-        self.sessions.address(gang.placement.slices.first()?.node)
+    /// What is kept has a bound, in number and in size.
+    fn has_place_for(&self, submission: &Submission) -> Result<(), Refusal> {
+        let Settings { max_open_jobs, max_submission_bytes, max_kept_bytes, .. } = *self.settings;
+        if !self.has_room {
+            return Err(Refusal::Full);
+        }
+        let open = self.core.open();
+        if open.saturating_add(submission.count as usize) > max_open_jobs {
+            return Err(Refusal::TooManyJobs { open, more: submission.count, most: max_open_jobs });
+        }
+        let bytes = submission.bytes();
+        if bytes > max_submission_bytes {
+            return Err(Refusal::TooLarge { bytes, most: max_submission_bytes });
+        }
+        if self.core.kept_bytes().saturating_add(bytes) > max_kept_bytes {
+            return Err(Refusal::TooMuch { most: max_kept_bytes });
+        }
+        Ok(())
     }
 }
 

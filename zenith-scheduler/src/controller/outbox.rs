@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use zenith_proto::v1;
+
 use crate::core::comm::{Comm, Start};
 use crate::core::event::Event;
 use crate::core::job::Placement;
+use crate::core::ports::Meeting;
 use crate::core::{JobId, NodeId, Submission};
 
 /// Records and actions of one turn, in the order in which they were decided.
@@ -18,7 +21,25 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 pub(super) enum Action {
     Start(Box<Gang>),
-    Signal { job: JobId, attempt: u32, kill: bool, nodes: Vec<NodeId> },
+    /// An attempt is to end.
+    End {
+        job: JobId,
+        attempt: u32,
+        kill: bool,
+        nodes: Vec<NodeId>,
+    },
+    /// A signal that somebody asked for.
+    Signal {
+        job: JobId,
+        attempt: u32,
+        number: u32,
+        nodes: Vec<NodeId>,
+    },
+    /// Somebody wants to read.
+    ReadLog {
+        node: NodeId,
+        read: v1::ReadLog,
+    },
 }
 
 /// A gang to be started.
@@ -29,6 +50,7 @@ pub(super) struct Gang {
     pub(super) attempt: u32,
     pub(super) restarts: u32,
     pub(super) placement: Placement,
+    pub(super) meeting: Meeting,
     pub(super) only: Option<NodeId>,
     pub(super) submission: Arc<Submission>,
 }
@@ -39,9 +61,9 @@ impl Comm for Outbox {
     }
 
     fn start(&mut self, start: Start<'_>) {
-        let Start { job, first, attempt, restarts, placement, only, submission } = start;
-        let (placement, submission) = (placement.clone(), Arc::clone(submission));
-        let gang = Gang { job, first, attempt, restarts, placement, only, submission };
+        let Start { job, first, attempt, restarts, placement, meeting, only, submission } = start;
+        let (placement, meeting, submission) = (placement.clone(), meeting.clone(), Arc::clone(submission));
+        let gang = Gang { job, first, attempt, restarts, placement, meeting, only, submission };
         self.actions.push(Action::Start(Box::new(gang)));
     }
 
@@ -57,6 +79,6 @@ impl Comm for Outbox {
 impl Outbox {
     fn end(&mut self, job: JobId, attempt: u32, placement: &Placement, kill: bool) {
         let nodes = placement.slices.iter().map(|slice| slice.node).collect();
-        self.actions.push(Action::Signal { job, attempt, kill, nodes });
+        self.actions.push(Action::End { job, attempt, kill, nodes });
     }
 }

@@ -9,11 +9,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use zenith_proto::v1;
 
-use super::clock;
+use super::clock::Clock;
 use super::outbox::{Action, Gang};
-use super::ports::Ports;
 use crate::core::job::Placement;
-use crate::core::{Core, JobId, NodeId, Time};
+use crate::core::{Core, NodeId};
 
 /// Messages for one node that wait at most. A node that does not take them is disconnected, and told anew when it is back.
 pub const OUTSTANDING: usize = 4096;
@@ -35,18 +34,28 @@ pub struct Welcome {
     pub alive: Alive,
 }
 
-/// When a node was last heard. Noting it costs the controller nothing.
+/// When a node was last heard, by the clock that nobody sets. Noting it costs the controller nothing.
 #[derive(Clone, Debug)]
-pub struct Alive(Arc<AtomicU64>);
+pub struct Alive {
+    clock: Arc<dyn Clock>,
+    at_ms: Arc<AtomicU64>,
+}
 
 impl Alive {
-    /// Something came from the node.
-    pub fn heard(&self) {
-        self.0.store(clock::now().0, Ordering::Relaxed);
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        let alive = Self { clock, at_ms: Arc::default() };
+        alive.heard();
+        alive
     }
 
-    fn at(&self) -> Time {
-        Time(self.0.load(Ordering::Relaxed))
+    /// Something came from the node.
+    pub fn heard(&self) {
+        let now = u64::try_from(self.clock.steady().as_millis()).unwrap_or(u64::MAX);
+        self.at_ms.store(now, Ordering::Relaxed);
+    }
+
+    fn at(&self) -> Duration {
+        Duration::from_millis(self.at_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -58,49 +67,68 @@ struct Session {
 }
 
 /// The ways to the nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
+    clock: Arc<dyn Clock>,
     of: BTreeMap<NodeId, Session>,
     /// Since when nodes without a connection have not been heard.
-    away: BTreeMap<NodeId, Time>,
-    addresses: BTreeMap<NodeId, String>,
+    away: BTreeMap<NodeId, Duration>,
     next: u64,
-    ports: Ports,
-    /// Gangs that found no port, with their attempts.
-    pub(super) portless: Vec<(JobId, u32)>,
+    /// Nodes that have connected in this turn.
+    fresh: Vec<NodeId>,
 }
 
 impl Sessions {
+    /// Nobody is connected yet.
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, of: BTreeMap::new(), away: BTreeMap::new(), next: 0, fresh: Vec::new() }
+    }
+
     /// A node has connected. An older connection of it ends.
     pub(super) fn open(
         &mut self,
         node: NodeId,
-        address: String,
         sender: mpsc::Sender<v1::ControllerMessage>,
     ) -> (SessionId, Alive) {
         self.next += 1;
-        let (id, alive) = (SessionId(self.next), Alive(Arc::new(AtomicU64::new(0))));
-        alive.heard();
+        let (id, alive) = (SessionId(self.next), Alive::new(Arc::clone(&self.clock)));
         self.of.insert(node, Session { id, sender, alive: alive.clone() });
         self.away.remove(&node);
-        self.addresses.insert(node, address);
+        self.fresh.push(node);
         (id, alive)
     }
 
     /// A connection has ended; false where the node has another one by now.
-    pub(super) fn close(&mut self, node: NodeId, session: SessionId, now: Time) -> bool {
+    pub(super) fn close(&mut self, node: NodeId, session: SessionId) -> bool {
         let is_it = self.of.get(&node).is_some_and(|known| known.id == session);
         if is_it {
-            self.drop_session(node, now);
+            self.drop_session(node);
         }
         is_it
     }
 
     /// Ends a node's connection.
-    pub(super) fn drop_session(&mut self, node: NodeId, now: Time) {
+    pub(super) fn drop_session(&mut self, node: NodeId) {
         if let Some(session) = self.of.remove(&node) {
-            self.away.insert(node, session.alive.at().min(now));
+            self.away.insert(node, session.alive.at());
         }
+    }
+
+    /// What this turn's nodes said when they joined is on disk.
+    pub(super) fn keep_fresh(&mut self) {
+        self.fresh.clear();
+    }
+
+    /// It is not: they have to come again, and are no way to anybody until then.
+    pub(super) fn drop_fresh(&mut self) {
+        std::mem::take(&mut self.fresh).into_iter().for_each(|node| self.drop_session(node));
+    }
+
+    /// The controller itself could hear nobody for a while: the nodes' time begins anew.
+    pub(super) fn forgive(&mut self) {
+        let now = self.clock.steady();
+        self.of.values().for_each(|session| session.alive.heard());
+        self.away.values_mut().for_each(|since| *since = now);
     }
 
     /// A connection is the present one of its node.
@@ -108,12 +136,14 @@ impl Sessions {
         self.of.get(&node).is_some_and(|known| known.id == session)
     }
 
-    /// When a node was last heard; `now` for one that nobody has looked for yet.
-    pub(super) fn heard(&mut self, node: NodeId, now: Time) -> Time {
-        match self.of.get(&node) {
+    /// For how long a node was not heard; no time at all for one that nobody has looked for yet.
+    pub(super) fn unheard(&mut self, node: NodeId) -> Duration {
+        let now = self.clock.steady();
+        let heard = match self.of.get(&node) {
             Some(session) => session.alive.at(),
             None => *self.away.entry(node).or_insert(now),
-        }
+        };
+        now.saturating_sub(heard)
     }
 
     /// There is a way to a node.
@@ -121,64 +151,50 @@ impl Sessions {
         self.of.contains_key(&node)
     }
 
-    /// Where processes of other nodes reach a node that is or was connected.
-    pub(super) fn address(&self, node: NodeId) -> Option<String> {
-        self.addresses.get(&node).cloned()
-    }
-
     /// Sends a message. False where there is no way, or the node does not take it; then the connection ends.
-    pub(super) fn send(&mut self, node: NodeId, message: v1::controller_message::Kind, now: Time) -> bool {
+    pub(super) fn send(&mut self, node: NodeId, message: v1::controller_message::Kind) -> bool {
         let Some(session) = self.of.get(&node) else { return false };
         if session.sender.try_send(v1::ControllerMessage { kind: Some(message) }).is_ok() {
             return true;
         }
         tracing::warn!(%node, "the node does not take its messages: its connection ends");
-        self.drop_session(node, now);
+        self.drop_session(node);
         false
     }
 
-    /// An attempt that a node knows has a port.
-    pub(super) fn note_port(&mut self, job: JobId, master: &str, port: u32) {
-        if let Ok(port) = u16::try_from(port) {
-            self.ports.note(job, master, port);
-        }
-    }
-
-    /// A job is no longer placed.
-    pub(super) fn give_back_port(&mut self, job: JobId) {
-        self.ports.give_back(job);
-    }
-
     /// Tells nodes what was decided. What does not reach a node is told when it has returned.
-    pub(super) fn act(&mut self, core: &Core, action: &Action, now: Time) {
+    pub(super) fn act(&mut self, core: &Core, action: &Action) {
         match action {
-            Action::Start(gang) => self.start(core, gang, now),
-            Action::Signal { job, attempt, kill, nodes } => {
-                for node in nodes {
-                    let signal = v1::Signal { job: job.0, attempt: *attempt, kill: *kill, number: None };
-                    self.send(*node, v1::controller_message::Kind::Signal(signal), now);
+            Action::Start(gang) => {
+                for (node, start) in orders(core, gang) {
+                    if gang.only.is_none_or(|only| only == node) {
+                        self.send(node, v1::controller_message::Kind::Start(start));
+                    }
                 }
             }
+            Action::End { job, attempt, kill, nodes } => {
+                let signal = v1::Signal { job: job.0, attempt: *attempt, kill: *kill, number: None };
+                self.signal(nodes, signal);
+            }
+            Action::Signal { job, attempt, number, nodes } => {
+                let number = Some(*number);
+                self.signal(nodes, v1::Signal { job: job.0, attempt: *attempt, kill: false, number });
+            }
+            Action::ReadLog { node, read } => {
+                self.send(*node, v1::controller_message::Kind::ReadLog(read.clone()));
+            }
         }
     }
 
-    fn start(&mut self, core: &Core, gang: &Gang, now: Time) {
-        let Some(first) = gang.placement.slices.first() else { return };
-        let address = self.addresses.get(&first.node).cloned().unwrap_or_default();
-        let Some(port) = self.ports.take(gang.job, &address) else {
-            self.portless.push((gang.job, gang.attempt));
-            return;
-        };
-        for (node, start) in orders(core, gang, &address, port) {
-            if gang.only.is_none_or(|only| only == node) {
-                self.send(node, v1::controller_message::Kind::Start(start), now);
-            }
+    fn signal(&mut self, nodes: &[NodeId], signal: v1::Signal) {
+        for node in nodes {
+            self.send(*node, v1::controller_message::Kind::Signal(signal));
         }
     }
 }
 
 /// What each node of a gang is told.
-fn orders(core: &Core, gang: &Gang, address: &str, port: u16) -> Vec<(NodeId, v1::Start)> {
+fn orders(core: &Core, gang: &Gang) -> Vec<(NodeId, v1::Start)> {
     let per = gang.submission.request.ranks;
     let Placement { slices } = &gang.placement;
     let world_size = gang.placement.ranks(per);
@@ -200,8 +216,8 @@ fn orders(core: &Core, gang: &Gang, address: &str, port: u16) -> Vec<(NodeId, v1
             world_size,
             node_rank,
             nodes: slices.len() as u32,
-            master_address: address.to_owned(),
-            master_port: u32::from(port),
+            master_address: gang.meeting.address.clone(),
+            master_port: u32::from(gang.meeting.port),
             slice: Some(v1::Slice {
                 node: name,
                 gpus: slice.gpus.iter().map(u32::from).collect(),

@@ -7,9 +7,12 @@ use super::Core;
 use super::error::Error;
 use super::event::{Change, Event};
 use super::id::{JobId, NodeId};
-use super::job::{Batch, Cause, Gang, Job, MAX_NOTES, Placement, Rank, Submission, Then, Used, When};
+use super::job::{
+    Batch, Cause, Gang, Job, MAX_EARLIER, MAX_NOTES, Placement, Rank, Submission, Then, Used, When,
+};
 use super::node::{Contact, GpuSet, Holding};
 use super::on_node::ranks_on;
+use super::ports::Meeting;
 use super::state::{State, Trigger};
 use super::time::Time;
 use crate::policy::Order;
@@ -70,7 +73,9 @@ impl Core {
             Change::Moved { job, trigger, cause, not_before } => {
                 self.moved(*job, *trigger, *cause, *not_before, at)?;
             }
-            Change::Placed { job, attempt, placement } => self.placed(*job, *attempt, placement, at)?,
+            Change::Placed { job, attempt, placement, meeting } => {
+                self.placed(*job, *attempt, placement, meeting.as_ref(), at)?;
+            }
             Change::RankStarted { job, rank } => self.rank(*job, *rank, Rank::Running)?,
             Change::RankGone { job, rank, exit } => self.rank(*job, *rank, Rank::Gone(*exit))?,
             Change::RankUsed { job, used } => {
@@ -106,6 +111,7 @@ impl Core {
             Change::Forgotten { first } => {
                 let batch = self.ledger.batches.remove(first).ok_or(Error::NoJob(*first))?;
                 self.keys.remove(&key_of(&batch.submission));
+                self.kept_bytes -= batch.submission.bytes();
                 for index in 0..u64::from(batch.submission.count) {
                     self.ledger.jobs.forget(JobId(first.0 + index));
                 }
@@ -173,6 +179,7 @@ impl Core {
         if !submission.key.is_empty() {
             self.keys.insert(key_of(submission), first);
         }
+        self.kept_bytes += submission.bytes();
         let ledger = &mut self.ledger;
         ledger.batches.insert(first, batch);
         let state = if submission.held { State::Held } else { State::Waiting };
@@ -194,6 +201,7 @@ impl Core {
                 ended: None,
                 cause: None,
                 last: None,
+                earlier: Vec::new(),
                 used: Used::default(),
                 notes: Vec::new(),
             });
@@ -247,6 +255,9 @@ impl Core {
         self.unexpect(id);
         let job = self.ledger.jobs.of_mut(id)?;
         let Some(gang) = job.gang.take() else { return Ok(()) };
+        if let Some(meeting) = &gang.meeting {
+            self.ports.give_back(meeting);
+        }
         let cause = gang.stop.map(|stop| stop.cause);
         if matches!(trigger, Trigger::Requeue | Trigger::Retry | Trigger::Hold) {
             job.restarts += 1;
@@ -282,7 +293,14 @@ impl Core {
         Ok(())
     }
 
-    fn placed(&mut self, id: JobId, attempt: u32, placement: &Placement, at: Time) -> Result<(), Error> {
+    fn placed(
+        &mut self,
+        id: JobId,
+        attempt: u32,
+        placement: &Placement,
+        meeting: Option<&Meeting>,
+        at: Time,
+    ) -> Result<(), Error> {
         let job = self.ledger.jobs.of(id)?;
         job.state.next(Trigger::Place).map_err(|source| Error::Forbidden { job: id, source })?;
         for slice in &placement.slices {
@@ -300,14 +318,23 @@ impl Core {
             let holding = Holding { job: id, attempt, slice: *slice, orphan: false };
             self.ledger.cluster.change(slice.node, |node| node.take(holding));
         }
+        if let Some(meeting) = meeting {
+            self.ports.take(meeting);
+        }
         let gpus = placement.gpus();
         self.ledger.queues[queue.index()].usage.take(gpus, at);
         self.ledger.users[user.index()].usage.take(gpus, at);
         let job = self.ledger.jobs.step(id, Trigger::Place)?;
+        if let Some(last) = job.last.take() {
+            if job.earlier.len() == MAX_EARLIER {
+                job.earlier.remove(0);
+            }
+            job.earlier.push((job.attempt, *last));
+        }
         job.attempt = attempt;
         job.placed = Some(at);
         job.cause = None;
-        job.gang = Some(Box::new(Gang::new(placement.clone(), ranks)));
+        job.gang = Some(Box::new(Gang::new(placement.clone(), meeting.cloned(), ranks)));
         job.last = Some(Box::new(placement.clone()));
         self.follow(id);
         Ok(())

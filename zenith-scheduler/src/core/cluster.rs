@@ -112,15 +112,15 @@ impl Cluster {
     pub(crate) fn join(&mut self, id: NodeId, spec: &NodeSpec) {
         match self.nodes.get_mut(id.index()) {
             Some(node) => {
-                node.spec = spec.clone();
+                node.become_this(spec);
                 node.contact = Contact::Up;
             }
             None => {
                 self.by_name.insert(spec.name.clone(), id);
                 self.nodes.push(Node::new(id, spec.clone()));
+                self.index.describe(id, spec);
             }
         }
-        self.index.describe(id, spec);
         self.refresh(id);
     }
 
@@ -142,7 +142,10 @@ impl Cluster {
     }
 
     fn refresh(&mut self, id: NodeId) {
-        let (node, index) = (&self.nodes[id.index()], &mut self.index);
+        let (node, index) = (&mut self.nodes[id.index()], &mut self.index);
+        if node.settle() {
+            index.describe(id, &node.spec);
+        }
         let at = id.index();
 
         let row = node.is_open().then(|| node.free().len() as u8);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::event::Event;
 use super::id::{JobId, NodeId};
 use super::job::{Placement, Submission};
+use super::ports::Meeting;
 
 /// Effects, in the order in which they are decided.
 ///
@@ -37,6 +38,8 @@ pub struct Start<'a> {
     pub restarts: u32,
     /// Where.
     pub placement: &'a Placement,
+    /// Where its ranks meet: the same for all of them, however often they are told.
+    pub meeting: &'a Meeting,
     /// The only node that is to start its part: it was told before and has not heard. All of them where absent.
     pub only: Option<NodeId>,
     /// What.

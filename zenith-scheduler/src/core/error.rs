@@ -59,12 +59,6 @@ pub enum Error {
         /// The most.
         most: u32,
     },
-    /// A node that is in use joined with other GPUs than it had.
-    #[error("node {name:?} has changed its GPUs while jobs hold some of them; drain it first")]
-    NodeInUse {
-        /// Its name.
-        name: String,
-    },
     /// A queue that is guaranteed more than it may have, or a weight that is not above zero.
     #[error("queue {name:?}: {reason}")]
     Settings {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::id::{JobId, NodeId};
 use super::job::{Cause, Exit, Placement, Stop, Submission, Used};
 use super::node::{Contact, NodeSpec};
+use super::ports::Meeting;
 use super::state::Trigger;
 use super::time::Time;
 use crate::policy::quota::{QueueSettings, UserSettings};
@@ -106,6 +107,9 @@ pub enum Change {
         attempt: u32,
         /// Where.
         placement: Placement,
+        /// Where its ranks meet. Programs that wrote the first layout did not say.
+        #[serde(default)]
+        meeting: Option<Meeting>,
     },
     /// A process runs.
     RankStarted {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{JobId, NodeId, QueueId, UserId};
 use super::node::{GpuSet, Slice};
+use super::ports::Meeting;
 use super::request::{RanksPer, Request, Shape};
 use super::state::State;
 use super::time::{Span, Time};
@@ -44,6 +45,34 @@ pub struct Submission {
     /// What is to be run. The core keeps it and hands it on.
     pub work: Work,
 }
+
+impl Submission {
+    /// Bytes that it takes for as long as one of its jobs is kept, about.
+    pub fn bytes(&self) -> u64 {
+        let Work { command, environment, directory } = &self.work;
+        let texts = [&self.name, &self.user, &self.queue, &self.key, directory];
+        let variables = environment.iter().map(|(name, value)| name.len() + value.len() + 2 * PER_TEXT);
+        let after = self.after.len() * size_of::<Dependency>();
+        let all = size_of::<Self>()
+            + after
+            + texts.iter().map(|text| text.len()).sum::<usize>()
+            + command.iter().map(|part| part.len() + PER_TEXT).sum::<usize>()
+            + variables.sum::<usize>();
+        all as u64
+    }
+
+    /// It asks for the same work as `other`. Variables may differ: two calls of one script have surroundings of their own.
+    pub fn is_same_work(&self, other: &Self) -> bool {
+        let bare = |known: &Self| {
+            let Work { command, directory, .. } = known.work.clone();
+            Self { work: Work { command, directory, environment: BTreeMap::new() }, ..known.clone() }
+        };
+        bare(self) == bare(other)
+    }
+}
+
+/// Bytes that a text takes beside its own.
+const PER_TEXT: usize = size_of::<String>();
 
 impl Default for Submission {
     fn default() -> Self {
@@ -156,6 +185,9 @@ pub struct Job {
     /// Where it was last placed, for those who look for what it left there.
     #[serde(default)]
     pub last: Option<Box<Placement>>,
+    /// Where attempts before that were placed, for the same; the oldest first, and not all of very many.
+    #[serde(default)]
+    pub earlier: Vec<(u32, Placement)>,
     /// What its processes that are gone used.
     #[serde(default)]
     pub used: Used,
@@ -163,6 +195,9 @@ pub struct Job {
     #[serde(default)]
     pub notes: Vec<String>,
 }
+
+/// Most attempts before the last of which it is kept where they ran.
+pub(crate) const MAX_EARLIER: usize = 8;
 
 /// Most notes that are kept of a job.
 pub(crate) const MAX_NOTES: usize = 16;
@@ -194,6 +229,9 @@ impl Used {
 pub struct Gang {
     /// The parts, one per node.
     pub placement: Placement,
+    /// Where its ranks meet; not known of gangs that were placed by programs that did not write it down.
+    #[serde(default)]
+    pub meeting: Option<Meeting>,
     /// The processes, in the order of the parts.
     pub ranks: Vec<Rank>,
     /// Ranks that have neither started nor gone.
@@ -349,11 +387,12 @@ impl Slice {
 }
 
 impl Gang {
-    pub(crate) fn new(placement: Placement, per: RanksPer) -> Self {
+    pub(crate) fn new(placement: Placement, meeting: Option<Meeting>, per: RanksPer) -> Self {
         let count = placement.ranks(per);
         let ranks = vec![Rank::Pending; count as usize];
         Self {
             placement,
+            meeting,
             ranks,
             pending: count,
             alive: count,
@@ -365,6 +404,14 @@ impl Gang {
 }
 
 impl Job {
+    /// Where an attempt was placed; none where there was no such attempt, or it is not kept any more.
+    pub fn place_of(&self, attempt: u32) -> Option<&Placement> {
+        match attempt == self.attempt {
+            true => self.last.as_deref(),
+            false => self.earlier.iter().find(|(known, _)| *known == attempt).map(|(_, placement)| placement),
+        }
+    }
+
     /// The GPUs it holds on a node.
     pub fn gpus_on(&self, node: NodeId) -> GpuSet {
         let slices = self.gang.iter().flat_map(|gang| &gang.placement.slices);

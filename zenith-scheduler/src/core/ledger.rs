@@ -33,8 +33,10 @@ pub struct Ledger {
     pub(crate) history: History,
 }
 
-/// The layout written by this program.
-pub(crate) const VERSION: u32 = 1;
+/// The layout written by this program. Since 2 a gang has a place to meet, and a node an address and what it waits to become.
+pub(crate) const VERSION: u32 = 2;
+/// The oldest layout that is understood.
+pub(crate) const OLDEST: u32 = 1;
 
 impl Default for Ledger {
     fn default() -> Self {

@@ -19,6 +19,7 @@ pub mod on_rank;
 pub mod on_round;
 pub mod on_settings;
 pub(crate) mod placement;
+pub mod ports;
 pub mod request;
 pub mod state;
 pub mod time;
@@ -35,7 +36,8 @@ pub use self::job::{Batch, Job, Submission};
 pub use self::ledger::Ledger;
 pub use self::time::{Span, Time};
 
-use self::ledger::VERSION;
+use self::ledger::{OLDEST, VERSION};
+use self::ports::{Meeting, Ports};
 use self::state::State;
 use crate::policy::Policy;
 use crate::policy::backlog::Backlog;
@@ -57,8 +59,12 @@ pub struct Core {
     pub(crate) expected: BTreeSet<(Time, JobId)>,
     /// Placed jobs that may be preempted, the least important first. Follows from the ledger.
     pub(crate) preemptible: BTreeSet<(i32, JobId)>,
+    /// Where placed gangs meet. Follows from the ledger.
+    pub(crate) ports: Ports,
     /// Submissions by user and key. Follows from the ledger.
     pub(crate) keys: BTreeMap<(String, String), JobId>,
+    /// What all submissions take, in bytes. Follows from the ledger.
+    pub(crate) kept_bytes: u64,
     /// Room that is being made for jobs.
     pub(crate) claims: Vec<Claim>,
     /// What the last round found out.
@@ -82,15 +88,18 @@ impl Core {
     /// # Errors
     /// [`Error::Journal`] where the snapshot was written by a program with another layout.
     pub fn restore(ledger: Ledger, policy: Policy) -> Result<Self, Error> {
-        if ledger.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&ledger.version) {
             return Err(Error::Journal("the snapshot has a layout that this program does not know"));
         }
-        let mut core = Self::with(ledger, policy);
+        let mut core = Self::with(Ledger { version: VERSION, ..ledger }, policy);
         core.ledger.cluster.rebuild();
         let ids: Vec<JobId> = core.ledger.jobs.iter().map(|job| job.id).collect();
         for id in ids {
             core.follow(id);
         }
+        let gangs = core.ledger.jobs.iter().filter_map(|job| job.gang.as_ref());
+        gangs.filter_map(|gang| gang.meeting.as_ref()).for_each(|meeting| core.ports.take(meeting));
+        core.kept_bytes = core.ledger.batches.values().map(|batch| batch.submission.bytes()).sum();
         let keyed = core.ledger.batches.iter().filter(|(_, batch)| !batch.submission.key.is_empty());
         core.keys = keyed.map(|(first, batch)| (apply::key_of(&batch.submission), *first)).collect();
         Ok(core)
@@ -149,6 +158,31 @@ impl Core {
         self.ledger.jobs.len()
     }
 
+    /// How many jobs have not ended.
+    pub fn open(&self) -> usize {
+        self.len()
+            - State::ALL
+                .iter()
+                .filter(|state| state.is_final())
+                .map(|state| self.count(*state))
+                .sum::<usize>()
+    }
+
+    /// Bytes that all submissions take, about.
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
+    /// Submissions whose jobs have all ended: when the last of them did, and the bytes that they take.
+    pub fn ended_batches(&self) -> impl Iterator<Item = (Time, u64)> {
+        let over = self.ledger.batches.iter().filter(|(_, batch)| batch.open == 0);
+        over.map(|(first, batch)| {
+            let jobs = self.jobs_in(*first..JobId(first.0 + u64::from(batch.submission.count)));
+            let ended = jobs.filter_map(|job| job.ended).max().unwrap_or_default();
+            (ended, batch.submission.bytes())
+        })
+    }
+
     /// No job is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -202,6 +236,8 @@ impl Core {
             timers: BTreeSet::new(),
             expected: BTreeSet::new(),
             preemptible: BTreeSet::new(),
+            ports: Ports::default(),
+            kept_bytes: 0,
             keys: BTreeMap::new(),
             claims: Vec::new(),
             plan: Plan::default(),
@@ -217,6 +253,13 @@ impl Core {
         self.apply(&event)?;
         comm.record(&event);
         Ok(())
+    }
+
+    /// Where a gang whose first rank is on a node may meet; none where all ports are taken there.
+    pub(crate) fn meeting_at(&self, node: NodeId) -> Option<Meeting> {
+        let address = self.ledger.cluster.node(node)?.spec.address();
+        let port = self.ports.free(address)?;
+        Some(Meeting { address: address.to_owned(), port })
     }
 
     /// Enters a job of the ledger into what follows from it.

@@ -103,6 +103,8 @@ impl fmt::Display for GpuSet {
 pub struct NodeSpec {
     /// Its host name; a node that joins again by the same name is the same node.
     pub name: String,
+    /// Where processes of other nodes reach it; by its name where that is not said.
+    pub address: String,
     /// Its rack or switch; nodes of one rack are near each other.
     pub rack: String,
     /// Processors.
@@ -126,11 +128,24 @@ pub struct Gpu {
 }
 
 impl NodeSpec {
+    /// Where processes of other nodes reach it.
+    pub fn address(&self) -> &str {
+        if self.address.is_empty() { &self.name } else { &self.address }
+    }
+
+    /// The GPUs are those of `other`, and perhaps more: each is known by the same index in both.
+    pub(crate) fn begins_with_gpus_of(&self, other: &Self) -> bool {
+        let model = |spec: &Self, at: usize| spec.models.get(at).cloned().unwrap_or_default();
+        self.gpus.starts_with(&other.gpus)
+            && (0..other.gpus.len()).all(|at| model(self, at) == model(other, at))
+    }
+
     /// A node with so many GPUs, all joined by NVLink, halves of them on two NUMA nodes, and 12 processors and 120 GiB for each.
     pub fn with_gpus(name: &str, gpus: u32) -> Self {
         let gpu = |index| Gpu { numa: u8::from(index * 2 >= gpus && gpus > 1), nvlink: 0 };
         Self {
             name: name.to_owned(),
+            address: String::new(),
             rack: String::new(),
             cpus: 12 * gpus.max(1),
             memory_mib: 120 * 1024 * u64::from(gpus.max(1)),
@@ -195,6 +210,10 @@ pub struct Node {
     pub ill: GpuSet,
     /// What is in use, and by whom.
     pub holdings: Vec<Holding>,
+    /// What it has become, with other GPUs than before, while something still holds some of those: it is that as soon as
+    /// nothing does, and nothing new comes before.
+    #[serde(default)]
+    pub next: Option<Box<NodeSpec>>,
     /// GPUs in use.
     pub(crate) used: GpuSet,
     /// Processors in use.
@@ -212,6 +231,7 @@ impl Node {
             drained: false,
             ill: GpuSet::EMPTY,
             holdings: Vec::new(),
+            next: None,
             used: GpuSet::EMPTY,
             used_cpus: 0,
             used_memory_mib: 0,
@@ -235,7 +255,7 @@ impl Node {
 
     /// Something may be placed on it.
     pub fn is_open(&self) -> bool {
-        self.contact == Contact::Up && !self.drained
+        self.contact == Contact::Up && !self.drained && self.next.is_none()
     }
 
     /// GPUs that something may be placed on now.
@@ -251,6 +271,23 @@ impl Node {
     /// Memory not in use, in MiB.
     pub fn free_memory_mib(&self) -> u64 {
         self.spec.memory_mib.saturating_sub(self.used_memory_mib)
+    }
+
+    /// It has become this. Processors, memory and names may change under what runs; GPUs that are held have to keep their
+    /// numbers, so that it can still be said which are free.
+    pub(crate) fn become_this(&mut self, spec: &NodeSpec) {
+        if self.next.is_some() || !spec.begins_with_gpus_of(&self.spec) {
+            self.ill = GpuSet::EMPTY;
+        }
+        self.next = Some(Box::new(spec.clone()));
+    }
+
+    /// Takes over what it has become, if what is held permits; false where it does not, or nothing has changed.
+    pub(crate) fn settle(&mut self) -> bool {
+        let fits = |next: &NodeSpec| self.used.is_empty() || next.begins_with_gpus_of(&self.spec);
+        let Some(next) = self.next.take_if(|next| fits(next)) else { return false };
+        self.spec = *next;
+        true
     }
 
     pub(crate) fn take(&mut self, holding: Holding) {

@@ -13,10 +13,11 @@ use super::state::State;
 use super::time::Time;
 
 /// A node joins; by the name it is known whether it was here before. A node that has been here before says what still
-/// runs on it by [`on_node_returned`].
+/// runs on it by [`on_node_returned`]. Where it has other GPUs than before and something still holds some of those, nothing
+/// new is placed on it until nothing does; then it is what it said.
 ///
 /// # Errors
-/// More GPUs than a node may have; other GPUs than before while jobs hold some of them.
+/// More GPUs than a node may have.
 pub fn on_node_joined(
     core: &mut Core,
     comm: &mut impl Comm,
@@ -27,12 +28,6 @@ pub fn on_node_joined(
         return Err(Error::NodeTooLarge { name: spec.name, gpus: spec.gpus.len(), most: MAX_GPUS_PER_NODE });
     }
     let known = core.ledger.cluster.by_name(&spec.name);
-    if let Some(node) = known
-        && !node.holdings.is_empty()
-        && node.spec != spec
-    {
-        return Err(Error::NodeInUse { name: spec.name });
-    }
     let node = known.map_or(NodeId(core.ledger.cluster.nodes().len() as u32), |node| node.id);
     core.emit(comm, now, Change::NodeJoined { node, spec })?;
     Ok(node)
@@ -78,7 +73,7 @@ pub fn on_node_lost(core: &mut Core, comm: &mut impl Comm, now: Time, node: Node
 
 /// A node answers again (or for the first time after a restart of either side) and says what it knows: what runs on it, and
 /// what has ended without a report that was heard. What it should know and does not was never begun there and is sent once
-/// more, or is lost where it had been; what it knows and should not is killed.
+/// more, or is lost where it had been; what it knows and should not is killed; what is being ended is told so again.
 ///
 /// # Errors
 /// No such node.
@@ -90,14 +85,14 @@ pub fn on_node_returned(
     known: &[(JobId, u32)],
 ) -> Result<(), Error> {
     let holdings = core.node(node)?.holdings.clone();
-    for holding in &holdings {
-        let Holding { job, attempt, slice, orphan } = *holding;
+    for holding in holdings.iter().copied() {
+        let Holding { job, attempt, slice, orphan } = holding;
         match (known.contains(&(job, attempt)), orphan) {
             (true, true) => comm.kill(job, attempt, &Placement { slices: vec![slice] }),
             (false, true) => core.emit(comm, now, Change::OrphanGone { node, job, attempt })?,
-            (true, false) => {}
-            (false, false) if was_never_begun(core, node, holding) => send_again(core, comm, node, holding)?,
-            (false, false) => ranks_lost(core, comm, now, node, holding)?,
+            (true, false) => end_again(core, comm, node, &holding),
+            (false, false) if is_to_begin(core, node, &holding) => send_again(core, comm, node, &holding)?,
+            (false, false) => ranks_lost(core, comm, now, node, &holding)?,
         }
     }
     for (job, attempt) in known {
@@ -166,6 +161,10 @@ pub fn on_gpu_unhealthy(
         return Ok(());
     }
     let set = GpuSet(1 << gpu);
+    if core.node(node)?.next.is_some() {
+        // It is numbered as those are that the node has now, and what is held as those were that it had.
+        return Ok(());
+    }
     let holder = core.node(node)?.holdings.iter().find(|holding| !(holding.slice.gpus & set).is_empty());
     let Some(Holding { job, orphan: false, .. }) = holder.copied() else { return Ok(()) };
     if core.ledger.jobs.of(job)?.state == State::Stopping {
@@ -198,7 +197,8 @@ fn set_health(
     healthy: bool,
 ) -> Result<bool, Error> {
     let record = core.node(node)?;
-    if usize::from(gpu) >= record.spec.gpus.len() {
+    let gpus = record.next.as_ref().map_or(record.spec.gpus.len(), |next| next.gpus.len());
+    if usize::from(gpu) >= gpus {
         return Err(Error::NoGpu { node, gpu });
     }
     let is_ill = !(record.ill & GpuSet(1 << gpu)).is_empty();
@@ -209,29 +209,49 @@ fn set_health(
     Ok(true)
 }
 
-/// No rank of the part has been heard of, and the gang is wanted.
-fn was_never_begun(core: &Core, node: NodeId, holding: &Holding) -> bool {
+/// No rank of the part has been heard of, the gang is wanted, it is known where it meets, and the node still has what it is
+/// to run on.
+fn is_to_begin(core: &Core, node: NodeId, holding: &Holding) -> bool {
+    if core.node(node).is_ok_and(|node| node.next.is_some()) {
+        return false;
+    }
     let job = core.ledger.jobs.get(holding.job).filter(|job| job.attempt == holding.attempt);
     let gang = job.and_then(|job| job.gang.as_ref()).filter(|gang| gang.stop.is_none());
     gang.is_some_and(|gang| {
         let mine = ranks_on(core, holding.job, node);
-        mine.iter().all(|rank| gang.ranks.get(*rank as usize) == Some(&Rank::Pending))
+        gang.meeting.is_some()
+            && mine.iter().all(|rank| gang.ranks.get(*rank as usize) == Some(&Rank::Pending))
     })
 }
 
 fn send_again(core: &Core, comm: &mut impl Comm, node: NodeId, holding: &Holding) -> Result<(), Error> {
     let job = core.ledger.jobs.of(holding.job)?;
     let Some(gang) = &job.gang else { return Ok(()) };
+    let Some(meeting) = &gang.meeting else { return Ok(()) };
     comm.start(Start {
         job: job.id,
         first: job.first,
         attempt: job.attempt,
         restarts: job.restarts,
         placement: &gang.placement,
+        meeting,
         only: Some(node),
         submission: &core.ledger.batch(job.first)?.submission,
     });
     Ok(())
+}
+
+/// The end of a gang may have been decided while its node was away. Ranks take being told so any number of times.
+fn end_again(core: &Core, comm: &mut impl Comm, node: NodeId, holding: &Holding) {
+    let job = core.ledger.jobs.get(holding.job).filter(|job| job.attempt == holding.attempt);
+    let Some(gang) = job.and_then(|job| job.gang.as_ref()) else { return };
+    let Some(stop) = gang.stop else { return };
+    let slices = gang.placement.slices.iter().filter(|slice| slice.node == node).copied();
+    let here = Placement { slices: slices.collect() };
+    match stop.killed {
+        true => comm.kill(holding.job, holding.attempt, &here),
+        false => comm.signal(holding.job, holding.attempt, &here),
+    }
 }
 
 /// The ranks that a placed job has on a node.

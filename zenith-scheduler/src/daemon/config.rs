@@ -4,7 +4,7 @@ use std::env;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub struct Raw {
     pub tls_key: Option<PathBuf>,
     /// Tokens may cross the network in the clear.
     pub insecure: bool,
+    /// Who calls on this machine needs a token too.
+    pub require_tokens: bool,
     /// This machine is no node.
     pub no_agent: bool,
     /// Seconds between signs of life of nodes.
@@ -51,6 +53,12 @@ pub struct Raw {
     pub keep_days: Option<f64>,
     /// So many of them at most.
     pub keep_jobs: Option<usize>,
+    /// So many jobs that have not ended at most.
+    pub max_open_jobs: Option<usize>,
+    /// KiB of one submission at most.
+    pub max_submission_kib: Option<u64>,
+    /// MiB of all submissions that are kept at most.
+    pub max_kept_mib: Option<u64>,
     /// MiB of the disk that are left alone by new work.
     pub room_mib: Option<u64>,
     /// How jobs are chosen.
@@ -70,6 +78,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Tokens may cross the network in the clear.
     pub insecure: bool,
+    /// Who calls on this machine needs a token too.
+    pub require_tokens: bool,
     /// This machine is no node.
     pub no_agent: bool,
     /// How the controller behaves.
@@ -103,6 +113,12 @@ pub enum ConfigError {
         path: PathBuf,
         /// Where and why.
         source: Box<toml::de::Error>,
+    },
+    /// The folder of the state is everybody's.
+    #[error("{}: all users may write to it; name a folder of the scheduler's own with --state", path.display())]
+    Shared {
+        /// Which.
+        path: PathBuf,
     },
     /// There is nowhere to keep state.
     #[error("there is no home directory; say where to keep the state by --state")]
@@ -147,6 +163,11 @@ impl Raw {
             lost_after: or("lost-after", self.lost_after, usual.lost_after)?,
             keep_for: or("keep-days", self.keep_days.map(|days| days * 86400.0), usual.keep_for)?,
             keep_at_most: self.keep_jobs.unwrap_or(usual.keep_at_most),
+            max_open_jobs: self.max_open_jobs.unwrap_or(usual.max_open_jobs),
+            max_submission_bytes: self
+                .max_submission_kib
+                .map_or(usual.max_submission_bytes, |kib| kib.saturating_mul(1 << 10)),
+            max_kept_bytes: self.max_kept_mib.map_or(usual.max_kept_bytes, |mib| mib.saturating_mul(1 << 20)),
             room: self.room_mib.map_or(usual.room, |mib| mib.saturating_mul(1 << 20)),
         };
         let in_order =
@@ -172,6 +193,7 @@ impl Raw {
             rest: self.rest.unwrap_or(REST),
             tls,
             insecure: self.insecure,
+            require_tokens: self.require_tokens,
             no_agent: self.no_agent,
             settings,
         })
@@ -204,13 +226,22 @@ pub fn state(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
     given.or_else(usual).ok_or(ConfigError::Homeless)
 }
 
-/// Makes a folder that is this user's alone, if it is not there.
+/// Makes a folder that is this user's alone, or makes one that is there so.
 ///
 /// # Errors
-/// What the system says.
+/// What the system says; a folder that all users may write to, as `/tmp` is.
 pub fn make_private(folder: &Path) -> Result<(), ConfigError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| ConfigError::File { path: folder.to_owned(), source })
+    let failed = |source| ConfigError::File { path: folder.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let mode = fs::metadata(folder).map_err(failed)?.permissions().mode();
+    if mode & 0o002 != 0 {
+        return Err(ConfigError::Shared { path: folder.to_owned() });
+    }
+    if mode & 0o077 != 0 {
+        tracing::warn!(folder = %folder.display(), "the folder of the state was open to others and is closed to them now");
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -228,6 +259,21 @@ mod tests {
         assert_eq!((config.grpc, config.rest), (GRPC, REST));
         assert_eq!(config.open_addresses(), []);
         assert_eq!(config.settings.policy, Policy::default());
+    }
+
+    #[test]
+    fn a_folder_that_is_there_is_closed_to_others_and_one_that_is_everybodys_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = || fs::metadata(folder.path()).unwrap().permissions().mode() & 0o7777;
+        let set = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        set(0o755);
+        make_private(folder.path()).unwrap();
+        assert_eq!(mode(), 0o700);
+        set(0o1777);
+        let refused = make_private(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("--state"), "{refused}");
+        assert_eq!(mode(), 0o1777);
+        make_private(&folder.path().join("a/b")).unwrap();
     }
 
     #[test]

@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 pub use self::config::{Config, ConfigError};
-use crate::agent;
 use crate::agent::arguments::NodeArguments;
+use crate::agent::{self, Token};
 use crate::api::Api;
 use crate::api::auth::tls::{TlsError, acceptor};
 use crate::api::auth::tokens::TokenError;
@@ -56,6 +56,11 @@ pub enum DaemonError {
         /// The address.
         address: SocketAddr,
     },
+    /// Nobody could call.
+    #[error(
+        "tokens are required, and there are none; make some by `zenith-scheduler token add NAME --admin`"
+    )]
+    NobodyKnown,
     /// Tokens would cross the network for everybody to read.
     #[error(
         "{address} can be reached from other machines, and tokens would cross the network in the clear; \
@@ -136,6 +141,9 @@ pub fn join(config: agent::Config) -> Result<(), DaemonError> {
 
 /// Nobody who is not known can reach it, and no token can be read on the way.
 fn is_safe(config: &Config, tokens: &Tokens) -> Result<(), DaemonError> {
+    if config.require_tokens && tokens.is_empty()? {
+        return Err(DaemonError::NobodyKnown);
+    }
     let open = config.open_addresses();
     let Some(address) = open.first().copied() else { return Ok(()) };
     if tokens.is_empty()? {
@@ -157,7 +165,15 @@ async fn serve(
     tokens: Tokens,
 ) -> Result<(), DaemonError> {
     let stopped = stopped().map_err(|source| DaemonError::System { what: "no signals", source })?;
-    let (api, close) = Api::new(handle, Auth::new(tokens));
+    let (auth, within) = if config.require_tokens {
+        let strict = Auth::strict(tokens);
+        let (auth, within) =
+            strict.map_err(|source| DaemonError::System { what: "no randomness", source })?;
+        (auth, Some(Token::new(within.reveal())))
+    } else {
+        (Auth::new(tokens), None)
+    };
+    let (api, close) = Api::new(handle.clone(), auth);
     let grpc = open(config.grpc, config, b"h2").await?;
     let rest = open(config.rest, config, b"http/1.1").await?;
     let (tls, address) = (config.tls.is_some(), grpc.address());
@@ -179,7 +195,7 @@ async fn serve(
         } else {
             address
         };
-        Some(own_agent(config, node, way, address)?)
+        Some(agent::Config { token: within, ..own_agent(config, node, way, address)? })
     };
     let closing = api.clone();
     let mut agent = pin!(part("the agent", async move {
@@ -202,11 +218,15 @@ async fn serve(
             Ok(())
         }
         Some(ended) = parts.join_next() => Err(ended_by_itself(ended)),
+        () = handle.ended() => {
+            Err(DaemonError::Ended { part: "the controller", why: "the log says what it met".to_owned() })
+        }
         ended = &mut agent => {
             is_agent_over = true;
             Err(ended_by_itself(Ok(ended)))
         }
     };
+    drop(handle);
     // All parts hear of it.
     let _ = close.send(true);
     let ended = async {

@@ -87,7 +87,11 @@ pub(crate) fn run(core: &mut Core, comm: &mut impl Comm, now: Time) -> Result<Ro
         let larger = core.larger(&turn, &kind, &entry, now);
         if let Some(placement) = scratch.find(core, &turn, &kind, end, &larger, now) {
             let gpus = placement.gpus();
-            start(core, comm, now, turn.job, placement, end)?;
+            if !start(core, comm, now, turn.job, placement, end)? {
+                // Its ranks have nowhere to meet before another gang has ended there.
+                round.head = round.head.or(Some(turn.job));
+                continue;
+            }
             round.started += 1;
             shares.took(&kind, gpus);
             turns.extend(core.next_turn(turn.class, &shares, now));
@@ -223,7 +227,7 @@ impl Scratch {
     }
 }
 
-/// Gives a gang its place.
+/// Gives a gang its place; false where no port is left for its ranks to meet at.
 fn start(
     core: &mut Core,
     comm: &mut impl Comm,
@@ -231,22 +235,26 @@ fn start(
     id: JobId,
     placement: Placement,
     end: Time,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
+    let first = placement.slices.first().map(|slice| slice.node);
+    let Some(meeting) = first.and_then(|node| core.meeting_at(node)) else { return Ok(false) };
     let attempt = core.ledger.jobs.of(id)?.attempt + 1;
     for reservation in core.plan.reservations.iter_mut().filter(|reservation| end > reservation.at) {
         for slice in &placement.slices {
             reservation.spend(slice.node, slice.gpus.len());
         }
     }
-    core.emit(comm, now, Change::Placed { job: id, attempt, placement })?;
+    core.emit(comm, now, Change::Placed { job: id, attempt, placement, meeting: Some(meeting) })?;
     let job = core.ledger.jobs.of(id)?;
     let (restarts, first) = (job.restarts, job.first);
-    if let Some(gang) = &job.gang {
+    if let Some(gang) = &job.gang
+        && let Some(meeting) = &gang.meeting
+    {
         let submission = &core.ledger.batch(first)?.submission;
         let placement = &gang.placement;
-        comm.start(Start { job: id, first, attempt, restarts, placement, only: None, submission });
+        comm.start(Start { job: id, first, attempt, restarts, placement, meeting, only: None, submission });
     }
-    Ok(())
+    Ok(true)
 }
 
 impl Core {

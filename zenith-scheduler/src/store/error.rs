@@ -59,6 +59,28 @@ pub enum StoreError {
         /// Why.
         source: rmp_serde::encode::Error,
     },
+    /// A snapshot is not what was written.
+    #[error("{}: the snapshot is damaged; put a copy of it back, with the database as it was then", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The journal does not begin where the snapshot ends.
+    #[error(
+        "{}: the events from {found} to {needed} are missing; the database and the snapshot beside it ({}) belong together: \
+         put both back from the same copy",
+        path.display(), snapshot.display()
+    )]
+    Missing {
+        /// The database.
+        path: PathBuf,
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// Events that are known from the snapshot, or from the journal so far.
+        found: u64,
+        /// The first event after those that are missing.
+        needed: u64,
+    },
     /// There is no thread for it.
     #[error("{}: no thread: {source}", path.display())]
     Thread {
@@ -78,6 +100,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    pub(super) fn file(path: &Path, source: io::Error) -> Self {
+        Self::new(path, redb::Error::Io(source))
+    }
+
     pub(super) fn new(path: &Path, source: redb::Error) -> Self {
         let path = path.to_owned();
         let is_full = |kind: io::ErrorKind| {

@@ -1,35 +1,46 @@
-//! What outlives the process: a journal of events and a snapshot of the ledger, in one redb database. Knows no time and no
+//! What outlives the process: a journal of events in a redb database, and a snapshot of the ledger beside it. Knows no time and no
 //! thread; who calls decides when something is written, and may rely on it once the call has returned.
 //!
 //! An entry of the journal is what one call of [`Store::append`] was given, in MessagePack with the names of fields, so that
-//! fields may be added later. A snapshot is written in parts beside the journal's growth, and counts from the moment at which
-//! one transaction names it.
+//! fields may be added later. A snapshot is a file of its own; what it makes superfluous leaves the journal with later entries.
 
 mod error;
 mod snapshot;
 
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::backends::FileBackend;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
 pub use self::error::StoreError;
 pub use self::snapshot::Snapshotter;
+pub(crate) use self::snapshot::room;
 
+use self::snapshot::{file_of, partial_of};
 use crate::core::{Core, Event, Ledger};
 use crate::policy::Policy;
 
 /// The first event of an entry, counted from 0 over the life of the store, and the entry.
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-/// Parts of snapshots, by the number of events in the snapshot and their place in it.
+/// Parts of a snapshot in the first layout, by the number of events in it and their place in it.
 const PARTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("snapshot_parts");
-/// `LAYOUT` and `SNAPSHOT`.
+/// `LAYOUT`, `SNAPSHOT` and `DROPPED`.
 const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
 
 /// How tables and entries are laid out. A program refuses a store with a layout that it does not know.
-const LAYOUT: (&str, u64) = ("layout", 1);
-/// The number of events in the snapshot that counts.
+/// Since 2 the snapshot is a file, and gangs have their place to meet in the journal.
+const LAYOUT: (&str, u64) = ("layout", 2);
+/// The oldest layout that is read; it is made the present one then.
+const OLDEST: u64 = 1;
+/// The number of events in the snapshot of the first layout.
 const SNAPSHOT: &str = "snapshot";
+/// Events before this one are in the snapshot, and perhaps not in the journal.
+const DROPPED: &str = "dropped";
+/// Entries that leave the journal with a new one at most: it is to be no slower for it.
+const DROPPED_AT_ONCE: usize = 32;
 
 /// Memory for pages of the database. The journal is written and not read, so little is of use.
 const CACHE_BYTES: usize = 2 << 20;
@@ -41,20 +52,28 @@ pub type Opener = Box<dyn Fn() -> Result<Database, redb::Error> + Send>;
 pub struct Store {
     opener: Opener,
     /// None only while it is being opened again.
-    db: Option<Arc<Database>>,
+    db: Option<Database>,
     path: PathBuf,
     next: u64,
     snapshot: u64,
+    /// The journal may have entries that the snapshot makes superfluous.
+    has_old: bool,
 }
 
 impl Store {
     /// Opens the store at `path`, or makes one, and brings a core to the state that it holds.
     ///
     /// # Errors
-    /// A file that cannot be opened, is in use by another process, is damaged, or was written by a newer program.
+    /// A file that cannot be opened, is in use by another process, is damaged, lacks its snapshot, or was written by a newer
+    /// program.
     pub fn open(path: &Path, policy: Policy) -> Result<(Self, Core), StoreError> {
         let file = path.to_owned();
-        let opener = move || Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&file)?);
+        let opener = move || {
+            let file = private(&file).map_err(redb::Error::Io)?;
+            Ok(Database::builder()
+                .set_cache_size(CACHE_BYTES)
+                .create_with_backend(FileBackend::new(file)?)?)
+        };
         Self::open_with(Box::new(opener), path, policy)
     }
 
@@ -63,13 +82,13 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_with(opener: Opener, path: &Path, policy: Policy) -> Result<(Self, Core), StoreError> {
-        let mut store = Self { opener, db: None, path: path.to_owned(), next: 0, snapshot: 0 };
+        let mut store = Self { opener, db: None, path: path.to_owned(), next: 0, snapshot: 0, has_old: true };
         let core = store.reopen(policy)?;
         Ok((store, core))
     }
 
     /// Closes the database, opens it again, and brings a core to the state that it holds. To be called after
-    /// [`Store::append`] has failed, with no snapshot under way.
+    /// [`Store::append`] has failed.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -77,13 +96,15 @@ impl Store {
         self.db = None;
         let failed = |source| StoreError::new(&self.path, source);
         let db = (self.opener)().map_err(failed)?;
-        prepare(&db).map_err(failed)?;
-        let (layout, snapshot) = facts(&db).map_err(failed)?;
-        if layout != LAYOUT.1 {
-            return Err(StoreError::Layout { path: self.path.clone(), found: layout, known: LAYOUT.1 });
+        let layout = layout(&db).map_err(failed)?;
+        if let Some(found) = layout.filter(|found| !(OLDEST..=LAYOUT.1).contains(found)) {
+            return Err(StoreError::Layout { path: self.path.clone(), found, known: LAYOUT.1 });
         }
-        let (core, next) = recover(&db, snapshot, policy, &self.path)?;
-        (self.db, self.next, self.snapshot) = (Some(Arc::new(db)), next, snapshot);
+        if layout != Some(LAYOUT.1) {
+            prepare(&db).map_err(failed)?;
+        }
+        let (core, snapshot, next) = recover(&db, policy, &self.path)?;
+        (self.db, self.next, self.snapshot, self.has_old) = (Some(db), next, snapshot, true);
         Ok(core)
     }
 
@@ -96,8 +117,9 @@ impl Store {
             return Ok(());
         }
         let entry = rmp_serde::to_vec_named(events).map_err(|source| self.unwritable(source))?;
-        let written = self.db().and_then(|db| write(db, self.next, &entry));
-        written.map_err(|source| StoreError::new(&self.path, source))?;
+        let old = if self.has_old { self.snapshot } else { 0 };
+        let written = self.db().and_then(|db| write(db, self.next, &entry, old));
+        self.has_old &= written.map_err(|source| StoreError::new(&self.path, source))?;
         self.next += events.len() as u64;
         Ok(())
     }
@@ -112,20 +134,17 @@ impl Store {
         self.next - self.snapshot
     }
 
-    /// What writes a snapshot of the present state, on whatever thread.
+    /// What writes a snapshot of the present state, on whatever thread; one at a time.
     ///
     /// `ledger` has to be the state after the last event that was appended.
-    ///
-    /// # Errors
-    /// A store that is not open.
-    pub fn snapshotter(&self, ledger: Ledger) -> Result<Snapshotter, StoreError> {
-        let db = self.db().map_err(|source| StoreError::new(&self.path, source))?;
-        Ok(Snapshotter::new(Arc::clone(db), self.path.clone(), ledger, self.next))
+    pub fn snapshotter(&self, ledger: Ledger) -> Snapshotter {
+        Snapshotter::new(self.path.clone(), ledger, self.next)
     }
 
     /// Takes note of a snapshot that was written.
     pub fn snapshot_written(&mut self, events: u64) {
         self.snapshot = self.snapshot.max(events);
+        self.has_old = true;
     }
 
     /// Where the store is.
@@ -133,7 +152,7 @@ impl Store {
         &self.path
     }
 
-    fn db(&self) -> Result<&Arc<Database>, redb::Error> {
+    fn db(&self) -> Result<&Database, redb::Error> {
         self.db.as_ref().ok_or(redb::Error::DatabaseClosed)
     }
 
@@ -149,57 +168,124 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn write(db: &Database, first: u64, entry: &[u8]) -> Result<(), redb::Error> {
-    let mut write = db.begin_write()?;
-    write.set_durability(Durability::Immediate)?;
-    {
-        write.open_table(EVENTS)?.insert(first, entry)?;
+/// A file that is this user's alone: whoever reads it knows what jobs were given as their environment.
+fn private(path: &Path) -> io::Result<File> {
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
     }
-    write.commit()?;
-    Ok(())
+    Ok(file)
 }
 
-/// Makes the tables of a new store.
+/// Writes an entry, and drops some of those before `old`. True where there may be more of them.
+fn write(db: &Database, first: u64, entry: &[u8], old: u64) -> Result<bool, redb::Error> {
+    let mut write = db.begin_write()?;
+    write.set_durability(Durability::Immediate)?;
+    let mut has_more = false;
+    {
+        let mut events = write.open_table(EVENTS)?;
+        events.insert(first, entry)?;
+        if old > 0 {
+            let keys =
+                events.range(..old)?.take(DROPPED_AT_ONCE).map(|entry| entry.map(|(key, _)| key.value()));
+            for key in keys.collect::<Result<Vec<_>, _>>()? {
+                events.remove(key)?;
+                has_more = true;
+            }
+            let mut parts = write.open_table(PARTS)?;
+            let part = parts.first()?.map(|(key, _)| key.value());
+            if let Some(key) = part.filter(|(events, _)| *events <= old) {
+                parts.remove(key)?;
+                has_more = true;
+            }
+            if has_more {
+                write.open_table(FACTS)?.insert(DROPPED, old)?;
+            }
+        }
+    }
+    write.commit()?;
+    Ok(has_more)
+}
+
+/// Makes the tables of a new store, or an old one a store of the present layout.
 fn prepare(db: &Database) -> Result<(), redb::Error> {
     let write = db.begin_write()?;
     {
         write.open_table(EVENTS)?;
         write.open_table(PARTS)?;
-        let mut facts = write.open_table(FACTS)?;
-        let is_new = facts.get(LAYOUT.0)?.is_none();
-        if is_new {
-            facts.insert(LAYOUT.0, LAYOUT.1)?;
-            facts.insert(SNAPSHOT, 0)?;
-        }
+        write.open_table(FACTS)?.insert(LAYOUT.0, LAYOUT.1)?;
     }
     write.commit()?;
     Ok(())
 }
 
-fn facts(db: &Database) -> Result<(u64, u64), redb::Error> {
-    let facts = db.begin_read()?.open_table(FACTS)?;
-    let fact = |name: &str| Ok::<_, redb::Error>(facts.get(name)?.map_or(0, |fact| fact.value()));
-    Ok((fact(LAYOUT.0)?, fact(SNAPSHOT)?))
+/// The layout of a store; none where it is new.
+fn layout(db: &Database) -> Result<Option<u64>, redb::Error> {
+    match db.begin_read()?.open_table(FACTS) {
+        Ok(facts) => Ok(facts.get(LAYOUT.0)?.map(|layout| layout.value())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// The core as snapshot and journal have it, and the number of the next event.
-fn recover(db: &Database, snapshot: u64, policy: Policy, path: &Path) -> Result<(Core, u64), StoreError> {
+/// The core as snapshot and journal have it, the number of events in the snapshot, and that of the next event.
+fn recover(db: &Database, policy: Policy, path: &Path) -> Result<(Core, u64, u64), StoreError> {
     let failed = |source| StoreError::new(path, source);
     let contradicts = |source| StoreError::Contradiction { path: path.to_owned(), source };
-    let mut core = match snapshot::read(db, snapshot, path)? {
-        Some(ledger) => Core::restore(ledger, policy).map_err(contradicts)?,
-        None => Core::new(policy),
+    let missing =
+        |found, needed| StoreError::Missing { path: path.to_owned(), snapshot: file_of(path), found, needed };
+    snapshot::remove(&partial_of(path))?;
+    let (named, dropped) = facts(db).map_err(failed)?;
+    let known = match snapshot::read(path)? {
+        Some(known) => Some(known),
+        None => joined(db, named, path)?.map(|ledger| (ledger, named)),
     };
+    let (mut core, snapshot) = match known {
+        Some((ledger, events)) => (Core::restore(ledger, policy).map_err(contradicts)?, events),
+        None => (Core::new(policy), 0),
+    };
+    if snapshot < dropped {
+        return Err(missing(snapshot, dropped));
+    }
     let read = db.begin_read().map_err(|e| failed(e.into()))?;
     let table = read.open_table(EVENTS).map_err(|e| failed(e.into()))?;
     let mut next = snapshot;
     for entry in table.range(snapshot..).map_err(|e| failed(e.into()))? {
         let (first, entry) = entry.map_err(|e| failed(e.into()))?;
+        if first.value() != next {
+            return Err(missing(next, first.value()));
+        }
         let unreadable =
             |source| StoreError::Unreadable { path: path.to_owned(), event: first.value(), source };
         let events: Vec<Event> = rmp_serde::from_slice(entry.value()).map_err(unreadable)?;
         core.replay(&events).map_err(contradicts)?;
         next = first.value() + events.len() as u64;
     }
-    Ok((core, next))
+    Ok((core, snapshot, next))
+}
+
+/// The events in the snapshot of the first layout, and those that the journal need not have.
+fn facts(db: &Database) -> Result<(u64, u64), redb::Error> {
+    let facts = db.begin_read()?.open_table(FACTS)?;
+    let fact = |name: &str| Ok::<_, redb::Error>(facts.get(name)?.map_or(0, |fact| fact.value()));
+    Ok((fact(SNAPSHOT)?, fact(DROPPED)?))
+}
+
+/// The snapshot of the first layout; none where there are no parts of it.
+fn joined(db: &Database, events: u64, path: &Path) -> Result<Option<Ledger>, StoreError> {
+    let read = || {
+        let table = db.begin_read()?.open_table(PARTS)?;
+        let mut bytes = Vec::new();
+        for part in table.range((events, 0)..=(events, u32::MAX))? {
+            bytes.extend_from_slice(part?.1.value());
+        }
+        Ok(bytes)
+    };
+    let bytes: Vec<u8> = read().map_err(|source| StoreError::new(path, source))?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let unreadable = |source| StoreError::Unreadable { path: path.to_owned(), event: events, source };
+    rmp_serde::from_slice(&bytes).map(Some).map_err(unreadable)
 }

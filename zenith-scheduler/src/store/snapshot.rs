@@ -1,102 +1,156 @@
-//! Snapshots: the ledger in parts of a bounded size, each in a transaction of its own, so that the journal is held up by none
-//! for long.
+//! Snapshots: the ledger as a file beside the database, which counts from the moment at which it has its name. A disk that is
+//! full while one is written harms neither the journal nor the snapshot before.
 
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable};
+use sha2::{Digest, Sha256};
 
 use super::error::StoreError;
-use super::{EVENTS, FACTS, PARTS, SNAPSHOT};
 use crate::core::Ledger;
 
-/// Bytes of a part.
-const PART: usize = 256 << 10;
+/// What a snapshot begins with; then the number of events in it, the ledger, and the sum over all of that.
+const MAGIC: &[u8; 8] = b"zsnap\0\0\x02";
+const EVENTS: usize = size_of::<u64>();
+const SUM: usize = 32;
 
-/// Entries of the journal that are dropped in one transaction.
-const DROPPED: usize = 512;
+/// The snapshot that belongs to a database.
+pub(super) fn file_of(database: &Path) -> PathBuf {
+    beside(database, ".snapshot")
+}
+
+/// A snapshot that is not finished.
+pub(super) fn partial_of(database: &Path) -> PathBuf {
+    beside(database, ".snapshot-partial")
+}
+
+fn beside(database: &Path, ending: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
 
 /// A snapshot that is about to be written.
 #[derive(Debug)]
 pub struct Snapshotter {
-    db: Arc<Database>,
-    path: PathBuf,
+    database: PathBuf,
     ledger: Ledger,
     events: u64,
 }
 
 impl Snapshotter {
-    pub(super) fn new(db: Arc<Database>, path: PathBuf, ledger: Ledger, events: u64) -> Self {
-        Self { db, path, ledger, events }
+    pub(super) fn new(database: PathBuf, ledger: Ledger, events: u64) -> Self {
+        Self { database, ledger, events }
     }
 
-    /// Writes it, and drops what it makes superfluous. Returns the number of events it stands for.
+    /// Writes it, and leaves `spare` bytes of the disk alone. Returns the number of events it stands for.
     ///
     /// # Errors
-    /// What the disk says; the snapshot before counts on then.
-    pub fn write(self) -> Result<u64, StoreError> {
-        let bytes = rmp_serde::to_vec_named(&self.ledger)
-            .map_err(|source| StoreError::Unwritable { path: self.path.clone(), source })?;
-        self.parts(&bytes).map_err(|source| StoreError::new(&self.path, source))?;
-        Ok(self.events)
-    }
-
-    fn parts(&self, bytes: &[u8]) -> Result<(), redb::Error> {
-        for (index, part) in (0..).zip(bytes.chunks(PART)) {
-            let mut write = self.db.begin_write()?;
-            write.set_durability(Durability::None)?;
-            write.open_table(PARTS)?.insert((self.events, index), part)?;
-            write.commit()?;
+    /// What the disk says, or that it has no room for one as large as the last; the snapshot before counts on then, and
+    /// nothing is left of this one.
+    pub fn write(self, spare: u64) -> Result<u64, StoreError> {
+        let partial = partial_of(&self.database);
+        let written = self.fits(spare).and_then(|()| self.write_to(&partial));
+        if written.is_err() {
+            remove(&partial)?;
         }
-        let write = self.db.begin_write()?;
-        write.open_table(FACTS)?.insert(SNAPSHOT, self.events)?;
-        write.commit()?;
-        self.drop_old()
+        written.map(|()| self.events)
     }
 
-    fn drop_old(&self) -> Result<(), redb::Error> {
-        let mut left = true;
-        while left {
-            let mut write = self.db.begin_write()?;
-            write.set_durability(Durability::None)?;
-            left = false;
-            {
-                let mut events = write.open_table(EVENTS)?;
-                let old =
-                    events.range(..self.events)?.take(DROPPED).map(|entry| entry.map(|(key, _)| key.value()));
-                for key in old.collect::<Result<Vec<_>, _>>()? {
-                    events.remove(key)?;
-                    left = true;
-                }
-                let mut parts = write.open_table(PARTS)?;
-                let of_others = parts.range(..(self.events, 0))?;
-                let old = of_others.take(DROPPED).map(|entry| entry.map(|(key, _)| key.value()));
-                for key in old.collect::<Result<Vec<_>, _>>()? {
-                    parts.remove(key)?;
-                    left = true;
-                }
+    fn fits(&self, spare: u64) -> Result<(), StoreError> {
+        let last = fs::metadata(file_of(&self.database)).map_or(0, |last| last.len());
+        match room(&self.database) {
+            Some(room) if room < last.saturating_add(spare) => {
+                Err(StoreError::file(&file_of(&self.database), io::ErrorKind::StorageFull.into()))
             }
-            write.commit()?;
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    fn write_to(&self, partial: &Path) -> Result<(), StoreError> {
+        let failed = |source| StoreError::file(partial, source);
+        remove(partial)?;
+        let file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial).map_err(failed)?;
+        let mut out = Summed { inner: BufWriter::new(file), sum: Sha256::new(), failed: None };
+        out.write_all(MAGIC).and_then(|()| out.write_all(&self.events.to_le_bytes())).map_err(failed)?;
+        if let Err(source) = rmp_serde::encode::write_named(&mut out, &self.ledger) {
+            return Err(match out.failed {
+                Some(kind) => failed(kind.into()),
+                None => StoreError::Unwritable { path: partial.to_owned(), source },
+            });
+        }
+        let Summed { mut inner, sum, .. } = out;
+        inner.write_all(&sum.finalize()).map_err(failed)?;
+        let file = inner.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.sync_all().map_err(failed)?;
+        let named = file_of(&self.database);
+        fs::rename(partial, &named).map_err(failed)?;
+        let folder = named.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 }
 
-/// The snapshot of so many events; none where there are no parts of it.
-pub(super) fn read(db: &Database, events: u64, path: &Path) -> Result<Option<Ledger>, StoreError> {
-    let bytes = joined(db, events).map_err(|source| StoreError::new(path, source))?;
-    if bytes.is_empty() {
-        return Ok(None);
+/// Removes what is left of a snapshot that was not finished.
+pub(super) fn remove(partial: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::file(partial, error)),
+        _ => Ok(()),
     }
-    let unreadable = |source| StoreError::Unreadable { path: path.to_owned(), event: events, source };
-    rmp_serde::from_slice(&bytes).map(Some).map_err(unreadable)
 }
 
-fn joined(db: &Database, events: u64) -> Result<Vec<u8>, redb::Error> {
-    let table = db.begin_read()?.open_table(PARTS)?;
-    let mut bytes = Vec::new();
-    for part in table.range((events, 0)..=(events, u32::MAX))? {
-        bytes.extend_from_slice(part?.1.value());
+/// The snapshot of a database, and the number of events in it; none where there is none.
+pub(super) fn read(database: &Path) -> Result<Option<(Ledger, u64)>, StoreError> {
+    let path = file_of(database);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::file(&path, error)),
+    };
+    let damaged = || StoreError::Damaged { path: path.clone() };
+    let (content, sum) = bytes.split_last_chunk::<SUM>().ok_or_else(damaged)?;
+    if Sha256::digest(content).as_slice() != sum.as_slice() {
+        return Err(damaged());
     }
-    Ok(bytes)
+    let (events, ledger) = content
+        .strip_prefix(MAGIC)
+        .and_then(|rest| rest.split_first_chunk::<EVENTS>())
+        .ok_or_else(damaged)?;
+    let event = u64::from_le_bytes(*events);
+    let unreadable = |source| StoreError::Unreadable { path: path.clone(), event, source };
+    Ok(Some((rmp_serde::from_slice(ledger).map_err(unreadable)?, event)))
+}
+
+/// Bytes that are left on the disk that holds `path`; none where the system does not say.
+pub(crate) fn room(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Sums up what it writes, and remembers what the disk said: the encoder keeps that to itself.
+struct Summed<W> {
+    inner: W,
+    sum: Sha256,
+    failed: Option<io::ErrorKind>,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.inner.write(bytes) {
+            Ok(written) => {
+                self.sum.update(&bytes[..written]);
+                Ok(written)
+            }
+            Err(error) => {
+                self.failed = Some(error.kind());
+                Err(error)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }

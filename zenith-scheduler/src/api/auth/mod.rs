@@ -7,6 +7,7 @@ mod secret;
 pub mod tls;
 pub mod tokens;
 
+use std::io;
 use std::net::IpAddr;
 
 pub use self::peer::Peer;
@@ -21,6 +22,10 @@ use crate::refusal::Refusal;
 pub struct Auth {
     tokens: Tokens,
     own: u32,
+    /// Being this user on this machine is not enough.
+    is_strict: bool,
+    /// What the agent within comes with. It is written down nowhere.
+    within: Option<secret::Hash>,
 }
 
 /// Somebody who is known.
@@ -36,7 +41,17 @@ enum Known {
 impl Auth {
     /// Callers are known by these tokens; without one, those of this user and of root on this machine.
     pub fn new(tokens: Tokens) -> Self {
-        Self { tokens, own: rustix::process::getuid().as_raw() }
+        Self { tokens, own: rustix::process::getuid().as_raw(), is_strict: false, within: None }
+    }
+
+    /// Callers are known by these tokens alone, on this machine too; and the agent within by the secret that comes with it.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn strict(tokens: Tokens) -> io::Result<(Self, Secret)> {
+        let within = Secret::random()?;
+        let hash = secret::hash(within.reveal());
+        Ok((Self { is_strict: true, within: Some(hash), ..Self::new(tokens) }, within))
     }
 
     /// The person that calls.
@@ -69,6 +84,9 @@ impl Auth {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Refusal::Unauthenticated("the authorization is no bearer token"));
         }
+        if self.within.is_some_and(|within| within == secret::hash(token.trim())) {
+            return Ok(Known::Agent);
+        }
         match self.tokens.find(token.trim()) {
             Some((user, Role::User)) => Ok(Known::Person(Caller { user, admin: false })),
             Some((user, Role::Admin)) => Ok(Known::Person(Caller { user, admin: true })),
@@ -79,7 +97,7 @@ impl Auth {
 
     /// Somebody without a token.
     fn neighbour(&self, peer: &Peer) -> Result<Known, Refusal> {
-        if !is_loopback(peer.remote().ip()) {
+        if self.is_strict || !is_loopback(peer.remote().ip()) {
             return Err(Refusal::Unauthenticated("there is no token"));
         }
         match peer.uid() {
@@ -132,6 +150,25 @@ mod tests {
             assert_eq!(refusal.code(), "unauthenticated", "{wrong}");
         }
         assert_eq!(auth.person(&far(), None).unwrap_err().code(), "unauthenticated");
+    }
+
+    #[test]
+    fn where_tokens_are_required_nobody_is_known_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = || Tokens::at(folder.path());
+        let root = tokens().add("root", Role::Admin).unwrap();
+        // A connection of this process to itself, whose owner can be seen.
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let near = Peer::new(client.local_addr().unwrap(), server.local_addr().unwrap());
+        assert!(Auth::new(tokens()).person(&near, None).unwrap().admin);
+        let (auth, within) = Auth::strict(tokens()).unwrap();
+        assert_eq!(auth.person(&near, None).unwrap_err().code(), "unauthenticated");
+        assert_eq!(auth.agent(&near, None).unwrap_err().code(), "unauthenticated");
+        let bearer = |secret: &Secret| format!("Bearer {}", secret.reveal());
+        assert!(auth.person(&near, Some(&bearer(&root))).unwrap().admin);
+        assert!(auth.agent(&near, Some(&bearer(&within))).is_ok());
+        assert!(auth.person(&near, Some(&bearer(&within))).is_err(), "the agent within is no person");
     }
 
     #[test]

@@ -9,9 +9,6 @@ use crate::core::job::{Exit, Used};
 use crate::core::node::{Gpu, NodeSpec};
 use crate::refusal::Refusal;
 
-/// Attempts that a node knows, each with the port its ranks meet at.
-pub type Attempts = Vec<(JobId, u32, u32)>;
-
 /// Longest note that is kept of a job.
 const MAX_NOTE: usize = 1024;
 
@@ -26,10 +23,11 @@ pub fn joining_of(given: v1::Register) -> Result<Joining, Refusal> {
     text::host("address", &given.address)?;
     let gpus: Result<Vec<Gpu>, Refusal> = spec.gpus.iter().map(gpu_of).collect();
     spec.gpus.iter().try_for_each(|gpu| text::title("model", &gpu.model))?;
-    let known = given.known.iter().map(|known| (JobId(known.job), known.attempt, known.master_port));
+    let known = given.known.iter().map(|known| (JobId(known.job), known.attempt));
     Ok(Joining {
         spec: NodeSpec {
             name: spec.name,
+            address: given.address.clone(),
             rack: spec.rack,
             cpus: spec.cpus,
             memory_mib: spec.memory_mib,

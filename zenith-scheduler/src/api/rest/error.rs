@@ -79,7 +79,7 @@ impl IntoResponses for Refusals {
             ("422", "It can be understood, but makes no sense"),
             ("500", "Something broke"),
             ("503", "It may work later"),
-            ("507", "The disk has no room for new work"),
+            ("507", "There is no room for new work, on the disk or by a limit"),
         ];
         MEANT.into_iter().map(|(status, meant)| (status.to_owned(), refusal(meant).into())).collect()
     }

@@ -16,13 +16,13 @@ use crate::refusal::Refusal;
 /// A controller that answers does so long before.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Say that the program runs
+/// Say that the program runs, and the controller within
 #[utoipa::path(
     get, path = "/healthz", tag = "health", security(()),
-    responses((status = 200, description = "It runs", body = String, content_type = "text/plain"))
+    responses(Refusals, (status = 200, description = "It runs", body = String, content_type = "text/plain"))
 )]
-pub(super) async fn healthy() -> &'static str {
-    "healthy\n"
+pub(super) async fn healthy(State(door): State<Door>) -> Result<&'static str, Refused> {
+    if door.api.handle.is_alive() { Ok("healthy\n") } else { Err(Refusal::Stopping.into()) }
 }
 
 /// Say whether the controller answers

@@ -192,7 +192,7 @@ pub(super) async fn requeue(state: State<Door>, who: Who, id: Named<u64>) -> Res
 #[serde(deny_unknown_fields)]
 pub(super) struct Signal {
     /// Its number; 10 is SIGUSR1.
-    #[schema(minimum = 1, maximum = 64)]
+    #[schema(minimum = 1, maximum = 31)]
     number: u32,
 }
 

@@ -3,141 +3,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod clocks;
+mod fixture;
+mod limits;
+mod meeting;
+mod returning;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use fixture::{House, ada, pair, place, settings, work};
 use zenith_proto::v1;
 use zenith_proto::v1::controller_message::Kind;
-use zenith_scheduler::controller::ops::{Act, Caller, Happened, Joining, Report};
-use zenith_scheduler::controller::{self, Handle, Running, Settings, Welcome};
+use zenith_scheduler::controller::Settings;
+use zenith_scheduler::controller::ops::{Act, Caller, Happened};
+use zenith_scheduler::core::Submission;
 use zenith_scheduler::core::job::{Cause, Exit, Used, Work};
-use zenith_scheduler::core::node::{Contact, NodeSpec};
+use zenith_scheduler::core::node::Contact;
 use zenith_scheduler::core::request::{NodeCount, Request};
 use zenith_scheduler::core::state::State;
-use zenith_scheduler::core::{JobId, Submission};
-use zenith_scheduler::refusal::Refusal;
-
-struct House {
-    handle: Handle,
-    running: Running,
-}
-
-/// A node that is played by the test.
-struct Node {
-    handle: Handle,
-    welcome: Welcome,
-    inbox: mpsc::Receiver<v1::ControllerMessage>,
-}
-
-fn settings() -> Settings {
-    Settings { room: 0, ..Settings::default() }
-}
-
-impl House {
-    fn open(path: &Path) -> Self {
-        Self::with(path, settings())
-    }
-
-    fn with(path: &Path, settings: Settings) -> Self {
-        let (handle, running) = controller::start(path, settings).unwrap();
-        Self { handle, running }
-    }
-
-    /// Ends as a program does that is asked to.
-    fn close(self) {
-        drop(self.handle);
-        self.running.join();
-    }
-
-    async fn join(&self, name: &str, gpus: u32, known: &[(JobId, u32)]) -> Node {
-        let (sender, inbox) = mpsc::channel(64);
-        let joining = Joining {
-            spec: NodeSpec::with_gpus(name, gpus),
-            address: "127.0.0.1".to_owned(),
-            known: known.iter().map(|(job, attempt)| (*job, *attempt, 20_000)).collect(),
-        };
-        let handle = self.handle.clone();
-        let welcome = handle.call(move |turn| turn.join(joining, sender)).await.unwrap();
-        Node { handle, welcome, inbox }
-    }
-
-    async fn submit(&self, submission: Submission) -> Result<JobId, Refusal> {
-        self.handle.call(move |turn| turn.submit(&ada(), submission)).await.map(|submitted| submitted.first)
-    }
-
-    async fn state(&self, job: JobId) -> State {
-        self.handle.call(move |turn| Ok(turn.core().job(job).unwrap().state)).await.unwrap()
-    }
-
-    async fn until(&self, job: JobId, wanted: State) {
-        for _ in 0..1000 {
-            if self.state(job).await == wanted {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("job {job} is {} and not {wanted}", self.state(job).await);
-    }
-
-    async fn contact(&self, node: &Node) -> Contact {
-        let id = node.welcome.node;
-        self.handle.call(move |turn| Ok(turn.core().cluster().node(id).unwrap().contact)).await.unwrap()
-    }
-}
-
-impl Node {
-    async fn told(&mut self) -> Kind {
-        let wait = tokio::time::timeout(Duration::from_secs(20), self.inbox.recv());
-        wait.await.expect("the node is told nothing").expect("the connection has ended").kind.unwrap()
-    }
-
-    async fn told_to_start(&mut self) -> v1::Start {
-        match self.told().await {
-            Kind::Start(start) => start,
-            other => panic!("told {other:?} and not to start something"),
-        }
-    }
-
-    fn told_nothing(&mut self) -> bool {
-        self.inbox.try_recv().is_err()
-    }
-
-    async fn report(&self, start: &v1::Start, what: Happened) -> Result<(), Refusal> {
-        let (node, session) = (self.welcome.node, self.welcome.session);
-        let report = Report { job: JobId(start.job), attempt: start.attempt, what };
-        self.handle.call(move |turn| turn.report(node, session, report)).await
-    }
-
-    async fn run(&self, start: &v1::Start) {
-        for rank in start.rank_offset..start.rank_offset + start.local_ranks {
-            self.report(start, Happened::Started { rank, notes: Vec::new() }).await.unwrap();
-        }
-    }
-
-    async fn end(&self, start: &v1::Start, exit: Exit) {
-        for rank in start.rank_offset..start.rank_offset + start.local_ranks {
-            let used = Used { user_ms: 5, system_ms: 2, max_rss_kib: 100 };
-            self.report(start, Happened::Exited { rank, exit, used, note: None }).await.unwrap();
-        }
-    }
-}
-
-fn ada() -> Caller {
-    Caller { user: "ada".to_owned(), admin: false }
-}
-
-fn work(gpus: u32) -> Submission {
-    let work = Work { command: vec!["train".to_owned()], ..Work::default() };
-    Submission { request: Request::gpus(gpus), work, ..Submission::default() }
-}
-
-fn place() -> (tempfile::TempDir, std::path::PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.redb");
-    (dir, path)
-}
+use zenith_scheduler::policy::Policy;
 
 #[tokio::test]
 async fn a_job_runs_on_what_it_was_given_and_its_use_is_counted() {
@@ -386,4 +271,78 @@ async fn a_log_is_asked_of_the_node_that_has_it_and_comes_in_parts() {
     assert_eq!(stream.next().await.unwrap(), None);
     drop(stream);
     assert!(!routes.deliver(v1::LogPart { request: read.request, part: None, last: false }).await);
+}
+
+#[tokio::test]
+async fn the_log_of_an_earlier_attempt_is_asked_of_the_node_that_ran_it() {
+    use zenith_scheduler::controller::logs::Wanted;
+    let (_dir, path) = place();
+    let house = House::open(&path);
+    let mut a = house.join("a", 1, &[]).await;
+    let job = house.submit(work(1)).await.unwrap();
+    let start = a.told_to_start().await;
+    let mut b = house.join("b", 1, &[]).await;
+    let root = || Caller { user: "root".to_owned(), admin: true };
+    house.handle.call(move |turn| turn.drain(&root(), "a", true)).await.unwrap();
+    a.end(&start, Exit::Signal(9)).await;
+    assert_eq!(b.told_to_start().await.attempt, 2);
+    let wanted = |attempt| Wanted { job, attempt, ..Wanted::default() };
+    for (attempt, asked) in [(1, 1), (2, 2), (0, 2)] {
+        let node = if asked == 1 { &mut a } else { &mut b };
+        let streams = house.handle.logs(wanted(attempt)).await.unwrap();
+        let Kind::ReadLog(read) = node.told().await else { panic!("the node is not asked") };
+        assert_eq!((streams.len(), read.attempt), (1, asked));
+    }
+    let refused = house.handle.logs(wanted(3)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "attempt: 3; the job has had attempts 1 to 2");
+}
+
+#[tokio::test]
+async fn an_attempt_of_very_many_whose_place_is_not_kept_is_refused_by_name() {
+    use zenith_scheduler::controller::logs::Wanted;
+    let (_dir, path) = place();
+    let policy = Policy { max_deaths: 100, ..Policy::default() };
+    let house = House::with(&path, Settings { policy, ..settings() });
+    let mut node = house.join("a", 1, &[]).await;
+    let job = house.submit(work(1)).await.unwrap();
+    for _ in 0..12 {
+        let start = node.told_to_start().await;
+        node.end(&start, Exit::Signal(9)).await;
+    }
+    let refused = house.handle.logs(Wanted { job, attempt: 1, ..Wanted::default() }).await.unwrap_err();
+    assert_eq!(refused.code(), "no_logs");
+    house.handle.logs(Wanted { job, attempt: 11, ..Wanted::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signal_goes_to_the_whole_gang_or_to_nobody() {
+    let (_dir, path) = place();
+    let house = House::open(&path);
+    let mut a = house.join("a", 1, &[]).await;
+    let mut b = house.join("b", 1, &[]).await;
+    let job = house.submit(pair(1)).await.unwrap();
+    let (on_a, on_b) = (a.told_to_start().await, b.told_to_start().await);
+    a.run(&on_a).await;
+    b.run(&on_b).await;
+    let signal = || house.handle.call(move |turn| turn.signal(&ada(), job, 10));
+    signal().await.unwrap();
+    for node in [&mut a, &mut b] {
+        let Kind::Signal(signal) = node.told().await else { panic!("no signal") };
+        assert_eq!((signal.job, signal.number, signal.kill), (job.0, Some(10), false));
+    }
+    let (node, session) = (b.welcome.node, b.welcome.session);
+    house.handle.call(move |turn| turn.leave(node, session)).await.unwrap();
+    assert_eq!(signal().await.unwrap_err().code(), "unreachable");
+    assert!(a.told_nothing(), "the rest of the gang is left alone");
+}
+
+#[tokio::test]
+async fn a_controller_that_dies_does_not_go_unseen() {
+    let (_dir, path) = place();
+    let house = House::open(&path);
+    assert!(house.handle.is_alive());
+    let died = house.handle.call::<()>(|_| panic!("a fault that the test makes")).await;
+    assert_eq!(died.unwrap_err().code(), "stopping");
+    tokio::time::timeout(Duration::from_secs(20), house.handle.ended()).await.unwrap();
+    assert!(!house.handle.is_alive());
 }
