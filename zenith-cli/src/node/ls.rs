@@ -32,7 +32,23 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let rows: Vec<Vec<String>> = cluster.nodes.iter().map(row).collect();
     let head = ["NAME", "RACK", "STATE", "GPUS", "ILL", "CPUS", "MEMORY", "JOBS", "MODEL"];
     columns(out, &head, &[3, 5, 6], &rows)?;
+    for node in cluster.nodes.iter().filter(|node| node.next.is_some()) {
+        writeln!(out, "{}", changing(node))?;
+    }
     Ok(())
+}
+
+/// What a node waits for that has other GPUs than before.
+fn changing(node: &v1::Node) -> String {
+    let none = v1::NodeSpec::default();
+    let (spec, next) = (node.spec.as_ref().unwrap_or(&none), node.next.as_ref().unwrap_or(&none));
+    format!(
+        "{} had {} GPUs and has {} now; it takes new work when jobs {} have ended there, or were cancelled",
+        plain(&spec.name),
+        spec.gpus.len(),
+        next.gpus.len(),
+        ranges(node.jobs.iter().copied())
+    )
 }
 
 fn row(node: &v1::Node) -> Vec<String> {
@@ -58,6 +74,7 @@ fn row(node: &v1::Node) -> Vec<String> {
 pub(crate) fn state(node: &v1::Node) -> &'static str {
     match (node.contact(), node.drained) {
         (v1::NodeContact::Up, true) => "drained",
+        (v1::NodeContact::Up, false) if node.next.is_some() => "changing",
         (contact, _) => notation::contact(contact),
     }
 }

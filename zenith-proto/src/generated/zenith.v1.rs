@@ -287,7 +287,7 @@ pub struct WhyResponse {
     pub job: u64,
     #[prost(enumeration = "JobState", tag = "2")]
     pub state: i32,
-    /// The kind of the reason, as a word: "no_place", "queue_limit" ...
+    /// The kind of the reason, as a word: "next", "queue_limit" ...
     #[prost(string, tag = "3")]
     pub code: ::prost::alloc::string::String,
     /// The one reason that matters most, for people.
@@ -374,6 +374,10 @@ pub struct Node {
     /// Jobs that hold something on it.
     #[prost(uint64, repeated, tag = "9")]
     pub jobs: ::prost::alloc::vec::Vec<u64>,
+    /// What it has become, with other GPUs than before, while something still holds some of those: nothing new is placed on
+    /// it, and it is that as soon as nothing does. Absent otherwise.
+    #[prost(message, optional, tag = "11")]
+    pub next: ::core::option::Option<NodeSpec>,
 }
 /// What a node says of itself.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -5,7 +5,7 @@ use zenith_proto::v1;
 use super::job::state_on_wire;
 use super::{invalid, text};
 use crate::core::Core;
-use crate::core::node::{Contact, Node};
+use crate::core::node::{Contact, Node, NodeSpec};
 use crate::core::state::State;
 use crate::policy::quota::{QueueSettings, UserSettings};
 use crate::refusal::Refusal;
@@ -40,25 +40,30 @@ pub fn cluster_of(core: &Core, started_ms: u64) -> v1::ClusterResponse {
     }
 }
 
-fn node_of(node: &Node) -> v1::Node {
-    let spec = &node.spec;
+fn spec_of(spec: &NodeSpec) -> v1::NodeSpec {
     let gpus = spec.gpus.iter().enumerate().map(|(index, gpu)| v1::Gpu {
         numa: gpu.numa.into(),
         nvlink: gpu.nvlink.into(),
         model: spec.models.get(index).cloned().unwrap_or_default(),
     });
+    v1::NodeSpec {
+        name: spec.name.clone(),
+        rack: spec.rack.clone(),
+        cpus: spec.cpus,
+        memory_mib: spec.memory_mib,
+        gpus: gpus.collect(),
+    }
+}
+
+fn node_of(node: &Node) -> v1::Node {
+    let spec = &node.spec;
     let mut jobs: Vec<u64> = node.holdings.iter().map(|holding| holding.job.0).collect();
     jobs.sort_unstable();
     jobs.dedup();
     v1::Node {
         id: node.id.0,
-        spec: Some(v1::NodeSpec {
-            name: spec.name.clone(),
-            rack: spec.rack.clone(),
-            cpus: spec.cpus,
-            memory_mib: spec.memory_mib,
-            gpus: gpus.collect(),
-        }),
+        spec: Some(spec_of(spec)),
+        next: node.next.as_deref().map(spec_of),
         contact: match node.contact {
             Contact::Up => v1::NodeContact::Up,
             Contact::Silent => v1::NodeContact::Silent,
