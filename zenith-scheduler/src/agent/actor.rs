@@ -20,7 +20,8 @@ use super::health::Health;
 use super::history;
 use super::launcher::Launcher;
 use super::layout::{Key, Layout};
-use super::logs::{self, Phase};
+use super::log_session;
+use super::logs::Phase;
 use super::machine;
 use super::nursery::cgroup::Parent;
 use super::nursery::plan::Machine;
@@ -254,7 +255,8 @@ impl Actor {
         let now = if self.runs.is_over(key) { Phase::Ended } else { Phase::Running };
         let (phase, changes) = watch::channel(now);
         let number = request.request;
-        tokio::spawn(logs::serve(self.layout.clone(), request, changes, session.logs.clone()));
+        let (door, layout, own) = (self.door.clone(), self.layout.clone(), session.logs.clone());
+        tokio::spawn(log_session::serve(door, layout, request, changes, own));
         self.readers.insert(number, Reader { key, phase });
     }
 

@@ -18,6 +18,7 @@ mod health;
 mod history;
 mod launcher;
 mod layout;
+mod log_session;
 mod logs;
 mod machine;
 mod nursery;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
@@ -105,6 +106,34 @@ impl Door {
         timeout(WELCOME, self.register(channel, register)).await.map_err(late)?
     }
 
+    /// Opens a session beside the node's own for what one request to read is answered with.
+    pub(crate) async fn beside(
+        &self,
+        request: u64,
+    ) -> Result<(mpsc::Sender<v1::AgentMessage>, Streaming<v1::ControllerMessage>), String> {
+        let channel = self.endpoint.connect().await.map_err(|error| chain(&error))?;
+        let (out, waiting) = mpsc::channel(WAITING_LOG_PARTS);
+        // By its first word the controller knows what the session is for, which would come late from a log that does not grow.
+        let first = v1::LogPart { request, part: None, last: false };
+        let first = v1::AgentMessage { kind: Some(Kind::LogPart(first)) };
+        out.send(first).await.map_err(|_| "the connection was closed".to_owned())?;
+        let opening = self.open(channel, ReceiverStream::new(waiting));
+        let opened = timeout(WELCOME, opening).await.map_err(|_| "it does not answer".to_owned())?;
+        Ok((out, opened.map_err(|status| chain(&status))?))
+    }
+
+    async fn open(
+        &self,
+        channel: Channel,
+        said: impl Stream<Item = v1::AgentMessage> + Send + 'static,
+    ) -> Result<Streaming<v1::ControllerMessage>, Status> {
+        let mut request = Request::new(said);
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        Ok(NodeAgentServiceClient::new(channel).session(request).await?.into_inner())
+    }
+
     async fn register(self, channel: Channel, register: v1::Register) -> Result<Session, Failure> {
         let (out, waiting) = mpsc::channel(WAITING);
         let (logs, waiting_logs) = mpsc::channel(WAITING_LOG_PARTS);
@@ -112,12 +141,8 @@ impl Door {
         // It waits in the channel, so that a controller that reads before it answers has something to read.
         let closed = |_| Failure::Unreachable("the connection was closed".to_owned());
         out.send(first).await.map_err(closed)?;
-        let mut request = Request::new(Outgoing { first: waiting, then: waiting_logs });
-        if let Some(authorization) = self.authorization {
-            request.metadata_mut().insert("authorization", authorization);
-        }
-        let answer = NodeAgentServiceClient::new(channel).session(request).await.map_err(failure)?;
-        let mut inbound = answer.into_inner();
+        let said = Outgoing { first: waiting, then: waiting_logs };
+        let mut inbound = self.open(channel, said).await.map_err(failure)?;
         let welcome = match inbound.message().await.map_err(failure)?.and_then(|message| message.kind) {
             Some(v1::controller_message::Kind::Welcome(welcome)) => welcome,
             Some(_) => return Err(Failure::Unreachable("its first word is no welcome".to_owned())),

@@ -1,12 +1,23 @@
 //! What processes wrote, on its way from a node to a reader.
 
+use std::process::Command;
+use std::time::Duration;
+
+use tonic::transport::Endpoint;
 use zenith_proto::v1;
 use zenith_proto::v1::agent_message::Kind as Said;
 use zenith_proto::v1::controller_message::Kind as Told;
+use zenith_proto::v1::scheduler_service_client::SchedulerServiceClient;
 
 use crate::agent::{Agent, register, session, started};
 use crate::http;
-use crate::server::{Server, State, submitting, work};
+use crate::process::{Process, arguments, program};
+use crate::server::{Server, State, in_state, submitting, work};
+
+/// A node that cannot say anything for so long is held up.
+const HELD_UP: Duration = Duration::from_secs(1);
+/// Blocks that a node can send before it is at the latest: more than all buffers on the way have room for.
+const MOST_SENT: usize = 400;
 
 fn part(request: u64, rank: u32, data: &[u8], last: bool) -> v1::LogPart {
     let stream = v1::Stream::Stdout.into();
@@ -68,17 +79,15 @@ async fn a_slow_reader_does_not_hold_up_reports() {
     let first = Said::LogPart(part(read.request, 0, &block, false));
     let (said, mut told) = session(server.grpc, first, None).await.unwrap();
     let mut sent = 0;
-    let full = loop {
+    loop {
         let message = v1::AgentMessage { kind: Some(Said::LogPart(part(read.request, 0, &block, false))) };
-        if said.try_send(message).is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            sent += 1;
-            if sent > 20 {
-                break true;
-            }
+        // Nothing but the server's holding back makes this wait.
+        if tokio::time::timeout(HELD_UP, said.send(message)).await.is_err() {
+            break;
         }
-    };
-    assert!(full, "the node is held up");
+        sent += 1;
+        assert!(sent < MOST_SENT, "the node is not held up");
+    }
     let number = node.report(job, 1, 0, started()).await;
     node.acknowledged(number).await;
     drop(logs);
@@ -86,4 +95,37 @@ async fn a_slow_reader_does_not_hold_up_reports() {
     let Some(Told::ReadLog(stop)) = stopped.unwrap().kind else { panic!("the node is told to stop") };
     assert!(stop.stop && stop.request == read.request);
     server.stop().await;
+}
+
+/// What a job writes that nobody reads for a while, in bytes: more than all buffers on the way have room for.
+const UNREAD: usize = 48 << 20;
+
+/// A reader may pause for as long as it likes: it loses nothing, and the node says everything else meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_pauses_loses_nothing_and_holds_up_nobody() {
+    let state = State::new();
+    let mut command = Command::new(program());
+    command.args(arguments(state.path()).into_iter().filter(|argument| argument != "--no-agent"));
+    let process = Process::spawn(command);
+    let endpoint = Endpoint::from_shared(format!("http://{}", process.grpc)).unwrap();
+    let mut client = SchedulerServiceClient::new(endpoint.connect().await.unwrap());
+    let shell = |script: String| v1::Submission {
+        resources: Some(v1::Resources { cpus: 1, ..Default::default() }),
+        command: vec!["sh".to_owned(), "-c".to_owned(), script],
+        ..Default::default()
+    };
+    let writes = shell(format!("head -c {UNREAD} /dev/zero | tr '\\0' x"));
+    let job = client.submit(submitting(writes)).await.unwrap().into_inner().job;
+    in_state(&mut client, job, v1::JobState::Completed).await;
+    let wanted = v1::LogsRequest { job, follow: true, ..Default::default() };
+    let mut logs = client.logs(wanted).await.unwrap().into_inner();
+    let mut read = logs.message().await.unwrap().unwrap().data.len();
+    // Longer than a node's own session waits for a reader.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let next = client.submit(submitting(shell("true".to_owned()))).await.unwrap().into_inner().job;
+    in_state(&mut client, next, v1::JobState::Completed).await;
+    while let Some(part) = logs.message().await.unwrap() {
+        read += part.data.len();
+    }
+    assert_eq!(read, UNREAD);
 }

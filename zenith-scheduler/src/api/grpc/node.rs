@@ -19,6 +19,7 @@ use zenith_proto::v1::node_agent_service_server::NodeAgentService;
 use super::{Service, status_of};
 use crate::api::Api;
 use crate::api::convert::{gpu_index, joining_of, report_of};
+use crate::controller::logs::Routes;
 use crate::controller::{Begun, OUTSTANDING, Turn, Welcome};
 use crate::refusal::Refusal;
 
@@ -304,7 +305,7 @@ fn stop(request: u64) -> Told {
     Told::ReadLog(v1::ReadLog { request, stop: true, ..Default::default() })
 }
 
-/// A session beside a node's own that carries nothing but what was read of logs, so that a slow reader holds up nothing else.
+/// A session beside a node's own that carries nothing but what was read of one log, so that a slow reader holds up nothing else.
 struct Logs {
     api: Api,
     told: mpsc::Sender<v1::ControllerMessage>,
@@ -317,13 +318,25 @@ impl Logs {
         mut said: Streaming<v1::AgentMessage>,
         mut ended: oneshot::Receiver<()>,
     ) {
-        let routes = self.api.handle.log_routes();
+        let (routes, request) = (self.api.handle.log_routes(), part.request);
+        self.pass_on(&routes, part, &mut said, &mut ended).await;
+        // Whoever still reads has not had the last part, and is told that there will be none.
+        routes.cut(request);
+    }
+
+    async fn pass_on(
+        &self,
+        routes: &Routes,
+        part: v1::LogPart,
+        said: &mut Streaming<v1::AgentMessage>,
+        ended: &mut oneshot::Receiver<()>,
+    ) {
         let mut next = Some(part);
         while let Some(part) = next.take() {
             let request = part.request;
             let is_wanted = tokio::select! {
                 is_wanted = routes.deliver(part) => is_wanted,
-                _ = &mut ended => return,
+                _ = &mut *ended => return,
                 _ = self.api.closing() => return,
             };
             if !is_wanted {
@@ -333,7 +346,7 @@ impl Logs {
             }
             let message = tokio::select! {
                 message = said.message() => message,
-                _ = &mut ended => return,
+                _ = &mut *ended => return,
                 _ = self.api.closing() => return,
             };
             next = match message {
