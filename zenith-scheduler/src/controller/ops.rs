@@ -10,7 +10,7 @@ use super::sessions::{SessionId, Welcome};
 use super::turn::Turn;
 use crate::core::job::{Exit, Used};
 use crate::core::node::NodeSpec;
-use crate::core::on_job::{on_cancel, on_hold, on_release, on_requeue, on_submit};
+use crate::core::on_job::{MAX_COUNT, on_cancel, on_hold, on_release, on_requeue, on_submit};
 use crate::core::on_node::{
     on_drain, on_gpu_healthy, on_gpu_unhealthy, on_node_joined, on_node_returned, on_node_silent,
     on_orphan_gone,
@@ -338,7 +338,9 @@ impl Turn<'_> {
             return Err(Refusal::Full);
         }
         let open = self.core.open();
-        if open.saturating_add(submission.count as usize) > max_open_jobs {
+        // A number that no submission may have is the core's to refuse.
+        let is_possible = submission.count <= MAX_COUNT;
+        if is_possible && open.saturating_add(submission.count as usize) > max_open_jobs {
             return Err(Refusal::TooManyJobs { open, more: submission.count, most: max_open_jobs });
         }
         let bytes = submission.bytes();

@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::http;
 use crate::process::{Process, arguments, program};
-use crate::server::State;
+use crate::server::{PATIENCE, State};
 
 const BODY: &str = r#"{"resources": {"gpus": 1}, "command": ["x"], "environment": {"FILL": "@"}}"#;
 
@@ -17,7 +18,7 @@ fn start(state: &State, mib: u32) -> (Process, PathBuf) {
     let folder = state.path().to_str().unwrap();
     let config = state.path().with_extension("toml");
     fs::write(&config, "room-mib = 4\n").unwrap();
-    let script = format!("mount -t tmpfs -o size={mib}m tmpfs {folder} && exec \"$@\"");
+    let script = format!("mount -t tmpfs -o size={mib}m,mode=700 tmpfs {folder} && exec \"$@\"");
     let mut command = Command::new("unshare");
     let namespaces: &[&str] = match rustix::process::getuid().is_root() {
         true => &["--mount"],
@@ -79,6 +80,47 @@ async fn new_work_is_refused_and_nothing_is_lost() {
     }
     taken += 1;
     assert_eq!(count(http::get(process.rest, "/v1/jobs?limit=1000").await), taken);
+    process.signal("TERM");
+    assert_eq!(tokio::task::spawn_blocking(move || process.wait().code()).await.unwrap(), Some(0));
+    fs::remove_file(state.path().with_extension("toml")).unwrap();
+}
+
+/// Fills a file system but for so many MiB.
+fn fill(inside: &Path, left_mib: usize) {
+    let filler = inside.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    let block = vec![1; 1 << 20];
+    let mut written = 0;
+    while file.write_all(&block).is_ok() {
+        written += 1;
+    }
+    file.set_len((written - left_mib as u64) << 20).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_does_not_fit_refuses_nothing_and_leaves_nothing() {
+    let state = State::new();
+    let (mut process, inside) = start(&state, 128);
+    let (snapshot, partial) =
+        (inside.join("scheduler.redb.snapshot"), inside.join("scheduler.redb.snapshot-partial"));
+    assert!(inside.join("scheduler.redb").exists(), "no namespace for a small disk");
+    // Enough events for a snapshot, and a snapshot that is larger than what the disk has left.
+    let many = r#"{"resources": {"gpus": 1}, "command": ["x"], "count": 60000}"#;
+    fill(&inside, 16);
+    assert_eq!(http::post(process.rest, "/v1/jobs", many).await.status, 201);
+    for job in 1..200 {
+        let changed = http::call(process.rest, &format!("DELETE /v1/jobs/{job}"), &[], "").await;
+        assert_eq!(changed.status, 204, "job {job}: {}", changed.body);
+    }
+    // It was begun with the first call, and is given up at some time.
+    tokio::time::timeout(PATIENCE, async {
+        while partial.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert!(!snapshot.exists(), "the disk was too large for this test");
     process.signal("TERM");
     assert_eq!(tokio::task::spawn_blocking(move || process.wait().code()).await.unwrap(), Some(0));
     fs::remove_file(state.path().with_extension("toml")).unwrap();

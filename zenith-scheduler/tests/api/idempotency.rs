@@ -27,10 +27,13 @@ async fn the_same_key_is_the_same_work_over_a_restart() {
     let mut client = server.client().await;
     let again = client.submit(keyed("k")).await.unwrap().into_inner();
     assert_eq!((again.job, again.count, again.known), (first.job, 3, true));
-    let body = r#"{"resources": {"gpus": 1}, "command": ["x"]}"#;
     let headers = ["Content-Type: application/json", "Idempotency-Key: k"];
-    let rest = http::call(server.rest, "POST /v1/jobs", &headers, body).await;
+    let same = r#"{"name": "work", "resources": {"gpus": 1}, "command": ["train", "--fast"], "count": 3}"#;
+    let rest = http::call(server.rest, "POST /v1/jobs", &headers, same).await;
     assert_eq!((rest.status, rest.json()["job"].as_u64()), (200, Some(first.job)));
+    let other = r#"{"resources": {"gpus": 1}, "command": ["x"]}"#;
+    let rest = http::call(server.rest, "POST /v1/jobs", &headers, other).await;
+    assert_eq!((rest.status, rest.refusal().as_str()), (409, "key_reused"));
     assert_eq!(list(&mut client).await.len(), 6);
     server.stop().await;
 }

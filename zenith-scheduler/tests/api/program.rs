@@ -107,3 +107,40 @@ fn arguments_and_files_that_make_no_sense_are_refused() {
     let text = refused(&run(&["--config", file.to_str().unwrap()]));
     assert!(text.contains("colour") && text.contains("config.toml"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_tokens_are_required_nobody_is_known_without_and_the_agent_within_joins() {
+    let state = State::new();
+    let folder = state.path().to_str().unwrap();
+    let strict = ["--state", folder, "--grpc", "127.0.0.1:0", "--rest", "127.0.0.1:0", "--require-tokens"];
+    let text = refused(&run(&strict));
+    assert!(text.contains("there are none") && text.contains("token add"), "{text}");
+    let made = run(&["token", "add", "ann", "--admin", "--state", folder]);
+    let authorization = format!("Authorization: Bearer {}", String::from_utf8(made.stdout).unwrap().trim());
+    let mut command = Command::new(program());
+    command.args(strict);
+    let process = Process::spawn(command);
+    let bare = http::get(process.rest, "/v1/nodes").await;
+    assert_eq!((bare.status, bare.refusal().as_str()), (401, "unauthenticated"));
+    let joined = async {
+        loop {
+            let nodes = http::call(process.rest, "GET /v1/nodes", &[&authorization], "").await;
+            assert_eq!(nodes.status, 200);
+            if !nodes.json()["nodes"].as_array().unwrap().is_empty() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, joined).await.unwrap();
+}
+
+#[test]
+fn a_folder_that_was_open_to_others_is_closed_at_the_start() {
+    use std::os::unix::fs::PermissionsExt;
+    let state = State::new();
+    let mode = || std::fs::metadata(state.path()).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(state.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    drop(Process::start(state.path(), &[]));
+    assert_eq!(mode(), 0o700);
+}

@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 
 use zenith_proto::v1;
+use zenith_scheduler::api::Api;
+use zenith_scheduler::api::auth::Auth;
+use zenith_scheduler::api::server::{Entrance, serve_rest};
+use zenith_scheduler::controller::{self, Settings};
 
 use crate::http;
 use crate::server::{Server, State, submitting, work};
@@ -88,4 +92,22 @@ async fn the_description_names_every_path_and_its_refusals() {
     assert_eq!(schema, "#/components/schemas/Refusal");
     assert!(description["components"]["schemas"]["Refusal"].is_object());
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_tells_that_the_controller_has_died() {
+    let state = State::new();
+    let settings = Settings { room: 0, ..Settings::default() };
+    let (handle, _running) = controller::start(&state.path().join("scheduler.redb"), settings).unwrap();
+    let (api, _close) = Api::new(handle.clone(), Auth::new(state.tokens()));
+    let entrance = Entrance::open("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+    let address = entrance.address();
+    tokio::spawn(serve_rest(api, entrance));
+    assert_eq!(http::get(address, "/healthz").await.status, 200);
+    handle.call::<()>(|_| panic!("a fault that the test makes")).await.unwrap_err();
+    handle.ended().await;
+    for path in ["/healthz", "/readyz"] {
+        let answer = http::get(address, path).await;
+        assert_eq!((answer.status, answer.refusal().as_str()), (503, "stopping"), "{path}");
+    }
 }

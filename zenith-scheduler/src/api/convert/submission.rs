@@ -6,7 +6,7 @@ use zenith_proto::v1;
 
 use super::{invalid, text};
 use crate::core::job::{Dependency, When, Work};
-use crate::core::request::{Level, NodeCount, RanksPer, Request, Topology};
+use crate::core::request::{Level, MAX_GANG, NodeCount, RanksPer, Request, Topology};
 use crate::core::{JobId, Span, Submission};
 use crate::refusal::Refusal;
 
@@ -16,6 +16,8 @@ const MAX_PRIORITY: i32 = 1000;
 const MAX_CPUS: u32 = 1 << 16;
 /// Most memory for one GPU or one node, in MiB.
 const MAX_MEMORY_MIB: u64 = 1 << 30;
+/// Most nodes of a gang.
+const MAX_NODES: u32 = MAX_GANG;
 /// Most bytes of a command or of an environment.
 const MAX_BYTES: usize = 1 << 20;
 /// Most submissions that one waits for.
@@ -100,6 +102,11 @@ fn request_of(given: v1::Resources) -> Result<Request, Refusal> {
     if given.memory_mib > MAX_MEMORY_MIB {
         let reason = format!("{}; at most {MAX_MEMORY_MIB} are possible", given.memory_mib);
         return Err(invalid("memory_mib", reason));
+    }
+    for (field, nodes) in [("nodes_min", given.nodes_min), ("nodes_max", given.nodes_max)] {
+        if let Some(nodes) = nodes.filter(|nodes| !(1..=MAX_NODES).contains(nodes)) {
+            return Err(invalid(field, format!("{nodes}; 1 to {MAX_NODES} are possible")));
+        }
     }
     let nodes = match (given.nodes_min, given.nodes_max) {
         (None, None) => None,
@@ -255,6 +262,12 @@ mod tests {
         assert!(refused(|given| given.resources.as_mut().unwrap().topology = 17).starts_with("topology: "));
         assert!(refused(|given| given.resources.as_mut().unwrap().ranks_per = -1).starts_with("ranks_per: "));
         assert!(refused(|given| given.resources.as_mut().unwrap().cpus = u32::MAX).starts_with("cpus: "));
+        for nodes in [0, u32::MAX] {
+            assert!(
+                refused(|given| given.resources.as_mut().unwrap().nodes_max = Some(nodes))
+                    .starts_with("nodes_max: ")
+            );
+        }
         let variable = |name: &str| [(name.to_owned(), String::new())].into();
         assert!(refused(|given| given.environment = variable("a=b")).starts_with("environment: "));
         assert!(refused(|given| given.environment = variable("")).starts_with("environment: "));
