@@ -24,6 +24,7 @@ pub use self::handle::{Begun, Handle, Running};
 pub use self::sessions::{Alive, OUTSTANDING, SessionId, Welcome};
 pub use self::turn::Turn;
 
+use crate::core::Core;
 use crate::policy::Policy;
 use crate::store::{Store, StoreError};
 
@@ -88,5 +89,18 @@ pub fn start_by(
     clock: Arc<dyn Clock>,
 ) -> Result<(Handle, Running), StoreError> {
     let (store, core) = Store::open(path, settings.policy)?;
+    start_over(store, core, settings, clock)
+}
+
+/// The same over a store that is open, with the core that came of it.
+///
+/// # Errors
+/// There is no thread.
+pub fn start_over(
+    store: Store,
+    core: Core,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<(Handle, Running), StoreError> {
     actor::start(store, core, settings, clock)
 }

@@ -16,6 +16,9 @@ const MAGIC: &[u8; 8] = b"zsnap\0\0\x02";
 const EVENTS: usize = size_of::<u64>();
 const SUM: usize = 32;
 
+/// After so many bytes a disk is asked what it has left.
+const ASKED_AFTER: usize = 256 << 10;
+
 /// The snapshot that belongs to a database.
 pub(super) fn file_of(database: &Path) -> PathBuf {
     beside(database, ".snapshot")
@@ -52,7 +55,7 @@ impl Snapshotter {
     /// nothing is left of this one.
     pub fn write(self, spare: u64) -> Result<u64, StoreError> {
         let partial = partial_of(&self.database);
-        let written = self.fits(spare).and_then(|()| self.write_to(&partial));
+        let written = self.fits(spare).and_then(|()| self.write_to(&partial, spare));
         if written.is_err() {
             remove(&partial)?;
         }
@@ -69,12 +72,13 @@ impl Snapshotter {
         }
     }
 
-    fn write_to(&self, partial: &Path) -> Result<(), StoreError> {
+    fn write_to(&self, partial: &Path, spare: u64) -> Result<(), StoreError> {
         let failed = |source| StoreError::file(partial, source);
         remove(partial)?;
         let file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial).map_err(failed)?;
-        let mut out = Summed { inner: BufWriter::new(file), sum: Sha256::new(), failed: None };
+        let inner = BufWriter::new(Sparing { file, spare, unasked: 0 });
+        let mut out = Summed { inner, sum: Sha256::new(), failed: None };
         out.write_all(MAGIC).and_then(|()| out.write_all(&self.events.to_le_bytes())).map_err(failed)?;
         if let Err(source) = rmp_serde::encode::write_named(&mut out, &self.ledger) {
             return Err(match out.failed {
@@ -84,7 +88,7 @@ impl Snapshotter {
         }
         let Summed { mut inner, sum, .. } = out;
         inner.write_all(&sum.finalize()).map_err(failed)?;
-        let file = inner.into_inner().map_err(|error| failed(error.into_error()))?;
+        let Sparing { file, .. } = inner.into_inner().map_err(|error| failed(error.into_error()))?;
         file.sync_all().map_err(failed)?;
         let named = file_of(&self.database);
         fs::rename(partial, &named).map_err(failed)?;
@@ -127,6 +131,33 @@ pub(super) fn read(database: &Path) -> Result<Option<(Ledger, u64)>, StoreError>
 pub(crate) fn room(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(path).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// A file that does not take the last of its disk: the journal would miss it.
+struct Sparing {
+    file: File,
+    spare: u64,
+    /// Bytes written since the disk was asked.
+    unasked: usize,
+}
+
+impl Write for Sparing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unasked >= ASKED_AFTER {
+            let stat = rustix::fs::fstatvfs(&self.file)?;
+            if stat.f_bavail.saturating_mul(stat.f_frsize) < self.spare {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.unasked = 0;
+        }
+        let written = self.file.write(bytes)?;
+        self.unasked += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Sums up what it writes, and remembers what the disk said: the encoder keeps that to itself.

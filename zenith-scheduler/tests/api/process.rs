@@ -15,6 +15,7 @@ pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) grpc: SocketAddr,
     pub(crate) rest: SocketAddr,
+    said: mpsc::Receiver<String>,
 }
 
 pub(crate) fn program() -> PathBuf {
@@ -56,7 +57,17 @@ impl Process {
             }
         };
         let (grpc, rest) = (address("gRPC is served"), address("REST is served"));
-        Self { child, grpc, rest }
+        Self { child, grpc, rest, said }
+    }
+
+    /// Waits until it says something like this in its log.
+    pub(crate) fn says(&self, what: &str) {
+        loop {
+            let line = self.said.recv_timeout(PATIENCE);
+            if line.unwrap_or_else(|_| panic!("it does not say: {what}")).contains(what) {
+                return;
+            }
+        }
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -15,8 +15,9 @@ use zenith_scheduler::core::job::{Exit, Used, Work};
 use zenith_scheduler::core::node::{Contact, NodeSpec};
 use zenith_scheduler::core::request::{NodeCount, Request};
 use zenith_scheduler::core::state::State;
-use zenith_scheduler::core::{JobId, Submission, Time};
+use zenith_scheduler::core::{Core, JobId, Submission, Time};
 use zenith_scheduler::refusal::Refusal;
+use zenith_scheduler::store::Store;
 
 pub(crate) struct House {
     pub(crate) handle: Handle,
@@ -46,6 +47,11 @@ impl House {
 
     pub(crate) fn by(path: &Path, settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let (handle, running) = controller::start_by(path, settings, clock).unwrap();
+        Self { handle, running }
+    }
+
+    pub(crate) fn over(store: Store, core: Core, clock: Arc<dyn Clock>) -> Self {
+        let (handle, running) = controller::start_over(store, core, settings(), clock).unwrap();
         Self { handle, running }
     }
 

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod clocks;
+#[path = "../disk/mod.rs"]
+mod disk;
 mod fixture;
 mod limits;
 mod meeting;

@@ -1,15 +1,21 @@
 //! Nodes that come back: what they missed is said again, and what has changed about them is taken in.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use zenith_scheduler::controller::Settings;
+use zenith_scheduler::controller::ops::Joining;
 use zenith_scheduler::core::job::Exit;
 use zenith_scheduler::core::node::{Contact, NodeSpec};
 use zenith_scheduler::core::state::State;
 use zenith_scheduler::core::{JobId, Span};
 use zenith_scheduler::policy::Policy;
+use zenith_scheduler::store::Store;
 
-use crate::fixture::{House, Node, pair, place, settings, work};
+use crate::disk::limited;
+use crate::fixture::{Hands, House, Node, pair, place, settings, work};
 
 #[tokio::test]
 async fn what_a_node_missed_of_the_end_of_a_job_is_said_when_it_returns() {
@@ -146,4 +152,34 @@ async fn a_node_that_rebooted_into_something_else_is_back_at_once() {
     let again = node.told_to_start().await;
     assert_eq!((JobId(again.job), again.attempt), (job, 2));
     assert_eq!(spec(&house, &node).await.gpus.len(), 8);
+}
+
+#[tokio::test]
+async fn a_node_whose_joining_was_not_written_has_not_joined() {
+    let (_dir, path) = place();
+    let budget = Arc::new(AtomicI64::new(i64::MAX));
+    let (store, core) = Store::open_with(limited(&path, &budget), &path, Policy::default()).unwrap();
+    let hands = Hands::new();
+    let house = House::over(store, core, hands.clone());
+    let node = house.join("a", 1, &[]).await;
+    let (id, session) = (node.welcome.node, node.welcome.session);
+    house.handle.call(move |turn| turn.leave(id, session)).await.unwrap();
+    assert_eq!(house.contact(&node).await, Contact::Silent);
+    let (sender, mut inbox) = mpsc::channel(8);
+    let again =
+        Joining { spec: NodeSpec::with_gpus("a", 1), address: "127.0.0.1".to_owned(), known: Vec::new() };
+    budget.store(0, Ordering::Relaxed);
+    let handle = house.handle.clone();
+    let refused = tokio::spawn(async move { handle.call(move |turn| turn.join(again, sender)).await });
+    // The disk is full until it has refused.
+    while budget.load(Ordering::Relaxed) >= 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    budget.store(i64::MAX, Ordering::Relaxed);
+    assert!(refused.await.unwrap().is_err());
+    hands.pass(1000);
+    house.look().await;
+    let is_connected = house.handle.call(move |turn| Ok(turn.is_connected(id))).await.unwrap();
+    assert_eq!((house.contact(&node).await, is_connected), (Contact::Silent, false));
+    assert!(inbox.recv().await.is_none(), "it sees that it has to come again");
 }
