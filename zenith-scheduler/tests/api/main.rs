@@ -16,4 +16,5 @@ mod program;
 mod refusals;
 mod rest;
 mod sessions;
+mod tls;
 mod watching;

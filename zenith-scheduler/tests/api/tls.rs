@@ -32,7 +32,8 @@ async fn certificates_are_shown_and_tokens_go_through_them() {
 
     let authority = Certificate::from_pem(made.cert.pem());
     let tls = ClientTlsConfig::new().ca_certificate(authority).domain_name("localhost");
-    let endpoint = Endpoint::from_shared(format!("https://{}", process.grpc)).unwrap().tls_config(tls).unwrap();
+    let endpoint =
+        Endpoint::from_shared(format!("https://{}", process.grpc)).unwrap().tls_config(tls).unwrap();
     let mut client = SchedulerServiceClient::new(endpoint.connect().await.unwrap());
     let cluster = client.cluster(by(token.reveal(), v1::ClusterRequest {})).await.unwrap().into_inner();
     assert_eq!(cluster.queues[0].name, "default");
