@@ -133,6 +133,7 @@ impl Refusal {
                 core::Error::Count { .. } => "bad_count",
                 core::Error::NodeTooLarge { .. } => "node_too_large",
                 core::Error::NodeInUse { .. } => "node_in_use",
+                core::Error::NodeTaken { .. } => "node_taken",
                 core::Error::Settings { .. } => "bad_settings",
                 core::Error::Journal(_) => "journal",
             },
@@ -163,7 +164,9 @@ impl Refusal {
                 | core::Error::Count { .. }
                 | core::Error::NodeTooLarge { .. }
                 | core::Error::Settings { .. } => Kind::Invalid,
-                core::Error::Forbidden { .. } | core::Error::NodeInUse { .. } => Kind::Conflict,
+                core::Error::Forbidden { .. }
+                | core::Error::NodeInUse { .. }
+                | core::Error::NodeTaken { .. } => Kind::Conflict,
                 core::Error::Journal(_) => Kind::Internal,
             },
             Self::NotYours { .. } | Self::NotAdmin { .. } | Self::NotAgent => Kind::Forbidden,
@@ -193,6 +196,9 @@ impl Refusal {
                 core::Error::Count { .. } => &"split it into several submissions",
                 core::Error::NodeTooLarge { .. } => &"run several agents on it, each with a part of the GPUs",
                 core::Error::NodeInUse { .. } => &"drain it, wait until its jobs have ended, and join again",
+                core::Error::NodeTaken { .. } => {
+                    &"give it another --name, or its former --state; if it replaces a machine that is lost and runs nothing more, drain the node by that name first"
+                }
                 core::Error::Settings { .. } => {
                     &"a weight is above zero, and a guarantee is at most the limit"
                 }

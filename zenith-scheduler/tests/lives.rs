@@ -6,9 +6,11 @@ mod world;
 
 use world::World;
 use zenith_scheduler::core::job::{Dependency, Exit, When};
+use zenith_scheduler::core::node::NodeSpec;
 use zenith_scheduler::core::on_job::{on_cancel, on_hold, on_release, on_requeue, on_submit};
 use zenith_scheduler::core::on_node::{
-    on_drain, on_gpu_unhealthy, on_node_lost, on_node_returned, on_node_silent, on_orphan_gone,
+    on_drain, on_gpu_unhealthy, on_node_joined, on_node_lost, on_node_returned, on_node_silent,
+    on_orphan_gone,
 };
 use zenith_scheduler::core::on_settings::on_queue_set;
 use zenith_scheduler::core::request::Request;
@@ -336,4 +338,46 @@ fn a_part_that_came_to_its_end_is_kept_when_its_node_is_lost_and_returns() {
         w.exit_rank(job, rank, Exit::Code(0));
     }
     assert_eq!((w.state(job), w.core.cluster().free_gpus()), (State::Completed, 8));
+}
+
+/// A machine called n0 joins and says that it knows nothing.
+fn machine(w: &mut World, identity: &str) -> Result<(), Error> {
+    let spec = NodeSpec { identity: identity.to_owned(), ..NodeSpec::with_gpus("n0", 8) };
+    let node = on_node_joined(&mut w.core, &mut w.journal, w.now, spec)?;
+    on_node_returned(&mut w.core, &mut w.journal, w.now, node, &[])
+}
+
+#[test]
+fn another_machine_of_the_same_name_takes_nothing_from_the_first() {
+    let mut w = world(0);
+    machine(&mut w, "first").unwrap();
+    let job = w.gpus(8);
+    w.settle();
+    let taken = Err(Error::NodeTaken { name: "n0".to_owned() });
+    assert_eq!(machine(&mut w, "second"), taken);
+    on_node_silent(&mut w.core, &mut w.journal, w.now, NodeId(0)).unwrap();
+    assert_eq!(machine(&mut w, "second"), taken);
+    assert_eq!(machine(&mut w, ""), taken, "one that does not say who it is could be any");
+    assert_eq!((w.state(job), w.core.cluster().free_gpus()), (State::Running, 0));
+    assert_eq!(w.journal.started, [(job, 1)], "nothing is repeated");
+
+    // Lost, it may still run what it was given, until somebody says that it does not.
+    on_node_lost(&mut w.core, &mut w.journal, w.now, NodeId(0)).unwrap();
+    assert_eq!(machine(&mut w, "second"), taken);
+    on_drain(&mut w.core, &mut w.journal, w.now, NodeId(0), true).unwrap();
+    machine(&mut w, "second").unwrap();
+    on_drain(&mut w.core, &mut w.journal, w.now, NodeId(0), false).unwrap();
+    w.settle();
+    assert_eq!((w.state(job), w.core.job(job).unwrap().attempt), (State::Running, 2));
+    assert_eq!(machine(&mut w, "first"), taken, "the name is the second one's now");
+}
+
+#[test]
+fn a_machine_that_held_nothing_may_be_replaced_once_it_is_lost() {
+    let mut w = world(1);
+    machine(&mut w, "first").unwrap();
+    assert_eq!(machine(&mut w, "second"), Err(Error::NodeTaken { name: "n0".to_owned() }));
+    on_node_lost(&mut w.core, &mut w.journal, w.now, NodeId(0)).unwrap();
+    machine(&mut w, "second").unwrap();
+    assert_eq!(w.core.cluster().free_gpus(), 8);
 }

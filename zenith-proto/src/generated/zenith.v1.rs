@@ -504,6 +504,10 @@ pub struct Register {
     /// Which version of this file the agent was built from, for messages to people.
     #[prost(string, tag = "4")]
     pub version: ::prost::alloc::string::String,
+    /// What tells this machine from another of the same name, and is the same for as long as its agent keeps its state. A node that
+    /// is another machine than the one known by its name is refused; empty from agents that have none.
+    #[prost(string, tag = "5")]
+    pub identity: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Attempt {

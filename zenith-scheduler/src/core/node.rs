@@ -113,6 +113,8 @@ pub struct NodeSpec {
     pub gpus: Vec<Gpu>,
     /// What each of them is, for people; empty where that is not known.
     pub models: Vec<String>,
+    /// What tells this machine from another of the same name; empty where that is not known.
+    pub identity: String,
 }
 
 /// One GPU's place in its node.
@@ -136,7 +138,20 @@ impl NodeSpec {
             memory_mib: 120 * 1024 * u64::from(gpus.max(1)),
             gpus: (0..gpus).map(gpu).collect(),
             models: Vec::new(),
+            identity: String::new(),
         }
+    }
+}
+
+impl NodeSpec {
+    /// It is another machine. Of one that is not known by more than its name nobody can say that.
+    pub(crate) fn is_other_than(&self, spec: &Self) -> bool {
+        !self.identity.is_empty() && self.identity != spec.identity
+    }
+
+    /// It has the same, whoever it is.
+    pub(crate) fn is_like(&self, spec: &Self) -> bool {
+        Self { identity: String::new(), ..self.clone() } == Self { identity: String::new(), ..spec.clone() }
     }
 }
 

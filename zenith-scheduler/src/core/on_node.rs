@@ -15,8 +15,12 @@ use super::time::Time;
 /// A node joins; by the name it is known whether it was here before. A node that has been here before says what still
 /// runs on it by [`on_node_returned`].
 ///
+/// Another machine of that name cannot say it. It takes the name over once the former one is lost and held nothing, or is lost
+/// and was drained: by that somebody says that nothing runs there.
+///
 /// # Errors
-/// More GPUs than a node may have; other GPUs than before while jobs hold some of them.
+/// More GPUs than a node may have; another machine than the one of that name; other GPUs than before while jobs hold some of
+/// them.
 pub fn on_node_joined(
     core: &mut Core,
     comm: &mut impl Comm,
@@ -27,9 +31,17 @@ pub fn on_node_joined(
         return Err(Error::NodeTooLarge { name: spec.name, gpus: spec.gpus.len(), most: MAX_GPUS_PER_NODE });
     }
     let known = core.ledger.cluster.by_name(&spec.name);
+    let is_other = known.is_some_and(|node| node.spec.is_other_than(&spec));
+    if let Some(node) = known
+        && is_other
+        && !(node.contact == Contact::Lost && (node.drained || node.holdings.is_empty()))
+    {
+        return Err(Error::NodeTaken { name: spec.name });
+    }
     if let Some(node) = known
         && !node.holdings.is_empty()
-        && node.spec != spec
+        && !is_other
+        && !node.spec.is_like(&spec)
     {
         return Err(Error::NodeInUse { name: spec.name });
     }

@@ -89,6 +89,7 @@ async fn an_end_that_no_agent_saw_is_reported_by_the_next() {
 #[tokio::test]
 async fn what_runs_does_not_notice_the_death_of_its_agent() {
     let (controller, mut node, mut agent, state) = joined(&[]).await;
+    let identity = node.register.identity.clone();
     node.start(shell(1, "sleep 600")).await;
     node.started(1).await;
     let supervisor = agent.supervisor(1);
@@ -97,6 +98,7 @@ async fn what_runs_does_not_notice_the_death_of_its_agent() {
     let _agent = Agent::new(&controller, state.path(), &[]);
     let mut node = controller.node().await;
     assert_eq!(node.register.known.len(), 1);
+    assert_eq!(node.register.identity, identity, "it is the same machine");
     assert!(is_alive(supervisor));
     // It is sent again by a controller that has not heard that it runs.
     node.start(shell(1, "sleep 600")).await;

@@ -45,6 +45,7 @@ async fn a_node_says_what_it_is() {
     assert_eq!(spec.gpus.iter().map(|gpu| gpu.numa).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(node.register.address, "127.0.0.1");
     assert_eq!(node.register.known, []);
+    assert_eq!(node.register.identity.len(), 32);
     assert_eq!(node.token.as_deref(), Some("Bearer opensesame"));
     for _ in 0..3 {
         node.heartbeat().await;
@@ -59,6 +60,16 @@ async fn a_refusal_is_said_with_its_reason() {
     let mut agent = Agent::new(&controller, state.path(), &[]);
     let line = tokio::task::spawn_blocking(move || agent.line_with("refuses")).await.unwrap();
     assert!(line.contains("the name node is in use") && !line.contains("opensesame"), "{line}");
+}
+
+#[tokio::test]
+async fn an_agent_with_another_state_is_another_machine() {
+    let (controller, node, _agent, _state) = joined(&[]).await;
+    let state = tempfile::tempdir().unwrap();
+    let _second = Agent::new(&controller, state.path(), &[]);
+    let other = controller.node().await;
+    assert_eq!(node.register.spec, other.register.spec);
+    assert_ne!(node.register.identity, other.register.identity);
 }
 
 #[tokio::test]

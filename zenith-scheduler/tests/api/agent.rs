@@ -38,6 +38,7 @@ pub(crate) fn register(name: &str, gpus: u32, known: &[(u64, u32)]) -> v1::Regis
             .map(|(job, attempt)| v1::Attempt { job: *job, attempt: *attempt, master_port: 0 })
             .collect(),
         version: "test".to_owned(),
+        identity: String::new(),
     }
 }
 

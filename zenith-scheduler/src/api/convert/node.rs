@@ -24,6 +24,7 @@ pub fn joining_of(given: v1::Register) -> Result<Joining, Refusal> {
     text::host("name", &spec.name)?;
     text::word("rack", &spec.rack, false)?;
     text::host("address", &given.address)?;
+    text::word("identity", &given.identity, false)?;
     let gpus: Result<Vec<Gpu>, Refusal> = spec.gpus.iter().map(gpu_of).collect();
     spec.gpus.iter().try_for_each(|gpu| text::title("model", &gpu.model))?;
     let known = given.known.iter().map(|known| (JobId(known.job), known.attempt, known.master_port));
@@ -35,6 +36,7 @@ pub fn joining_of(given: v1::Register) -> Result<Joining, Refusal> {
             memory_mib: spec.memory_mib,
             gpus: gpus?,
             models: spec.gpus.into_iter().map(|gpu| gpu.model).collect(),
+            identity: given.identity,
         },
         address: given.address,
         known: known.collect(),
