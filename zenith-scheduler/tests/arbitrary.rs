@@ -146,7 +146,8 @@ fn report() -> impl Strategy<Value = v1::Report> {
         any::<i32>().prop_map(v1::rank_exited::How::Signal),
         word().prop_map(v1::rank_exited::How::NotStarted),
     ]);
-    let exited = (how, option::of(usage)).prop_map(|(how, usage)| v1::RankExited { how, usage });
+    let exited = (how, option::of(usage), -1_i32..5);
+    let exited = exited.prop_map(|(how, usage, fault)| v1::RankExited { how, usage, fault });
     let what = option::of(prop_oneof![
         vec(word(), 0..3).prop_map(|notes| v1::report::What::Started(v1::RankStarted { notes })),
         exited.prop_map(v1::report::What::Exited),

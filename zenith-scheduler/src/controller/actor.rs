@@ -256,7 +256,7 @@ impl Actor {
             };
             let process = Process { node, job, attempt, rank: 0 };
             let call: Call = Box::new(move |turn| {
-                let outcome = on_rank_exited(turn.core, turn.out, now, process, Exit::NotStarted);
+                let outcome = on_rank_exited(turn.core, turn.out, now, process, Exit::PortTaken);
                 Box::new(move |_| {
                     if let Err(error) = outcome {
                         tracing::error!(%error, "a gang without a port");

@@ -8,7 +8,7 @@ use super::error::Error;
 use super::event::{Change, Event};
 use super::id::{JobId, NodeId};
 use super::job::{Batch, Cause, Gang, Job, MAX_NOTES, Placement, Rank, Submission, Then, Used, When};
-use super::node::{Contact, GpuSet, Holding};
+use super::node::{Contact, Fault, GpuSet, Holding};
 use super::on_node::ranks_on;
 use super::state::{State, Trigger};
 use super::time::Time;
@@ -35,8 +35,29 @@ impl Core {
             Change::NodeContact { node, contact } => self.contact(*node, *contact)?,
             Change::NodeDrained { node, drained } => {
                 self.node(*node)?;
-                self.ledger.cluster.change(*node, |node| node.drained = *drained);
+                self.ledger.cluster.change(*node, |node| {
+                    node.drained = *drained;
+                    if !drained {
+                        node.faults.clear();
+                    }
+                });
                 self.dirty = true;
+            }
+            Change::StartRefused { node, job } => {
+                self.node(*node)?;
+                let avoided = &mut self.ledger.jobs.of_mut(*job)?.avoided;
+                if !avoided.contains(node) {
+                    avoided.push(*node);
+                }
+            }
+            Change::NodeFault { node, job, reason } => {
+                self.node(*node)?;
+                let fault = Fault { job: *job, reason: reason.clone() };
+                self.ledger.cluster.change(*node, |node| node.faults.push(fault));
+            }
+            Change::NodeSound { node } => {
+                self.node(*node)?;
+                self.ledger.cluster.change(*node, |node| node.faults.clear());
             }
             Change::GpuHealth { node, gpu, healthy } => {
                 self.node(*node)?;
@@ -196,6 +217,7 @@ impl Core {
                 last: None,
                 used: Used::default(),
                 notes: Vec::new(),
+                avoided: Vec::new(),
             });
         }
         ledger.next = JobId(first.0 + u64::from(submission.count));

@@ -182,6 +182,15 @@ pub struct Slice {
     pub memory_mib: u64,
 }
 
+/// A start that a node could not make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The job that was to be started, or the first one of its submission.
+    pub job: JobId,
+    /// Why it was not, for people.
+    pub reason: String,
+}
+
 /// What a job holds on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
@@ -204,8 +213,11 @@ pub struct Node {
     pub spec: NodeSpec,
     /// Whether it can be reached.
     pub contact: Contact,
-    /// A person wants nothing new on it.
+    /// Nothing new is wanted on it: a person said so, or it could start nothing.
     pub drained: bool,
+    /// What it could not start since it last started anything; the last of them say why where it is drained for that.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
     /// GPUs that are ill: nothing new is placed on them; the rest of the node stays in use.
     pub ill: GpuSet,
     /// What is in use, and by whom.
@@ -225,6 +237,7 @@ impl Node {
             spec,
             contact: Contact::Up,
             drained: false,
+            faults: Vec::new(),
             ill: GpuSet::EMPTY,
             holdings: Vec::new(),
             used: GpuSet::EMPTY,

@@ -190,6 +190,8 @@ impl Scratch {
                 mask |= 1 << at.min(63);
             }
         }
+        let avoided = core.job(turn.job).map_or(&[][..], |job| core.avoided_by(job, shape));
+        avoided.iter().for_each(|node| self.closed.insert(*node));
         let is_known = core.plan.reservations.len() < 64;
         if is_known && self.hopeless.contains(&(*shape, mask)) {
             return None;
@@ -200,7 +202,7 @@ impl Scratch {
         let stays = |node: NodeId| core.stays_busy(node, now);
         let search = Search { cluster: core.cluster(), reserve: core.policy.reserve(), stays: &stays };
         let found = search.place(shape, &self.closed);
-        if found.is_none() && larger.is_empty() {
+        if found.is_none() && larger.is_empty() && avoided.is_empty() {
             self.hopeless.insert((*shape, mask));
         }
         found
@@ -212,7 +214,10 @@ impl Scratch {
         if has_one || self.made >= core.policy.reservations || shape.is_cpu_only() {
             return;
         }
-        if let Some(made) = reserve(core, job, shape, &self.reserved, now) {
+        let mut taken = self.reserved.clone();
+        let avoided = core.job(job).map_or(&[][..], |job| core.avoided_by(job, shape));
+        avoided.iter().for_each(|node| taken.insert(*node));
+        if let Some(made) = reserve(core, job, shape, &taken, now) {
             made.parts.iter().for_each(|part| self.reserved.insert(part.node));
             if made.parts.len() > 1 {
                 core.plan.promised = Some((job, *shape));

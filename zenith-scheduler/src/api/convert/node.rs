@@ -68,11 +68,22 @@ pub fn report_of(given: v1::Report) -> Result<Report, Refusal> {
         v1::report::What::Started(v1::RankStarted { notes }) => {
             Happened::Started { rank, notes: notes.into_iter().map(shortened).collect() }
         }
-        v1::report::What::Exited(v1::RankExited { how, usage }) => {
+        v1::report::What::Exited(v1::RankExited { how, usage, fault }) => {
+            // One that this program does not know is nobody's for sure.
+            let fault = v1::Fault::try_from(fault).unwrap_or(v1::Fault::Unspecified);
             let (exit, note) = match how.ok_or_else(|| invalid("how", "the report does not say how"))? {
                 v1::rank_exited::How::Code(code) => (Exit::Code(code), None),
+                v1::rank_exited::How::Signal(_) if fault == v1::Fault::Job => (Exit::OutOfMemory, None),
                 v1::rank_exited::How::Signal(signal) => (Exit::Signal(signal), None),
-                v1::rank_exited::How::NotStarted(why) => (Exit::NotStarted, Some(shortened(why))),
+                v1::rank_exited::How::NotStarted(why) => {
+                    let exit = match fault {
+                        v1::Fault::Unspecified => Exit::NotStarted,
+                        v1::Fault::Job => Exit::Unfit,
+                        v1::Fault::Node => Exit::NodeFault,
+                        v1::Fault::Port => Exit::PortTaken,
+                    };
+                    (exit, Some(shortened(why)))
+                }
             };
             let used = usage.map_or_else(Used::default, |usage| Used {
                 user_ms: usage.user_ms,
