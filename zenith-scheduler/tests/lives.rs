@@ -12,12 +12,12 @@ use zenith_scheduler::core::on_node::{
     on_drain, on_gpu_unhealthy, on_node_joined, on_node_lost, on_node_returned, on_node_silent,
     on_orphan_gone,
 };
-use zenith_scheduler::core::on_settings::on_queue_set;
-use zenith_scheduler::core::request::Request;
+use zenith_scheduler::core::on_settings::{on_queue_set, on_user_set};
+use zenith_scheduler::core::request::{NodeCount, Request};
 use zenith_scheduler::core::state::State;
 use zenith_scheduler::core::{Error, JobId, NodeId, Span, Submission};
 use zenith_scheduler::policy::Policy;
-use zenith_scheduler::policy::quota::QueueSettings;
+use zenith_scheduler::policy::quota::{QueueSettings, UserSettings};
 use zenith_scheduler::policy::why::{Reason, why};
 
 fn world(nodes: u32) -> World {
@@ -524,4 +524,43 @@ fn a_node_that_starts_something_is_not_at_fault_for_what_was_before() {
         w.exit(well, Exit::Code(0));
     }
     assert!(!w.core.cluster().nodes()[0].drained);
+}
+
+/// 1 to 4 nodes with 8 GPUs each.
+fn elastic(user: &str, queue: &str) -> Submission {
+    let nodes = Some(NodeCount { min: 1, max: 4 });
+    let request = Request { nodes, gpus_per_node: Some(8), ..Request::default() };
+    Submission { request, user: user.to_owned(), queue: queue.to_owned(), ..Submission::default() }
+}
+
+#[test]
+fn a_gang_of_one_to_four_nodes_takes_no_more_than_its_queue_and_its_user_may_have() {
+    let gpus = |w: &World, job| w.core.job(job).unwrap().gpus();
+    let mut w = world(8);
+    let limit = Some(20);
+    let settings = QueueSettings { limit, ..QueueSettings::default() };
+    on_queue_set(&mut w.core, &mut w.journal, w.now, "small", settings).unwrap();
+    let settings = UserSettings { limit, ..UserSettings::default() };
+    on_user_set(&mut w.core, &mut w.journal, w.now, "bob", settings).unwrap();
+    let (by_queue, by_user) = (w.submit(elastic("ada", "small")), w.submit(elastic("bob", "default")));
+    w.settle();
+    assert_eq!((gpus(&w, by_queue), gpus(&w, by_user)), (16, 16));
+    let free = w.submit(elastic("ada", "default"));
+    w.settle();
+    assert_eq!(gpus(&w, free), 32);
+}
+
+#[test]
+fn what_a_queue_is_promised_is_no_reason_to_take_more_before_others() {
+    let mut w = world(4);
+    let settings = QueueSettings { guarantee: 8, ..QueueSettings::default() };
+    on_queue_set(&mut w.core, &mut w.journal, w.now, "vip", settings).unwrap();
+    let (promised, other) = (w.submit(elastic("ada", "vip")), w.submit(submission(24)));
+    w.settle();
+    assert_eq!((w.state(promised), w.state(other)), (State::Running, State::Running));
+    let mut alone = world(4);
+    on_queue_set(&mut alone.core, &mut alone.journal, alone.now, "vip", settings).unwrap();
+    let job = alone.submit(elastic("ada", "vip"));
+    alone.settle();
+    assert_eq!(alone.core.job(job).unwrap().gpus(), 32, "where nobody else waits it takes what it can use");
 }

@@ -200,7 +200,8 @@ impl Scratch {
             self.closed.extend(core.cluster().with_free(free));
         }
         let stays = |node: NodeId| core.stays_busy(node, now);
-        let search = Search { cluster: core.cluster(), reserve: core.policy.reserve(), stays: &stays };
+        let (cluster, reserve, most) = (core.cluster(), core.policy.reserve(), core.most(turn, kind));
+        let search = Search { cluster, reserve, most, stays: &stays };
         let found = search.place(shape, &self.closed);
         if found.is_none() && larger.is_empty() && avoided.is_empty() {
             self.hopeless.insert((*shape, mask));
@@ -361,6 +362,14 @@ impl Core {
                 ));
             }
         }
+    }
+
+    /// GPUs that a gang may have at most: what its queue and its user may have, and no more than what the queue is promised where
+    /// it has its turn by that and others wait.
+    fn most(&self, turn: &Turn, kind: &Kind) -> u32 {
+        let (queue, user) = (self.ledger.queue(kind.queue), self.ledger.user(kind.user));
+        let most = queue.left().min(user.left());
+        if turn.promised && self.backlog.len() > 1 { most.min(queue.promised_left()) } else { most }
     }
 
     fn may_have(&self, kind: &Kind) -> bool {

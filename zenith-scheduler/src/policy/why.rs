@@ -244,7 +244,7 @@ fn queued(core: &Core, job: &Job, now: Time) -> Result<Reason, Error> {
         return Ok(Reason::MakingRoom { nodes });
     }
     let free = cluster.free_gpus();
-    let search = Search { cluster, reserve: core.policy.reserve(), stays: &|_| now };
+    let search = Search { cluster, reserve: core.policy.reserve(), most: u32::MAX, stays: &|_| now };
     let mut closed = NodeSet::default();
     core.avoided_by(job, shape).iter().for_each(|node| closed.insert(*node));
     let has_room = search.place(shape, &closed).is_some();
