@@ -164,6 +164,7 @@ impl Refusal {
                 core::Error::Request(_) => "bad_request",
                 core::Error::Count { .. } => "bad_count",
                 core::Error::NodeTooLarge { .. } => "node_too_large",
+                core::Error::NodeTaken { .. } => "node_taken",
                 core::Error::Settings { .. } => "bad_settings",
                 core::Error::Journal(_) => "journal",
             },
@@ -198,7 +199,7 @@ impl Refusal {
                 | core::Error::Count { .. }
                 | core::Error::NodeTooLarge { .. }
                 | core::Error::Settings { .. } => Kind::Invalid,
-                core::Error::Forbidden { .. } => Kind::Conflict,
+                core::Error::Forbidden { .. } | core::Error::NodeTaken { .. } => Kind::Conflict,
                 core::Error::Journal(_) => Kind::Internal,
             },
             Self::NotYours { .. } | Self::NotAdmin { .. } | Self::NotAgent => Kind::Forbidden,
@@ -228,6 +229,9 @@ impl Refusal {
                 core::Error::Request(_) => &"give GPUs in all, or nodes and GPUs per node",
                 core::Error::Count { .. } => &"split it into several submissions",
                 core::Error::NodeTooLarge { .. } => &"run several agents on it, each with a part of the GPUs",
+                core::Error::NodeTaken { .. } => {
+                    &"give it another --name, or its former --state; if it replaces a machine that is lost and runs nothing more, drain the node by that name first"
+                }
                 core::Error::Settings { .. } => {
                     &"a weight is above zero, and a guarantee is at most the limit"
                 }

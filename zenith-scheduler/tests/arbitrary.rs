@@ -125,12 +125,14 @@ fn register() -> impl Strategy<Value = v1::Register> {
     let known = (id(), 0_u32..4, number());
     let known = known.prop_map(|(job, attempt, master_port)| v1::Attempt { job, attempt, master_port });
     let name = prop_oneof![4 => "[ab]", 1 => word()];
-    (name, word(), number(), any::<u64>(), vec(gpu, 0..70), vec(known, 0..4)).prop_map(
-        |(name, rack, cpus, memory_mib, gpus, known)| v1::Register {
+    let identity = prop_oneof![4 => "[12]?", 1 => word()];
+    (name, word(), number(), any::<u64>(), vec(gpu, 0..70), vec(known, 0..4), identity).prop_map(
+        |(name, rack, cpus, memory_mib, gpus, known, identity)| v1::Register {
             spec: Some(v1::NodeSpec { name, rack, cpus, memory_mib, gpus }),
             address: "127.0.0.1".to_owned(),
             known,
             version: String::new(),
+            identity,
         },
     )
 }
@@ -144,7 +146,8 @@ fn report() -> impl Strategy<Value = v1::Report> {
         any::<i32>().prop_map(v1::rank_exited::How::Signal),
         word().prop_map(v1::rank_exited::How::NotStarted),
     ]);
-    let exited = (how, option::of(usage)).prop_map(|(how, usage)| v1::RankExited { how, usage });
+    let exited = (how, option::of(usage), -1_i32..5);
+    let exited = exited.prop_map(|(how, usage, fault)| v1::RankExited { how, usage, fault });
     let what = option::of(prop_oneof![
         vec(word(), 0..3).prop_map(|notes| v1::report::What::Started(v1::RankStarted { notes })),
         exited.prop_map(v1::report::What::Exited),

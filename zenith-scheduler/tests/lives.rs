@@ -6,16 +6,18 @@ mod world;
 
 use world::World;
 use zenith_scheduler::core::job::{Dependency, Exit, When};
+use zenith_scheduler::core::node::NodeSpec;
 use zenith_scheduler::core::on_job::{on_cancel, on_hold, on_release, on_requeue, on_submit};
 use zenith_scheduler::core::on_node::{
-    on_drain, on_gpu_unhealthy, on_node_lost, on_node_returned, on_node_silent, on_orphan_gone,
+    on_drain, on_gpu_unhealthy, on_node_joined, on_node_lost, on_node_returned, on_node_silent,
+    on_orphan_gone,
 };
-use zenith_scheduler::core::on_settings::on_queue_set;
-use zenith_scheduler::core::request::Request;
+use zenith_scheduler::core::on_settings::{on_queue_set, on_user_set};
+use zenith_scheduler::core::request::{NodeCount, Request};
 use zenith_scheduler::core::state::State;
 use zenith_scheduler::core::{Error, JobId, NodeId, Span, Submission};
 use zenith_scheduler::policy::Policy;
-use zenith_scheduler::policy::quota::QueueSettings;
+use zenith_scheduler::policy::quota::{QueueSettings, UserSettings};
 use zenith_scheduler::policy::why::{Reason, why};
 
 fn world(nodes: u32) -> World {
@@ -66,7 +68,7 @@ fn deaths_are_bounded() {
     let job = w.gpus(1);
     for expected in [State::Queued, State::Queued, State::Failed] {
         w.settle();
-        w.exit(job, Exit::Signal(11));
+        w.exit(job, Exit::Signal(9));
         assert_eq!(w.state(job), expected);
     }
 }
@@ -336,4 +338,229 @@ fn a_part_that_came_to_its_end_is_kept_when_its_node_is_lost_and_returns() {
         w.exit_rank(job, rank, Exit::Code(0));
     }
     assert_eq!((w.state(job), w.core.cluster().free_gpus()), (State::Completed, 8));
+}
+
+/// A machine called n0 joins and says that it knows nothing.
+fn machine(w: &mut World, identity: &str) -> Result<(), Error> {
+    let spec = NodeSpec { identity: identity.to_owned(), ..NodeSpec::with_gpus("n0", 8) };
+    let node = on_node_joined(&mut w.core, &mut w.journal, w.now, spec)?;
+    on_node_returned(&mut w.core, &mut w.journal, w.now, node, &[])
+}
+
+#[test]
+fn another_machine_of_the_same_name_takes_nothing_from_the_first() {
+    let mut w = world(0);
+    machine(&mut w, "first").unwrap();
+    let job = w.gpus(8);
+    w.settle();
+    let taken = Err(Error::NodeTaken { name: "n0".to_owned() });
+    assert_eq!(machine(&mut w, "second"), taken);
+    on_node_silent(&mut w.core, &mut w.journal, w.now, NodeId(0)).unwrap();
+    assert_eq!(machine(&mut w, "second"), taken);
+    assert_eq!(machine(&mut w, ""), taken, "one that does not say who it is could be any");
+    assert_eq!((w.state(job), w.core.cluster().free_gpus()), (State::Running, 0));
+    assert_eq!(w.journal.started, [(job, 1)], "nothing is repeated");
+
+    // Lost, it may still run what it was given, until somebody says that it does not.
+    on_node_lost(&mut w.core, &mut w.journal, w.now, NodeId(0)).unwrap();
+    assert_eq!(machine(&mut w, "second"), taken);
+    on_drain(&mut w.core, &mut w.journal, w.now, NodeId(0), true).unwrap();
+    machine(&mut w, "second").unwrap();
+    on_drain(&mut w.core, &mut w.journal, w.now, NodeId(0), false).unwrap();
+    w.settle();
+    assert_eq!((w.state(job), w.core.job(job).unwrap().attempt), (State::Running, 2));
+    assert_eq!(machine(&mut w, "first"), taken, "the name is the second one's now");
+}
+
+#[test]
+fn a_machine_that_held_nothing_may_be_replaced_once_it_is_lost() {
+    let mut w = world(1);
+    machine(&mut w, "first").unwrap();
+    assert_eq!(machine(&mut w, "second"), Err(Error::NodeTaken { name: "n0".to_owned() }));
+    on_node_lost(&mut w.core, &mut w.journal, w.now, NodeId(0)).unwrap();
+    machine(&mut w, "second").unwrap();
+    assert_eq!(w.core.cluster().free_gpus(), 8);
+}
+
+fn retried(gpus: u32, retries: u32) -> Submission {
+    Submission { retries, ..submission(gpus) }
+}
+
+#[test]
+fn what_a_job_does_to_itself_is_a_failure_that_only_retries_allow() {
+    for exit in [Exit::Unfit, Exit::OutOfMemory, Exit::Signal(11), Exit::Signal(6), Exit::Code(1)] {
+        let mut w = world(2);
+        let (never, once) = (w.submit(retried(1, 0)), w.submit(retried(1, 1)));
+        w.settle();
+        w.exit(never, exit);
+        w.exit(once, exit);
+        assert_eq!((w.state(never), w.state(once)), (State::Failed, State::Waiting), "{exit:?}");
+        w.later(Span::from_secs(1));
+        w.settle();
+        w.exit(once, exit);
+        assert_eq!((w.state(once), w.core.job(once).unwrap().failures), (State::Failed, 2), "{exit:?}");
+        assert!(w.core.cluster().nodes().iter().all(|node| node.faults.is_empty()));
+    }
+}
+
+/// The node that a job is on.
+fn place(w: &World, job: JobId) -> NodeId {
+    w.core.job(job).unwrap().gang.as_ref().unwrap().placement.slices[0].node
+}
+
+/// Every rank is told to start and cannot be.
+fn refuse(w: &mut World, job: JobId, exit: Exit) {
+    w.round();
+    w.exit(job, exit);
+}
+
+#[test]
+fn what_its_node_could_not_start_pauses_and_is_tried_elsewhere() {
+    for exit in [Exit::NodeFault, Exit::NotStarted] {
+        let mut w = world(2);
+        let job = w.submit(submission(1));
+        w.round();
+        let first = place(&w, job);
+        w.exit(job, exit);
+        assert_eq!((w.state(job), w.core.job(job).unwrap().deaths), (State::Waiting, 1), "{exit:?}");
+        w.later(Span::from_secs(1));
+        w.settle();
+        assert_ne!(place(&w, job), first);
+        assert_eq!(w.state(job), State::Running);
+    }
+}
+
+#[test]
+fn where_there_is_no_other_node_it_is_tried_again_after_longer_and_longer_pauses() {
+    let mut w = world(1);
+    let job = w.submit(submission(1));
+    for pause in [1, 2, 4] {
+        refuse(&mut w, job, Exit::NotStarted);
+        w.later(Span(pause * 1000 - 1));
+        assert_eq!(w.state(job), State::Waiting);
+        w.later(Span(1));
+        assert_eq!(w.state(job), State::Queued);
+    }
+    w.settle();
+    assert_eq!(w.state(job), State::Running);
+}
+
+#[test]
+fn a_port_that_is_taken_is_no_reason_to_wait_or_to_go_elsewhere() {
+    let mut w = world(1);
+    let job = w.submit(submission(1));
+    refuse(&mut w, job, Exit::PortTaken);
+    assert_eq!((w.state(job), w.core.job(job).unwrap().avoided.len()), (State::Queued, 0));
+    refuse(&mut w, job, Exit::PortTaken);
+    assert_eq!(w.state(job), State::Waiting, "where ports run out nothing is gained by haste");
+}
+
+#[test]
+fn a_node_that_starts_nothing_is_closed_and_loses_no_job() {
+    let mut w = world(2);
+    let fill = w.gpus(8);
+    w.settle();
+    let bad = NodeId(1 - place(&w, fill).0);
+    let jobs: Vec<JobId> = (0..3).map(|_| w.submit(submission(1))).collect();
+    w.round();
+    for (at, job) in jobs.iter().enumerate() {
+        assert_eq!(place(&w, *job), bad);
+        assert!(!w.core.cluster().node(bad).unwrap().drained, "after {at}");
+        w.exit(*job, Exit::NodeFault);
+    }
+    let node = w.core.cluster().node(bad).unwrap();
+    assert_eq!((node.drained, node.faults.len()), (true, 3));
+    w.exit(fill, Exit::Code(0));
+    w.later(Span::from_secs(1));
+    w.settle();
+    assert!(jobs.iter().all(|job| w.state(*job) == State::Running));
+    on_drain(&mut w.core, &mut w.journal, w.now, bad, false).unwrap();
+    assert_eq!(w.core.cluster().node(bad).unwrap().faults, [], "whoever opens it says that it is well");
+}
+
+#[test]
+fn a_directory_that_is_missing_everywhere_closes_no_node_and_one_that_is_missing_on_one_does() {
+    let mut w = World::new(2, 8, Policy { max_deaths: 2, ..Policy::default() });
+    let wrong: Vec<JobId> = (0..5).map(|_| w.submit(submission(1))).collect();
+    for _ in 0..3 {
+        w.round();
+        wrong.iter().for_each(|job| w.exit(*job, Exit::NotStarted));
+        w.later(Span::from_secs(60));
+    }
+    assert!(wrong.iter().all(|job| w.state(*job) == State::Failed));
+    assert!(w.core.cluster().nodes().iter().all(|node| !node.drained));
+
+    let mut w = world(2);
+    let bad = NodeId(1);
+    for closed in [false, false, true] {
+        let fill = w.gpus(8);
+        w.settle();
+        assert_ne!(place(&w, fill), bad);
+        let job = w.submit(submission(1));
+        w.round();
+        assert_eq!(place(&w, job), bad);
+        w.exit(job, Exit::NotStarted);
+        w.exit(fill, Exit::Code(0));
+        w.later(Span::from_secs(1));
+        w.settle();
+        assert_ne!(place(&w, job), bad);
+        assert_eq!(w.core.cluster().node(bad).unwrap().drained, closed);
+        w.exit(job, Exit::Code(0));
+    }
+}
+
+#[test]
+fn a_node_that_starts_something_is_not_at_fault_for_what_was_before() {
+    let mut w = world(1);
+    for _ in 0..5 {
+        let jobs = [w.submit(submission(1)), w.submit(submission(1))];
+        w.round();
+        jobs.iter().for_each(|job| w.exit(*job, Exit::NodeFault));
+        assert_eq!(w.core.cluster().nodes()[0].faults.len(), 2);
+        jobs.iter().for_each(|job| on_cancel(&mut w.core, &mut w.journal, w.now, *job).unwrap());
+        let well = w.submit(submission(1));
+        w.settle();
+        assert_eq!(w.core.cluster().nodes()[0].faults, []);
+        w.exit(well, Exit::Code(0));
+    }
+    assert!(!w.core.cluster().nodes()[0].drained);
+}
+
+/// 1 to 4 nodes with 8 GPUs each.
+fn elastic(user: &str, queue: &str) -> Submission {
+    let nodes = Some(NodeCount { min: 1, max: 4 });
+    let request = Request { nodes, gpus_per_node: Some(8), ..Request::default() };
+    Submission { request, user: user.to_owned(), queue: queue.to_owned(), ..Submission::default() }
+}
+
+#[test]
+fn a_gang_of_one_to_four_nodes_takes_no_more_than_its_queue_and_its_user_may_have() {
+    let gpus = |w: &World, job| w.core.job(job).unwrap().gpus();
+    let mut w = world(8);
+    let limit = Some(20);
+    let settings = QueueSettings { limit, ..QueueSettings::default() };
+    on_queue_set(&mut w.core, &mut w.journal, w.now, "small", settings).unwrap();
+    let settings = UserSettings { limit, ..UserSettings::default() };
+    on_user_set(&mut w.core, &mut w.journal, w.now, "bob", settings).unwrap();
+    let (by_queue, by_user) = (w.submit(elastic("ada", "small")), w.submit(elastic("bob", "default")));
+    w.settle();
+    assert_eq!((gpus(&w, by_queue), gpus(&w, by_user)), (16, 16));
+    let free = w.submit(elastic("ada", "default"));
+    w.settle();
+    assert_eq!(gpus(&w, free), 32);
+}
+
+#[test]
+fn what_a_queue_is_promised_is_no_reason_to_take_more_before_others() {
+    let mut w = world(4);
+    let settings = QueueSettings { guarantee: 8, ..QueueSettings::default() };
+    on_queue_set(&mut w.core, &mut w.journal, w.now, "vip", settings).unwrap();
+    let (promised, other) = (w.submit(elastic("ada", "vip")), w.submit(submission(24)));
+    w.settle();
+    assert_eq!((w.state(promised), w.state(other)), (State::Running, State::Running));
+    let mut alone = world(4);
+    on_queue_set(&mut alone.core, &mut alone.journal, alone.now, "vip", settings).unwrap();
+    let job = alone.submit(elastic("ada", "vip"));
+    alone.settle();
+    assert_eq!(alone.core.job(job).unwrap().gpus(), 32, "where nobody else waits it takes what it can use");
 }

@@ -508,6 +508,10 @@ pub struct Register {
     /// Which version of this file the agent was built from, for messages to people.
     #[prost(string, tag = "4")]
     pub version: ::prost::alloc::string::String,
+    /// What tells this machine from another of the same name, and is the same for as long as its agent keeps its state. A node that
+    /// is another machine than the one known by its name is refused; empty from agents that have none.
+    #[prost(string, tag = "5")]
+    pub identity: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Attempt {
@@ -560,6 +564,9 @@ pub struct RankStarted {
 pub struct RankExited {
     #[prost(message, optional, tag = "4")]
     pub usage: ::core::option::Option<Usage>,
+    /// Whose fault it is that it could not be started, or was killed.
+    #[prost(enumeration = "Fault", tag = "5")]
+    pub fault: i32,
     #[prost(oneof = "rank_exited::How", tags = "1, 2, 3")]
     pub how: ::core::option::Option<rank_exited::How>,
 }
@@ -885,6 +892,43 @@ impl NodeContact {
             "NODE_CONTACT_UP" => Some(Self::Up),
             "NODE_CONTACT_SILENT" => Some(Self::Silent),
             "NODE_CONTACT_LOST" => Some(Self::Lost),
+            _ => None,
+        }
+    }
+}
+/// Whose fault it is that a process did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Fault {
+    /// Nobody can say: the job's directory is missing on this node, which may be wrong in either.
+    Unspecified = 0,
+    /// The job's: it would not run anywhere. There is no such program, it cannot be executed, or it took more memory than it had asked for.
+    Job = 1,
+    /// The node's: it would run elsewhere.
+    Node = 2,
+    /// The port at which the ranks meet is in use: it would run with another.
+    Port = 3,
+}
+impl Fault {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FAULT_UNSPECIFIED",
+            Self::Job => "FAULT_JOB",
+            Self::Node => "FAULT_NODE",
+            Self::Port => "FAULT_PORT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FAULT_UNSPECIFIED" => Some(Self::Unspecified),
+            "FAULT_JOB" => Some(Self::Job),
+            "FAULT_NODE" => Some(Self::Node),
+            "FAULT_PORT" => Some(Self::Port),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
+use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
@@ -18,6 +19,7 @@ use super::config::Config;
 use super::error::Error;
 use super::health::Health;
 use super::history;
+use super::identity;
 use super::launcher::Launcher;
 use super::layout::{Key, Layout};
 use super::log_session;
@@ -74,6 +76,7 @@ struct Reader {
 pub(crate) struct Actor {
     config: Config,
     spec: v1::NodeSpec,
+    identity: String,
     door: Door,
     layout: Layout,
     settings: Settings,
@@ -100,6 +103,7 @@ impl Actor {
             DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(Error::file(&folder))?;
         }
         let lock = open_lock(&layout)?;
+        let identity = identity::of(&layout).map_err(Error::file(&layout.identity()))?;
         let gpus = std::mem::replace(&mut config.gpus, Box::new(super::gpus::Declared::default()));
         let spec = v1::NodeSpec {
             name: config.name.clone(),
@@ -118,6 +122,7 @@ impl Actor {
         Ok(Self {
             config,
             spec,
+            identity,
             door,
             layout,
             settings,
@@ -179,6 +184,7 @@ impl Actor {
                     address: self.config.address.clone().unwrap_or_default(),
                     known: self.runs.known(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
+                    identity: self.identity.clone(),
                 };
                 self.link = Link::Connecting(tokio::spawn(self.door.clone().enter(register)));
             }
@@ -195,7 +201,8 @@ impl Actor {
                 match &failure {
                     Failure::Refused(status) => {
                         let reason = status.message();
-                        tracing::error!(controller, reason, code = ?status.code(), "the controller refuses this node");
+                        let hint = v1::Refusal::decode(status.details()).unwrap_or_default().hint;
+                        tracing::error!(controller, reason, hint, code = ?status.code(), "the controller refuses this node");
                     }
                     Failure::Unreachable(reason) => {
                         tracing::debug!(controller, reason, "the controller cannot be reached");

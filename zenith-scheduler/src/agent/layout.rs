@@ -61,6 +61,10 @@ impl Layout {
         self.root.join("nursery.lock")
     }
 
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.root.join("identity")
+    }
+
     pub(crate) fn statuses(&self) -> PathBuf {
         self.root.join("status")
     }

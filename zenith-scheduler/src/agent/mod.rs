@@ -16,6 +16,7 @@ mod error;
 mod gpus;
 mod health;
 mod history;
+mod identity;
 mod launcher;
 mod layout;
 mod log_session;

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use zenith_proto::v1;
+use zenith_proto::v1::Fault;
 
 /// Ends every record, so that one of which only a part reached the disk is not taken for a shorter one.
 const END: &str = " .";
@@ -42,8 +43,47 @@ pub(crate) struct Begun {
 pub(crate) enum How {
     Code(i32),
     Signal(i32),
-    NotStarted(String),
+    /// Killed because it took more memory than it had asked for.
+    OutOfMemory,
+    NotStarted(Refused),
 }
+
+/// Why a process could not be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) fault: Fault,
+    pub(crate) why: String,
+}
+
+impl Refused {
+    /// It would not start anywhere.
+    pub(crate) fn by_job(why: impl Into<String>) -> Self {
+        Self { fault: Fault::Job, why: why.into() }
+    }
+
+    /// It would start elsewhere.
+    pub(crate) fn by_node(why: impl Into<String>) -> Self {
+        Self { fault: Fault::Node, why: why.into() }
+    }
+
+    /// It would start with another port.
+    pub(crate) fn by_port(why: impl Into<String>) -> Self {
+        Self { fault: Fault::Port, why: why.into() }
+    }
+
+    /// Nobody can say whether it would start elsewhere.
+    pub(crate) fn by_either(why: impl Into<String>) -> Self {
+        Self { fault: Fault::Unspecified, why: why.into() }
+    }
+}
+
+/// The words for failed starts. The first one is the oldest.
+const FAULTS: [(&str, Fault); 4] = [
+    ("failed", Fault::Unspecified),
+    ("unfit", Fault::Job),
+    ("broken", Fault::Node),
+    ("portless", Fault::Port),
+];
 
 impl Record {
     pub(crate) fn parse(line: &str) -> Option<Self> {
@@ -61,9 +101,13 @@ impl Record {
             }),
             "note" => return Some(Self::Note(rest.to_owned())),
             "started" => Self::Started { rank: number(&mut words)?, pid: number(&mut words)? },
-            "code" | "signal" => {
-                let (rank, value) = (number(&mut words)?, number(&mut words)?);
-                let how = if kind == "code" { How::Code(value) } else { How::Signal(value) };
+            "code" | "signal" | "memory" => {
+                let rank = number(&mut words)?;
+                let how = match kind {
+                    "code" => How::Code(number(&mut words)?),
+                    "signal" => How::Signal(number(&mut words)?),
+                    _ => How::OutOfMemory,
+                };
                 let usage = v1::Usage {
                     user_ms: number(&mut words)?,
                     system_ms: number(&mut words)?,
@@ -71,13 +115,13 @@ impl Record {
                 };
                 Self::Exited { rank, how, usage }
             }
-            "failed" => {
+            "gone" if rest.is_empty() => return Some(Self::Gone),
+            _ => {
+                let (_, fault) = FAULTS.into_iter().find(|(word, _)| *word == kind)?;
                 let (rank, why) = rest.split_once(' ')?;
-                let how = How::NotStarted(why.to_owned());
+                let how = How::NotStarted(Refused { fault, why: why.to_owned() });
                 return Some(Self::Exited { rank: rank.parse().ok()?, how, usage: v1::Usage::default() });
             }
-            "gone" if rest.is_empty() => return Some(Self::Gone),
-            _ => return None,
         };
         words.next().is_none().then_some(record)
     }
@@ -102,7 +146,12 @@ impl fmt::Display for Record {
                     How::Signal(signal) => {
                         write!(f, "signal {rank} {signal} {user_ms} {system_ms} {max_rss_kib}")?;
                     }
-                    How::NotStarted(why) => write!(f, "failed {rank} {}", OneLine(why))?,
+                    How::OutOfMemory => write!(f, "memory {rank} {user_ms} {system_ms} {max_rss_kib}")?,
+                    How::NotStarted(Refused { fault, why }) => {
+                        let named = FAULTS.iter().find(|(_, named)| named == fault);
+                        let word = named.map_or(FAULTS[0].0, |(word, _)| *word);
+                        write!(f, "{word} {rank} {}", OneLine(why))?;
+                    }
                 }
             }
             Self::Gone => f.write_str("gone")?,
@@ -147,7 +196,12 @@ mod tests {
             system_ms,
             max_rss_kib,
         });
-        let how = prop_oneof![any::<i32>().prop_map(How::Code), any::<i32>().prop_map(How::Signal)];
+        let how = prop_oneof![
+            any::<i32>().prop_map(How::Code),
+            any::<i32>().prop_map(How::Signal),
+            Just(How::OutOfMemory)
+        ];
+        let fault = prop::sample::select(FAULTS.map(|(_, fault)| fault).to_vec());
         prop_oneof![
             (any::<i32>(), any::<u64>(), "[0-9a-f-]{1,36}", any::<(u32, u32, u32)>()).prop_map(
                 |(pid, ticks, boot, (rank_offset, ranks, master_port))| {
@@ -157,9 +211,9 @@ mod tests {
             "[^\\p{Cc}]*".prop_map(Record::Note),
             any::<(u32, i32)>().prop_map(|(rank, pid)| Record::Started { rank, pid }),
             (any::<u32>(), how, usage).prop_map(|(rank, how, usage)| Record::Exited { rank, how, usage }),
-            (any::<u32>(), "[^\\p{Cc}]*").prop_map(|(rank, why)| Record::Exited {
+            (any::<u32>(), fault, "[^\\p{Cc}]*").prop_map(|(rank, fault, why)| Record::Exited {
                 rank,
-                how: How::NotStarted(why),
+                how: How::NotStarted(Refused { fault, why }),
                 usage: v1::Usage::default()
             }),
             Just(Record::Gone),

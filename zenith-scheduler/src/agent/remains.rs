@@ -16,7 +16,7 @@ struct Process {
     parent: i32,
     session: i32,
     ticks: u64,
-    /// It has ended and only waits for somebody to hear of it.
+    /// It has ended, all of its threads, and only waits for somebody to hear of it.
     is_dead: bool,
 }
 
@@ -32,10 +32,10 @@ pub(crate) fn ticks(pid: i32) -> Option<u64> {
     look(pid).map(|process| process.ticks)
 }
 
-/// The processes whose parent we are.
+/// The processes whose parent we are, dead or not.
 pub(crate) fn children() -> Vec<i32> {
     let myself = rustix::process::getpid().as_raw_nonzero().get();
-    all().filter(|process| process.parent == myself && !process.is_dead).map(|process| process.pid).collect()
+    all().filter(|process| process.parent == myself).map(|process| process.pid).collect()
 }
 
 /// Kills what is left of an attempt whose supervisor is dead, and says how many processes that were: none once it is over.
@@ -68,8 +68,17 @@ pub(crate) fn kill(of: &Begun, run: &Path) -> usize {
 }
 
 fn has_variable(pid: i32, variable: &[u8]) -> bool {
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let environment = environment(pid).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(|own| own == variable)
+}
+
+/// The environment of a process; none where it cannot be read. A first thread that has ended shows nothing, so others are asked.
+fn environment(pid: i32) -> Option<Vec<u8>> {
+    let read = |path: PathBuf| fs::read(path).ok().filter(|environment| !environment.is_empty());
+    read(PathBuf::from(format!("/proc/{pid}/environ"))).or_else(|| {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        threads.flatten().find_map(|thread| read(thread.path().join("environ")))
+    })
 }
 
 fn all() -> impl Iterator<Item = Process> {
@@ -87,12 +96,14 @@ fn look(pid: i32) -> Option<Process> {
 fn parse(pid: i32, line: &[u8]) -> Option<Process> {
     let end = line.iter().rposition(|byte| *byte == b')')?;
     let fields: Vec<&str> = str::from_utf8(line.get(end + 2..)?).ok()?.split_ascii_whitespace().collect();
+    // Once its first thread has ended a process is shown as a zombie, however many others go on.
+    let threads: u32 = fields.get(17)?.parse().ok()?;
     Some(Process {
         pid,
         parent: fields.get(1)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
         ticks: fields.get(19)?.parse().ok()?,
-        is_dead: matches!(*fields.first()?, "Z" | "X"),
+        is_dead: matches!(*fields.first()?, "Z" | "X") && threads <= 1,
     })
 }
 
@@ -107,6 +118,17 @@ mod tests {
         assert_eq!(parse(7, line), Some(process));
         assert_eq!(parse(7, b"7 (a"), None);
         assert_eq!(parse(7, b"7 (a) R"), None);
+    }
+
+    #[test]
+    fn a_process_lives_as_long_as_one_of_its_threads() {
+        let line = |state: &str, threads: u32| {
+            format!("7 (a) {state} 5 7 6 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 {threads} 0 4242 2531328 0\n")
+        };
+        let is_dead = |state, threads| parse(7, line(state, threads).as_bytes()).unwrap().is_dead;
+        assert!(is_dead("Z", 1) && is_dead("Z", 0) && is_dead("X", 0));
+        assert!(!is_dead("Z", 2), "its first thread has ended, another goes on");
+        assert!(!is_dead("S", 1) && !is_dead("D", 1));
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::time::Instant;
 
 use zenith_proto::v1;
+use zenith_proto::v1::Fault;
 use zenith_proto::v1::rank_exited::How as Reported;
 use zenith_proto::v1::report::What;
 
-use super::record::{Begun, How, Record};
+use super::record::{Begun, How, Record, Refused};
 
 /// One attempt on this node.
 #[derive(Debug)]
@@ -111,12 +112,14 @@ impl Run {
             }
             Record::Exited { rank, how, usage } => {
                 self.exited.push(rank);
-                let how = match how {
-                    How::Code(code) => Reported::Code(code),
-                    How::Signal(signal) => Reported::Signal(signal),
-                    How::NotStarted(why) => Reported::NotStarted(why),
+                let (how, fault) = match how {
+                    How::Code(code) => (Reported::Code(code), Fault::Unspecified),
+                    How::Signal(signal) => (Reported::Signal(signal), Fault::Unspecified),
+                    How::OutOfMemory => (Reported::Signal(libc::SIGKILL), Fault::Job),
+                    How::NotStarted(Refused { fault, why }) => (Reported::NotStarted(why), fault),
                 };
-                Some((rank, What::Exited(v1::RankExited { how: Some(how), usage: Some(usage) })))
+                let exited = v1::RankExited { how: Some(how), usage: Some(usage), fault: fault.into() };
+                Some((rank, What::Exited(exited)))
             }
             Record::Gone if self.gone => None,
             Record::Gone => {

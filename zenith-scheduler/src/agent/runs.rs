@@ -25,7 +25,7 @@ use super::record::Record;
 use super::remains;
 use super::reports::Reports;
 use super::run::{Ask, Request, Run};
-use super::status::{Claim, Status, is_orphaned, news};
+use super::status::{Claim, Status, is_orphaned, news, offer};
 use super::watch::Event;
 
 /// How long nothing may have begun before a start is passed on again, and how often that is done.
@@ -135,6 +135,20 @@ impl Runs {
             self.reports.push(key, 0, What::Gone(v1::AttemptGone {}));
             return;
         }
+        match offer(&self.layout.status(key)) {
+            Ok(true) => {}
+            Ok(false) => {
+                // It is over, and only could not be put away.
+                self.reports.push(key, 0, What::Gone(v1::AttemptGone {}));
+                return;
+            }
+            Err(error) => {
+                let words = refusal(&start, &format!("{}: {error}", self.layout.status(key).display()));
+                self.map.insert(key, Run::requested(start, Instant::now()));
+                self.hear_all(key, words);
+                return;
+            }
+        }
         if let Some(launcher) = launcher {
             launcher.launch(&start);
         }
@@ -195,7 +209,8 @@ impl Runs {
         }
     }
 
-    /// A new nursery knows nothing of what the old one was told. An attempt that it has begun all the same is not begun twice.
+    /// A new nursery knows nothing of what the old one was told. An attempt that it has begun all the same is not begun twice, even
+    /// if it is over and put away by then: nobody offers it again.
     pub(crate) fn pass_on_again(&mut self, launcher: &mut Launcher) {
         for run in self.map.values_mut() {
             if let Some(request) = &mut run.request {
@@ -335,8 +350,12 @@ impl Runs {
         }
     }
 
-    /// A supervisor died before its first record was whole, so it has begun nothing, and nobody can claim what it left.
+    /// Nobody has begun this attempt, or whoever wanted to died before the first record was whole. One whose start we have stays
+    /// offered; of one that an earlier agent was asked for nobody will hear, since its nursery is dead.
     fn discard(&mut self, key: Key, path: &Path) {
+        if self.map.get(&key).is_none_or(|run| run.request.is_some()) {
+            return;
+        }
         let Ok(Some(_ours)) = Status::inherit(path) else { return };
         match news(path, 0) {
             Ok((records, _)) if records.is_empty() => {}
@@ -346,9 +365,7 @@ impl Runs {
             tracing::error!(%key, %error, "the status of an attempt that was not begun cannot be removed");
             return;
         }
-        if self.map.get(&key).is_some_and(|run| run.request.is_none()) {
-            self.map.remove(&key);
-        }
+        self.map.remove(&key);
     }
 
     /// Kills what a dead supervisor left, and says so when nothing is.

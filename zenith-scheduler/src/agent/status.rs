@@ -1,14 +1,17 @@
 //! The status file of an attempt: whose it is, whether its supervisor lives, and what happened. One lock answers the first
 //! two: whoever holds it and finds the file empty may claim the attempt by the first record; while it is held the supervisor
 //! is alive, whatever has become of process numbers.
+//!
+//! The agent makes the file, once, when it takes a start in. Who is to begin an attempt never makes it: where there is none the
+//! attempt is over, however late the start comes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
 use super::record::{Record, records};
@@ -32,22 +35,39 @@ pub(crate) struct Status {
 pub(crate) enum Claim {
     /// It is ours.
     Ours(Status),
-    /// Somebody has it, or had it.
+    /// Somebody has it, or had it: it may be over and put away.
     Taken,
 }
 
+/// Makes the status file of an attempt that may be begun from now on. False where there is one already.
+pub(crate) fn offer(path: &Path) -> io::Result<bool> {
+    // Opened for reading, so that closing it is no news to the watch.
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match open(path, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(_) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Status {
-    /// Takes an attempt that nobody has begun. Whoever gets it writes [`Record::Begun`] or [`Record::Gone`] before anything else.
+    /// Takes an attempt that was offered and that nobody has begun. Whoever gets it writes [`Record::Begun`] or [`Record::Gone`]
+    /// before anything else.
     pub(crate) fn claim(path: &Path) -> io::Result<Claim> {
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         for _ in 0..GLANCES {
-            let is_locked = try_lock(&file)?;
+            let file = match OpenOptions::new().read(true).append(true).open(path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Taken),
+                Err(error) => return Err(error),
+            };
+            let is_locked = lock_at(&file, path)?;
             if file.metadata()?.len() > 0 {
                 break;
             }
             if is_locked {
                 return Ok(Claim::Ours(Self { file, torn: false }));
             }
+            drop(file);
             // Whoever has it may have wanted no more than to know whether somebody had it.
             std::thread::sleep(GLANCE);
         }
@@ -58,7 +78,7 @@ impl Status {
     pub(crate) fn inherit(path: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).append(true).open(path)?;
         // It may have died within a record.
-        Ok(try_lock(&file)?.then_some(Self { file, torn: true }))
+        Ok(lock_at(&file, path)?.then_some(Self { file, torn: true }))
     }
 
     /// Writes records down. After an error some of them may have been written: writing all of them again is harmless.
@@ -101,6 +121,20 @@ pub(crate) fn news(path: &Path, offset: u64) -> io::Result<(Vec<Record>, u64)> {
     Ok((found, offset + taken as u64))
 }
 
+/// Takes the lock of a file that was opened at a path. False where another one holds it, and where the path leads to another
+/// file or to none by now: nobody would read what is written into this one.
+fn lock_at(file: &File, path: &Path) -> io::Result<bool> {
+    if !try_lock(file)? {
+        return Ok(false);
+    }
+    let ours = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Takes a lock that lives as long as the file is open; false where another one holds it.
 pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -118,6 +152,7 @@ mod tests {
     fn an_attempt_is_claimed_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("1.1");
+        assert!(offer(&path).unwrap());
         let Claim::Ours(mut first) = Status::claim(&path).unwrap() else { panic!("nobody else is here") };
         assert!(matches!(Status::claim(&path).unwrap(), Claim::Taken), "the lock is held");
         first.append(&[Record::Gone]).unwrap();
@@ -131,7 +166,34 @@ mod tests {
     fn one_who_claimed_and_wrote_nothing_has_begun_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("1.1");
+        assert!(offer(&path).unwrap());
         drop(Status::claim(&path).unwrap());
+        assert!(matches!(Status::claim(&path).unwrap(), Claim::Ours(_)));
+    }
+
+    #[test]
+    fn what_was_put_away_is_not_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, kept) = (folder.path().join("1.1"), folder.path().join("kept"));
+        assert!(matches!(Status::claim(&path).unwrap(), Claim::Taken), "nobody offered it");
+        assert!(offer(&path).unwrap());
+        assert!(!offer(&path).unwrap(), "it is offered once");
+        std::fs::rename(&path, kept).unwrap();
+        assert!(matches!(Status::claim(&path).unwrap(), Claim::Taken));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_not_at_its_path_is_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.1");
+        assert!(offer(&path).unwrap());
+        let unlinked = File::open(&path).unwrap();
+        assert!(lock_at(&unlinked, &path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!lock_at(&unlinked, &path).unwrap(), "there is none");
+        assert!(offer(&path).unwrap());
+        assert!(!lock_at(&unlinked, &path).unwrap(), "there is another");
         assert!(matches!(Status::claim(&path).unwrap(), Claim::Ours(_)));
     }
 
@@ -139,6 +201,7 @@ mod tests {
     fn news_go_on_where_they_ended_and_an_heir_mends_the_tear() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("1.1");
+        assert!(offer(&path).unwrap());
         let started = |rank| Record::Started { rank, pid: 9 };
         let Claim::Ours(mut status) = Status::claim(&path).unwrap() else { panic!("nobody else is here") };
         status.append(&[started(0)]).unwrap();

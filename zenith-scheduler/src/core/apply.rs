@@ -10,7 +10,7 @@ use super::id::{JobId, NodeId};
 use super::job::{
     Batch, Cause, Gang, Job, MAX_EARLIER, MAX_NOTES, Placement, Rank, Submission, Then, Used, When,
 };
-use super::node::{Contact, GpuSet, Holding};
+use super::node::{Contact, Fault, GpuSet, Holding};
 use super::on_node::ranks_on;
 use super::ports::Meeting;
 use super::state::{State, Trigger};
@@ -38,8 +38,29 @@ impl Core {
             Change::NodeContact { node, contact } => self.contact(*node, *contact)?,
             Change::NodeDrained { node, drained } => {
                 self.node(*node)?;
-                self.ledger.cluster.change(*node, |node| node.drained = *drained);
+                self.ledger.cluster.change(*node, |node| {
+                    node.drained = *drained;
+                    if !drained {
+                        node.faults.clear();
+                    }
+                });
                 self.dirty = true;
+            }
+            Change::StartRefused { node, job } => {
+                self.node(*node)?;
+                let avoided = &mut self.ledger.jobs.of_mut(*job)?.avoided;
+                if !avoided.contains(node) {
+                    avoided.push(*node);
+                }
+            }
+            Change::NodeFault { node, job, reason } => {
+                self.node(*node)?;
+                let fault = Fault { job: *job, reason: reason.clone() };
+                self.ledger.cluster.change(*node, |node| node.faults.push(fault));
+            }
+            Change::NodeSound { node } => {
+                self.node(*node)?;
+                self.ledger.cluster.change(*node, |node| node.faults.clear());
             }
             Change::GpuHealth { node, gpu, healthy } => {
                 self.node(*node)?;
@@ -204,6 +225,7 @@ impl Core {
                 earlier: Vec::new(),
                 used: Used::default(),
                 notes: Vec::new(),
+                avoided: Vec::new(),
             });
         }
         ledger.next = JobId(first.0 + u64::from(submission.count));

@@ -59,6 +59,12 @@ pub enum Error {
         /// The most.
         most: u32,
     },
+    /// Another machine joined by the name of one that may still run what it was given.
+    #[error("the name {name:?} belongs to another machine, or to this one with another state folder")]
+    NodeTaken {
+        /// The name.
+        name: String,
+    },
     /// A queue that is guaranteed more than it may have, or a weight that is not above zero.
     #[error("queue {name:?}: {reason}")]
     Settings {

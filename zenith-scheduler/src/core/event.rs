@@ -44,6 +44,27 @@ pub enum Change {
         /// Closed.
         drained: bool,
     },
+    /// A node could not start a job, whoever is at fault: the job is tried on others.
+    StartRefused {
+        /// The node.
+        node: NodeId,
+        /// The job.
+        job: JobId,
+    },
+    /// A node could not start what would have started elsewhere.
+    NodeFault {
+        /// The node.
+        node: NodeId,
+        /// The job that it could not start, or the first one of its submission.
+        job: JobId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A node that could not start something has started something else.
+    NodeSound {
+        /// The node.
+        node: NodeId,
+    },
     /// A GPU fell ill, or is well again.
     GpuHealth {
         /// Its node.

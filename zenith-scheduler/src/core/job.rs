@@ -194,6 +194,9 @@ pub struct Job {
     /// What nodes could not do for it, for people.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Nodes that could not start it: others are tried as long as there are any that could hold it.
+    #[serde(default)]
+    pub avoided: Vec<NodeId>,
 }
 
 /// Most attempts before the last of which it is kept where they ran.
@@ -274,8 +277,16 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
-    /// It could not be started.
+    /// It was killed because it took more memory than it had asked for.
+    OutOfMemory,
+    /// It could not be started, and nobody can say whether it could elsewhere.
     NotStarted,
+    /// It could not be started, here or anywhere.
+    Unfit,
+    /// Its node could not start it.
+    NodeFault,
+    /// It could not be started because the port at which the gang meets is in use.
+    PortTaken,
     /// Its node is gone, and with it all knowledge of the process.
     NodeLost,
 }
@@ -320,14 +331,14 @@ pub enum Cause {
         /// That job.
         by: JobId,
     },
-    /// A rank ended badly by its own doing.
+    /// A rank ended badly by its own doing, or cannot be started anywhere.
     RankFailed {
         /// Which.
         rank: u32,
         /// How.
         exit: Exit,
     },
-    /// A rank was killed from outside, or could not be started.
+    /// A rank was killed from outside, or its node could not start it.
     RankDied {
         /// Which.
         rank: u32,
@@ -385,6 +396,21 @@ impl Slice {
         }
     }
 }
+
+impl Exit {
+    /// The job itself is at fault: wherever and whenever it is tried again it will probably end like this.
+    pub(crate) fn is_own_doing(self) -> bool {
+        match self {
+            Self::Code(_) | Self::Unfit | Self::OutOfMemory => true,
+            Self::Signal(signal) => OWN_SIGNALS.contains(&signal),
+            Self::NotStarted | Self::NodeFault | Self::PortTaken | Self::NodeLost => false,
+        }
+    }
+}
+
+/// Signals that processes bring upon themselves: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGPIPE, SIGALRM, SIGXCPU,
+/// SIGXFSZ, SIGSYS.
+const OWN_SIGNALS: [i32; 11] = [4, 5, 6, 7, 8, 11, 13, 14, 24, 25, 31];
 
 impl Gang {
     pub(crate) fn new(placement: Placement, meeting: Option<Meeting>, per: RanksPer) -> Self {

@@ -115,6 +115,8 @@ pub struct NodeSpec {
     pub gpus: Vec<Gpu>,
     /// What each of them is, for people; empty where that is not known.
     pub models: Vec<String>,
+    /// What tells this machine from another of the same name; empty where that is not known.
+    pub identity: String,
 }
 
 /// One GPU's place in its node.
@@ -151,7 +153,13 @@ impl NodeSpec {
             memory_mib: 120 * 1024 * u64::from(gpus.max(1)),
             gpus: (0..gpus).map(gpu).collect(),
             models: Vec::new(),
+            identity: String::new(),
         }
+    }
+
+    /// It is another machine. Of one that is not known by more than its name nobody can say that.
+    pub(crate) fn is_other_than(&self, spec: &Self) -> bool {
+        !self.identity.is_empty() && self.identity != spec.identity
     }
 }
 
@@ -182,6 +190,15 @@ pub struct Slice {
     pub memory_mib: u64,
 }
 
+/// A start that a node could not make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The job that was to be started, or the first one of its submission.
+    pub job: JobId,
+    /// Why it was not, for people.
+    pub reason: String,
+}
+
 /// What a job holds on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
@@ -204,8 +221,11 @@ pub struct Node {
     pub spec: NodeSpec,
     /// Whether it can be reached.
     pub contact: Contact,
-    /// A person wants nothing new on it.
+    /// Nothing new is wanted on it: a person said so, or it could start nothing.
     pub drained: bool,
+    /// What it could not start since it last started anything; the last of them say why where it is drained for that.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
     /// GPUs that are ill: nothing new is placed on them; the rest of the node stays in use.
     pub ill: GpuSet,
     /// What is in use, and by whom.
@@ -229,6 +249,7 @@ impl Node {
             spec,
             contact: Contact::Up,
             drained: false,
+            faults: Vec::new(),
             ill: GpuSet::EMPTY,
             holdings: Vec::new(),
             next: None,
@@ -276,9 +297,11 @@ impl Node {
     /// It has become this. Processors, memory and names may change under what runs; GPUs that are held have to keep their
     /// numbers, so that it can still be said which are free.
     pub(crate) fn become_this(&mut self, spec: &NodeSpec) {
-        if self.next.is_some() || !spec.begins_with_gpus_of(&self.spec) {
+        if self.next.is_some() || self.spec.is_other_than(spec) || !spec.begins_with_gpus_of(&self.spec) {
             self.ill = GpuSet::EMPTY;
         }
+        // Who it is holds from now on, whatever it still has to wait for: it may come again.
+        self.spec.identity.clone_from(&spec.identity);
         self.next = Some(Box::new(spec.clone()));
     }
 

@@ -16,8 +16,11 @@ use super::time::Time;
 /// runs on it by [`on_node_returned`]. Where it has other GPUs than before and something still holds some of those, nothing
 /// new is placed on it until nothing does; then it is what it said.
 ///
+/// Another machine of that name cannot say it. It takes the name over once the former one is lost and held nothing, or is lost
+/// and was drained: by that somebody says that nothing runs there.
+///
 /// # Errors
-/// More GPUs than a node may have.
+/// More GPUs than a node may have; another machine than the one of that name.
 pub fn on_node_joined(
     core: &mut Core,
     comm: &mut impl Comm,
@@ -28,6 +31,12 @@ pub fn on_node_joined(
         return Err(Error::NodeTooLarge { name: spec.name, gpus: spec.gpus.len(), most: MAX_GPUS_PER_NODE });
     }
     let known = core.ledger.cluster.by_name(&spec.name);
+    if let Some(node) = known
+        && node.spec.is_other_than(&spec)
+        && !(node.contact == Contact::Lost && (node.drained || node.holdings.is_empty()))
+    {
+        return Err(Error::NodeTaken { name: spec.name });
+    }
     let node = known.map_or(NodeId(core.ledger.cluster.nodes().len() as u32), |node| node.id);
     core.emit(comm, now, Change::NodeJoined { node, spec })?;
     Ok(node)

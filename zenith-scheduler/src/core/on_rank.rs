@@ -47,6 +47,7 @@ pub fn on_rank_started(
         return Ok(Heard::Stale);
     }
     core.emit(comm, now, Change::RankStarted { job, rank })?;
+    vouch(core, comm, now, process)?;
     up(core, comm, now, job)?;
     Ok(Heard::Noted)
 }
@@ -81,6 +82,9 @@ pub fn on_rank_exited(
             ended(core, comm, now, job)?;
         }
     } else {
+        if matches!(exit, Exit::NotStarted | Exit::NodeFault) {
+            refused(core, comm, now, process, exit)?;
+        }
         let (cause, then) = verdict(core, job, rank, exit)?;
         end(core, comm, now, job, cause, then)?;
     }
@@ -148,20 +152,79 @@ fn seat(core: &Core, process: Process) -> Option<Rank> {
     (slice.node == process.node).then(|| gang.ranks.get(process.rank as usize).copied())?
 }
 
+/// A node has started a rank: it is not at fault for what it could not start before, and others are, on which the same job could
+/// not be started for a reason that could have been its own.
+fn vouch(core: &mut Core, comm: &mut impl Comm, now: Time, process: Process) -> Result<(), Error> {
+    let Process { node, job, .. } = process;
+    if !core.node(node)?.faults.is_empty() {
+        core.emit(comm, now, Change::NodeSound { node })?;
+    }
+    let record = core.ledger.jobs.of(job)?;
+    let first = record.first;
+    for other in record.avoided.clone() {
+        let is_known = core.node(other)?.faults.iter().any(|fault| fault.job == first);
+        if other != node && !is_known {
+            let reason = format!("job {job} could not be started here, and was on another node");
+            blame(core, comm, now, other, first, reason)?;
+        }
+    }
+    Ok(())
+}
+
+/// A node could not start a rank: the job is tried elsewhere, and the node is blamed where only it can be at fault.
+fn refused(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    process: Process,
+    exit: Exit,
+) -> Result<(), Error> {
+    let Process { node, job, .. } = process;
+    let record = core.ledger.jobs.of(job)?;
+    let reason = record.notes.last().cloned().unwrap_or_default();
+    if !record.avoided.contains(&node) {
+        core.emit(comm, now, Change::StartRefused { node, job })?;
+    }
+    if exit == Exit::NodeFault { blame(core, comm, now, node, job, reason) } else { Ok(()) }
+}
+
+/// Notes a fault of a node, and closes it for new work once it has failed so many in a row. Of what could have been a
+/// job's own fault a whole submission counts once.
+fn blame(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    job: JobId,
+    reason: String,
+) -> Result<(), Error> {
+    let record = core.node(node)?;
+    if record.drained || record.faults.iter().any(|fault| fault.job == job) {
+        return Ok(());
+    }
+    core.emit(comm, now, Change::NodeFault { node, job, reason })?;
+    if core.node(node)?.faults.len() >= core.policy.max_faults as usize {
+        core.emit(comm, now, Change::NodeDrained { node, drained: true })?;
+    }
+    Ok(())
+}
+
 /// What becomes of a job one of whose ranks ended badly.
 fn verdict(core: &Core, id: JobId, rank: u32, exit: Exit) -> Result<(Cause, Then), Error> {
     let job = core.ledger.jobs.of(id)?;
     let retries = core.ledger.batch(job.first)?.submission.retries;
-    Ok(match exit {
-        Exit::Code(_) => {
-            let pause = Span(core.policy.retry_pause.0 << job.failures.min(6));
-            let then = if job.failures < retries { Then::Retry(pause) } else { Then::Fail };
-            (Cause::RankFailed { rank, exit }, then)
-        }
-        Exit::Signal(_) | Exit::NotStarted | Exit::NodeLost => {
-            (Cause::RankDied { rank, exit }, after_death(core, id)?)
-        }
-    })
+    let pause = |before: u32| Span(core.policy.retry_pause.0 << before.min(6));
+    if exit.is_own_doing() {
+        let then = if job.failures < retries { Then::Retry(pause(job.failures)) } else { Then::Fail };
+        return Ok((Cause::RankFailed { rank, exit }, then));
+    }
+    let then = match (after_death(core, id)?, exit) {
+        (Then::Requeue, Exit::NotStarted | Exit::NodeFault) => Then::Retry(pause(job.deaths)),
+        // The next port is probably free; where ports run out, nothing is gained by haste.
+        (Then::Requeue, Exit::PortTaken) if job.deaths > 0 => Then::Retry(pause(job.deaths - 1)),
+        (then, _) => then,
+    };
+    Ok((Cause::RankDied { rank, exit }, then))
 }
 
 /// What becomes of a job that died by no fault of its own.

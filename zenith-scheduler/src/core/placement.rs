@@ -52,6 +52,8 @@ impl Cut {
 pub(crate) struct Search<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) reserve: Reserve,
+    /// GPUs that a gang may have at most. One that may have more nodes or fewer gets fewer.
+    pub(crate) most: u32,
     /// When a node is expected to be free as a whole if nothing is added to it.
     pub(crate) stays: &'a dyn Fn(NodeId) -> Time,
 }
@@ -62,7 +64,10 @@ impl<'c> Search<'c> {
         if shape.gpus() > self.cluster.free_gpus() {
             return None;
         }
-        let cut = Cut::of(shape.form, self.cluster.node_size())?;
+        let mut cut = Cut::of(shape.form, self.cluster.node_size())?;
+        if let Some(nodes) = self.most.checked_div(cut.per_node) {
+            cut.max = cut.max.min(nodes.max(cut.min));
+        }
         // Work with GPUs may take what is kept for other GPUs if it cannot be placed otherwise; work without may not.
         let strictness: &[bool] = if shape.is_cpu_only() { &[true] } else { &[true, false] };
         for strict in strictness {

@@ -47,6 +47,8 @@ pub struct Policy {
     pub retry_pause: Span,
     /// How often a job is queued again because a rank, a GPU or a node died, before it has failed.
     pub max_deaths: u32,
+    /// Jobs in a row that a node may fail to start before it is closed for new work.
+    pub max_faults: u32,
     /// A job that was preempted this often is left alone.
     pub max_preemptions: u32,
 }
@@ -138,6 +140,7 @@ impl Default for Policy {
             death_grace: Span::from_secs(2),
             retry_pause: Span::from_secs(1),
             max_deaths: 8,
+            max_faults: 3,
             max_preemptions: 16,
         }
     }

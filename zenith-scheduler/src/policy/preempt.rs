@@ -84,8 +84,9 @@ impl Core {
             let others = self.claims.iter().filter(|claim| claim.reservation.job != id);
             others.flat_map(|claim| &claim.reservation.parts).any(|part| part.node == node)
         };
-        let open: Vec<&Node> =
-            self.cluster().nodes().iter().filter(|node| node.is_open() && !claimed(node.id)).collect();
+        let avoided = self.job(id).map_or(&[][..], |job| self.avoided_by(job, &kind.shape));
+        let open = self.cluster().nodes().iter().filter(|node| node.is_open() && !claimed(node.id));
+        let open: Vec<&Node> = open.filter(|node| !avoided.contains(&node.id)).collect();
         let mut chosen: Vec<Offer> = Vec::new();
         for (gpus, count) in [(cut.per_node, cut.min), (cut.tail, u32::from(cut.tail > 0))] {
             let free = |node: &&&Node| !chosen.iter().any(|offer| offer.node == node.id);

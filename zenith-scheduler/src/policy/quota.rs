@@ -93,19 +93,34 @@ impl Queue {
         self.usage.gpus().saturating_sub(self.settings.guarantee)
     }
 
+    /// GPUs it may have beside those it has and stay within what it is promised.
+    pub(crate) fn promised_left(&self) -> u32 {
+        self.settings.guarantee.saturating_sub(self.usage.gpus())
+    }
+
+    /// GPUs it may have beside those it has.
+    pub(crate) fn left(&self) -> u32 {
+        left(self.settings.limit, self.usage.gpus())
+    }
+
     /// It may have so many GPUs more.
     pub(crate) fn may_have(&self, gpus: u32) -> bool {
-        within(self.settings.limit, self.usage.gpus(), gpus)
+        gpus <= self.left()
     }
 }
 
 impl User {
+    /// GPUs they may have beside those they have.
+    pub(crate) fn left(&self) -> u32 {
+        left(self.settings.limit, self.usage.gpus())
+    }
+
     /// They may have so many GPUs more.
     pub(crate) fn may_have(&self, gpus: u32) -> bool {
-        within(self.settings.limit, self.usage.gpus(), gpus)
+        gpus <= self.left()
     }
 }
 
-fn within(limit: Option<u32>, used: u32, more: u32) -> bool {
-    limit.is_none_or(|limit| used.saturating_add(more) <= limit)
+fn left(limit: Option<u32>, used: u32) -> u32 {
+    limit.map_or(u32::MAX, |limit| limit.saturating_sub(used))
 }

@@ -194,6 +194,8 @@ impl Scratch {
                 mask |= 1 << at.min(63);
             }
         }
+        let avoided = core.job(turn.job).map_or(&[][..], |job| core.avoided_by(job, shape));
+        avoided.iter().for_each(|node| self.closed.insert(*node));
         let is_known = core.plan.reservations.len() < 64;
         if is_known && self.hopeless.contains(&(*shape, mask)) {
             return None;
@@ -202,9 +204,10 @@ impl Scratch {
             self.closed.extend(core.cluster().with_free(free));
         }
         let stays = |node: NodeId| core.stays_busy(node, now);
-        let search = Search { cluster: core.cluster(), reserve: core.policy.reserve(), stays: &stays };
+        let (cluster, reserve, most) = (core.cluster(), core.policy.reserve(), core.most(turn, kind));
+        let search = Search { cluster, reserve, most, stays: &stays };
         let found = search.place(shape, &self.closed);
-        if found.is_none() && larger.is_empty() {
+        if found.is_none() && larger.is_empty() && avoided.is_empty() {
             self.hopeless.insert((*shape, mask));
         }
         found
@@ -216,7 +219,10 @@ impl Scratch {
         if has_one || self.made >= core.policy.reservations || shape.is_cpu_only() {
             return;
         }
-        if let Some(made) = reserve(core, job, shape, &self.reserved, now) {
+        let mut taken = self.reserved.clone();
+        let avoided = core.job(job).map_or(&[][..], |job| core.avoided_by(job, shape));
+        avoided.iter().for_each(|node| taken.insert(*node));
+        if let Some(made) = reserve(core, job, shape, &taken, now) {
             made.parts.iter().for_each(|part| self.reserved.insert(part.node));
             if made.parts.len() > 1 {
                 core.plan.promised = Some((job, *shape));
@@ -364,6 +370,14 @@ impl Core {
                 ));
             }
         }
+    }
+
+    /// GPUs that a gang may have at most: what its queue and its user may have, and no more than what the queue is promised where
+    /// it has its turn by that and others wait.
+    fn most(&self, turn: &Turn, kind: &Kind) -> u32 {
+        let (queue, user) = (self.ledger.queue(kind.queue), self.ledger.user(kind.user));
+        let most = queue.left().min(user.left());
+        if turn.promised && self.backlog.len() > 1 { most.min(queue.promised_left()) } else { most }
     }
 
     fn may_have(&self, kind: &Kind) -> bool {

@@ -232,8 +232,8 @@ fn queued(core: &Core, job: &Job, now: Time) -> Result<Reason, Error> {
     }
     let away: Vec<NodeId> =
         cluster.nodes().iter().filter(|node| !node.is_open()).map(|node| node.id).collect();
-    if !could_hold(core, shape, false) {
-        if !away.is_empty() && could_hold(core, shape, true) {
+    if !could_hold(core, shape, &[], false) {
+        if !away.is_empty() && could_hold(core, shape, &[], true) {
             return Ok(Reason::NodesAway { nodes: away });
         }
         let (usable, node_size) = (cluster.usable_gpus(), cluster.node_size());
@@ -244,8 +244,10 @@ fn queued(core: &Core, job: &Job, now: Time) -> Result<Reason, Error> {
         return Ok(Reason::MakingRoom { nodes });
     }
     let free = cluster.free_gpus();
-    let search = Search { cluster, reserve: core.policy.reserve(), stays: &|_| now };
-    let has_room = search.place(shape, &NodeSet::default()).is_some();
+    let search = Search { cluster, reserve: core.policy.reserve(), most: u32::MAX, stays: &|_| now };
+    let mut closed = NodeSet::default();
+    core.avoided_by(job, shape).iter().for_each(|node| closed.insert(*node));
+    let has_room = search.place(shape, &closed).is_some();
     let others = core.plan.reservations.iter().find(|reservation| reservation.job != job.id);
     match (has_room, others) {
         (true, Some(other)) => return Ok(Reason::Reserved { for_job: other.job, from: other.at }),
@@ -264,10 +266,24 @@ fn queued(core: &Core, job: &Job, now: Time) -> Result<Reason, Error> {
     Ok(Reason::Next { gpus, free })
 }
 
-/// The nodes could hold a gang if nothing else were on them; lost and closed ones count if `all` do.
-fn could_hold(core: &Core, shape: &Shape, all: bool) -> bool {
+impl Core {
+    /// Nodes that a job is not placed on because they could not start it. None once no others could hold it.
+    pub(crate) fn avoided_by<'j>(&self, job: &'j Job, shape: &Shape) -> &'j [NodeId] {
+        match job.avoided.as_slice() {
+            [] => &[],
+            avoided if could_hold(self, shape, avoided, false) => avoided,
+            _ => &[],
+        }
+    }
+}
+
+/// The nodes but those that are left out could hold a gang if nothing else were on them; lost and closed ones count if `all` do.
+fn could_hold(core: &Core, shape: &Shape, without: &[NodeId], all: bool) -> bool {
     let cluster = core.cluster();
-    let nodes = || cluster.nodes().iter().filter(move |node| all || node.is_open());
+    let nodes = || {
+        let nodes = cluster.nodes().iter().filter(move |node| all || node.is_open());
+        nodes.filter(|node| !without.contains(&node.id))
+    };
     let size = nodes().map(|node| node.spec.gpus.len() as u32).max().unwrap_or(0);
     let Some(cut) = Cut::of(shape.form, size) else { return false };
     let holds = |node: &&crate::core::node::Node, gpus: u32| {

@@ -1,6 +1,10 @@
 //! `kill -9` of agents, nurseries and supervisors.
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::controller::{Agent, Controller, shell, text, until};
 use super::{is_alive, joined, kill};
@@ -10,6 +14,59 @@ fn nursery(agent: &Agent) -> Option<i32> {
     let pid = agent.pid();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+fn send(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// Waits until no nursery, and nothing that one has just forked, can begin an attempt any more; none can while this is kept.
+async fn no_nursery(state: &Path) -> File {
+    let lock = File::open(state.join("nursery.lock")).unwrap();
+    until(|| flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()).await;
+    lock
+}
+
+#[tokio::test]
+async fn a_start_that_outlives_the_report_of_its_attempts_end_begins_nothing() {
+    let (_controller, mut node, mut agent, state) = joined(&[]).await;
+    let (status, aside, runs) =
+        (state.path().join("status/1.1"), state.path().join("aside"), state.path().join("runs.txt"));
+    let first = nursery(&agent).unwrap();
+    send(first, Signal::STOP);
+    node.start(shell(1, &format!("echo run >> {}", runs.display()))).await;
+    node.signal(77, true).await;
+    assert_eq!(node.life(77).await, ["gone"], "by then the start is in the nursery's queue");
+
+    // The attempt begins and ends, and its nursery dies, while the agent does not look.
+    send(agent.pid(), Signal::STOP);
+    send(first, Signal::CONT);
+    until(|| fs::read_to_string(&status).ok().filter(|text| text.contains("gone"))).await;
+    kill(first);
+    let lock = no_nursery(state.path()).await;
+    fs::rename(&status, &aside).unwrap();
+    send(agent.pid(), Signal::CONT);
+
+    // It passes the start on to a new nursery, hears of the end, and has it acknowledged, before that nursery begins.
+    until(|| nursery(&agent).filter(|second| *second != first)).await;
+    node.signal(78, true).await;
+    assert_eq!(node.life(78).await, ["gone"]);
+    fs::rename(&aside, &status).unwrap();
+    drop(fs::OpenOptions::new().append(true).open(&status).unwrap());
+    assert_eq!(node.life(1).await, ["0 started", "0 code 0", "gone"]);
+    until(|| (!status.exists()).then_some(())).await;
+
+    flock(&lock, FlockOperation::Unlock).unwrap();
+    node.start(shell(2, "true")).await;
+    assert_eq!(
+        node.life(2).await,
+        ["0 started", "0 code 0", "gone"],
+        "the queue has come to what follows it"
+    );
+    agent.kill();
+    no_nursery(state.path()).await;
+    assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
+    assert!(!status.exists());
 }
 
 #[tokio::test]
@@ -32,6 +89,7 @@ async fn an_end_that_no_agent_saw_is_reported_by_the_next() {
 #[tokio::test]
 async fn what_runs_does_not_notice_the_death_of_its_agent() {
     let (controller, mut node, mut agent, state) = joined(&[]).await;
+    let identity = node.register.identity.clone();
     node.start(shell(1, "sleep 600")).await;
     node.started(1).await;
     let supervisor = agent.supervisor(1);
@@ -40,6 +98,7 @@ async fn what_runs_does_not_notice_the_death_of_its_agent() {
     let _agent = Agent::new(&controller, state.path(), &[]);
     let mut node = controller.node().await;
     assert_eq!(node.register.known.len(), 1);
+    assert_eq!(node.register.identity, identity, "it is the same machine");
     assert!(is_alive(supervisor));
     // It is sent again by a controller that has not heard that it runs.
     node.start(shell(1, "sleep 600")).await;

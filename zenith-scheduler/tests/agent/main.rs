@@ -45,6 +45,7 @@ async fn a_node_says_what_it_is() {
     assert_eq!(spec.gpus.iter().map(|gpu| gpu.numa).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(node.register.address, "127.0.0.1");
     assert_eq!(node.register.known, []);
+    assert_eq!(node.register.identity.len(), 32);
     assert_eq!(node.token.as_deref(), Some("Bearer opensesame"));
     for _ in 0..3 {
         node.heartbeat().await;
@@ -59,6 +60,16 @@ async fn a_refusal_is_said_with_its_reason() {
     let mut agent = Agent::new(&controller, state.path(), &[]);
     let line = tokio::task::spawn_blocking(move || agent.line_with("refuses")).await.unwrap();
     assert!(line.contains("the name node is in use") && !line.contains("opensesame"), "{line}");
+}
+
+#[tokio::test]
+async fn an_agent_with_another_state_is_another_machine() {
+    let (controller, node, _agent, _state) = joined(&[]).await;
+    let state = tempfile::tempdir().unwrap();
+    let _second = Agent::new(&controller, state.path(), &[]);
+    let other = controller.node().await;
+    assert_eq!(node.register.spec, other.register.spec);
+    assert_ne!(node.register.identity, other.register.identity);
 }
 
 #[tokio::test]
@@ -163,6 +174,28 @@ async fn what_cannot_be_started_says_why() {
         let life = node.life(job).await;
         assert!(life[0].starts_with("0 not started: ") && life[0].contains(&why), "{life:?}");
         assert_eq!(life[1..], ["gone"]);
+    }
+}
+
+#[tokio::test]
+async fn whose_fault_it_is_that_nothing_runs_is_said() {
+    let (_controller, mut node, _agent, state) = joined(&[]).await;
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let master_port = u32::from(taken.local_addr().unwrap().port());
+    // Where its logs would be there is a file.
+    fs::write(state.path().join("runs/4.1"), "").unwrap();
+    let cases = [
+        (v1::Start { command: vec!["no-such-program".to_owned()], ..shell(1, "") }, v1::Fault::Job),
+        (v1::Start { directory: "/no/such/place".to_owned(), ..shell(2, "true") }, v1::Fault::Unspecified),
+        (v1::Start { master_port, ..shell(3, "true") }, v1::Fault::Port),
+        (shell(4, "true"), v1::Fault::Node),
+    ];
+    for (start, fault) in cases {
+        node.start(start).await;
+        let report = node.report().await;
+        let Some(v1::report::What::Exited(exited)) = report.what else { panic!("{report:?} is no end") };
+        assert_eq!(exited.fault(), fault, "{exited:?}");
+        assert_eq!(text(&node.report().await), "gone");
     }
 }
 
@@ -369,11 +402,12 @@ async fn memory_is_limited_or_the_record_says_that_it_is_not() {
     node.start(v1::Start { slice: Some(slice), ..shell(1, script) }).await;
     let notes = node.started(1).await;
     let mut late = Vec::new();
-    let end = loop {
+    let (end, fault) = loop {
         let report = node.report().await;
-        match report.what {
-            Some(v1::report::What::Started(started)) => late.extend(started.notes),
-            _ => break text(&report),
+        match &report.what {
+            Some(v1::report::What::Started(started)) => late.extend(started.notes.clone()),
+            Some(v1::report::What::Exited(exited)) => break (text(&report), exited.fault()),
+            other => panic!("{other:?} is no end"),
         }
     };
     if notes.iter().any(|note| note.starts_with("memory is not limited: ")) {
@@ -382,6 +416,7 @@ async fn memory_is_limited_or_the_record_says_that_it_is_not() {
         assert_ne!(end, "0 code 0", "{notes:?}");
         if end == "0 signal 9" {
             assert_eq!(late, ["rank 0 was killed: the limit of 32 MiB of memory was reached"]);
+            assert_eq!(fault, v1::Fault::Job);
         }
     }
 }

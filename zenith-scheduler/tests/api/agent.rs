@@ -38,6 +38,7 @@ pub(crate) fn register(name: &str, gpus: u32, known: &[(u64, u32)]) -> v1::Regis
             .map(|(job, attempt)| v1::Attempt { job: *job, attempt: *attempt, master_port: 0 })
             .collect(),
         version: "test".to_owned(),
+        identity: String::new(),
     }
 }
 
@@ -145,5 +146,5 @@ pub(crate) fn started() -> v1::report::What {
 
 pub(crate) fn exited(code: i32) -> v1::report::What {
     let usage = Some(v1::Usage { user_ms: 5, system_ms: 1, max_rss_kib: 100 });
-    v1::report::What::Exited(v1::RankExited { how: Some(v1::rank_exited::How::Code(code)), usage })
+    v1::report::What::Exited(v1::RankExited { how: Some(v1::rank_exited::How::Code(code)), usage, fault: 0 })
 }

@@ -26,7 +26,7 @@ use zenith_proto::v1;
 
 use super::layout::{Key, Layout};
 use super::process::{self, Fork};
-use super::record::{Begun, How, Record};
+use super::record::{Begun, How, Record, Refused};
 use super::status::{Claim, Status};
 
 /// Bytes one frame may have: more than the controller may send.
@@ -100,11 +100,11 @@ fn refuse(layout: &Layout, start: &v1::Start, why: &str) {
     }
 }
 
-/// The records of an attempt of which nothing was started.
+/// The records of an attempt of which this node could start nothing.
 pub(crate) fn refusal(start: &v1::Start, why: &str) -> Vec<Record> {
     let ranks = start.rank_offset..start.rank_offset + start.local_ranks;
     let failed = ranks.map(|rank| {
-        let how = How::NotStarted(why.to_owned());
+        let how = How::NotStarted(Refused::by_node(why));
         Record::Exited { rank, how, usage: v1::Usage::default() }
     });
     // There is no supervisor, and so nothing that it could leave.

@@ -3,9 +3,13 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 
+use crate::agent::record::Refused;
+
 /// Refused where somebody listens on the port, on whatever address: rendezvous servers listen on all of them.
-pub(super) fn check(port: u32) -> Result<(), String> {
-    let Ok(port) = u16::try_from(port) else { return Err(format!("there is no port {port}")) };
+pub(super) fn check(port: u32) -> Result<(), Refused> {
+    let Ok(port) = u16::try_from(port) else {
+        return Err(Refused::by_port(format!("there is no port {port}")));
+    };
     // Asking for port 0 means that no rendezvous is needed.
     if port == 0 {
         return Ok(());
@@ -17,8 +21,8 @@ pub(super) fn check(port: u32) -> Result<(), String> {
     };
     match outcome {
         Ok(_) => Ok(()),
-        Err(error) if is_taken(&error) => Err(format!("port {port} is in use")),
-        Err(error) => Err(format!("port {port} cannot be listened on: {error}")),
+        Err(error) if is_taken(&error) => Err(Refused::by_port(format!("port {port} is in use"))),
+        Err(error) => Err(Refused::by_port(format!("port {port} cannot be listened on: {error}"))),
     }
 }
 
@@ -35,7 +39,7 @@ mod tests {
         for address in ["127.0.0.1:0", "127.0.0.2:0", "0.0.0.0:0"] {
             let taken = TcpListener::bind(address).unwrap();
             let port = u32::from(taken.local_addr().unwrap().port());
-            assert_eq!(check(port), Err(format!("port {port} is in use")), "{address}");
+            assert_eq!(check(port), Err(Refused::by_port(format!("port {port} is in use"))), "{address}");
         }
     }
 

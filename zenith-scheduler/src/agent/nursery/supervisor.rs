@@ -20,7 +20,7 @@ use super::rotate::Rotation;
 use super::{Settings, begun, port};
 use crate::agent::layout::{Key, Layout};
 use crate::agent::process::{self, Ended, Program, Step, Told, Waited};
-use crate::agent::record::{How, Record};
+use crate::agent::record::{How, Record, Refused};
 use crate::agent::remains;
 use crate::agent::status::{Claim, Status};
 
@@ -85,12 +85,13 @@ pub(super) fn run(settings: &Settings, layout: &Layout, start: &v1::Start, nothi
 
 impl Supervisor<'_> {
     /// Starts every rank; the reason where none can be.
-    fn start(&mut self, settings: &Settings, start: &v1::Start, nothing: &File) -> Result<(), String> {
+    fn start(&mut self, settings: &Settings, start: &v1::Start, nothing: &File) -> Result<(), Refused> {
         let myself = Some(rustix::process::getpid());
-        set_child_subreaper(myself).map_err(|error| format!("no process would be noticed: {error}"))?;
+        set_child_subreaper(myself)
+            .map_err(|error| Refused::by_node(format!("no process would be noticed: {error}")))?;
         let (run, checkpoint) = (self.layout.run(self.key), self.layout.checkpoint(start.job));
         for folder in [&run, &checkpoint] {
-            make(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            make(folder).map_err(|error| Refused::by_node(format!("{}: {error}", folder.display())))?;
         }
         if start.node_rank == 0 {
             port::check(start.master_port)?;
@@ -132,13 +133,13 @@ impl Supervisor<'_> {
         }
     }
 
-    fn start_rank(&mut self, start: &v1::Start, plan: &RankPlan, nothing: &File) -> Result<i32, String> {
-        let Some(name) = start.command.first() else { return Err("there is no command".to_owned()) };
+    fn start_rank(&mut self, start: &v1::Start, plan: &RankPlan, nothing: &File) -> Result<i32, Refused> {
+        let Some(name) = start.command.first() else { return Err(Refused::by_job("there is no command")) };
         let path = find(name, &plan.environment)?;
         let log = |stream| {
             let path = self.layout.log(self.key, plan.rank, stream);
             let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(&path);
-            opened.map_err(|error| format!("{}: {error}", path.display()))
+            opened.map_err(|error| Refused::by_node(format!("{}: {error}", path.display())))
         };
         let (stdout, stderr) = (log(v1::Stream::Stdout)?, log(v1::Stream::Stderr)?);
         let directory = (!start.directory.is_empty()).then_some(start.directory.as_str());
@@ -155,10 +156,13 @@ impl Supervisor<'_> {
             groups: self.group.as_ref().map(Group::entries).unwrap_or_default(),
         };
         let running = process::spawn(&program).map_err(|(step, error)| match step {
-            Step::Prepare => format!("no process can be made: {error}"),
-            Step::JoinGroup => format!("it cannot join its control group: {error}"),
-            Step::ChangeDirectory => format!("directory {}: {error}", start.directory),
-            Step::Execute => format!("{}: {error}", path.display()),
+            Step::Prepare => Refused::by_node(format!("no process can be made: {error}")),
+            Step::JoinGroup => Refused::by_node(format!("it cannot join its control group: {error}")),
+            Step::ChangeDirectory => Refused::by_either(format!("directory {}: {error}", start.directory)),
+            Step::Execute => {
+                let why = format!("{}: {error}", path.display());
+                if is_scarce(&error) { Refused::by_node(why) } else { Refused::by_job(why) }
+            }
         })?;
         let notes = [("its processors", running.unbound_cpus), ("its memory", running.unbound_memory)];
         for (what, error) in notes {
@@ -219,11 +223,19 @@ impl Supervisor<'_> {
                         Ended::Code(code) => How::Code(code),
                         Ended::Signal(signal) => How::Signal(signal),
                     };
-                    if how == How::Signal(libc::SIGKILL)
-                        && let Some(note) = self.group.as_mut().and_then(Group::ran_out_of_memory)
-                    {
-                        self.news.push(Record::Note(format!("rank {rank} was killed: {note}")));
-                    }
+                    let limit = match status {
+                        Ended::Signal(libc::SIGKILL) => {
+                            self.group.as_mut().and_then(Group::ran_out_of_memory)
+                        }
+                        _ => None,
+                    };
+                    let how = match limit {
+                        Some(note) => {
+                            self.news.push(Record::Note(format!("rank {rank} was killed: {note}")));
+                            How::OutOfMemory
+                        }
+                        None => how,
+                    };
                     self.news.push(Record::Exited { rank, how, usage });
                 }
             }
@@ -284,7 +296,7 @@ fn make(folder: &Path) -> io::Result<()> {
 }
 
 /// The file that a program's name means, by the variables it will have.
-fn find(name: &str, environment: &BTreeMap<OsString, OsString>) -> Result<PathBuf, String> {
+fn find(name: &str, environment: &BTreeMap<OsString, OsString>) -> Result<PathBuf, Refused> {
     // With a folder in it a name means that file, from the directory it runs in; the system says what is wrong with it.
     if name.contains('/') {
         return Ok(PathBuf::from(name));
@@ -295,17 +307,25 @@ fn find(name: &str, environment: &BTreeMap<OsString, OsString>) -> Result<PathBu
         accessible && fs::metadata(path).is_ok_and(|file| file.is_file())
     };
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(executable);
-    found.ok_or_else(|| format!("there is no program {name} on PATH ({})", path.display()))
+    found.ok_or_else(|| Refused::by_job(format!("there is no program {name} on PATH ({})", path.display())))
 }
 
-fn text(text: &OsStr) -> Result<CString, String> {
-    CString::new(text.as_bytes()).map_err(|_| format!("{} has a zero byte within", text.display()))
+/// A program cannot be executed for want of something that the node has too little of.
+fn is_scarce(error: &io::Error) -> bool {
+    let scarce =
+        [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::EIO, libc::ESTALE, libc::EINTR];
+    error.raw_os_error().is_some_and(|number| scarce.contains(&number))
 }
 
-fn variable((name, value): (&OsString, &OsString)) -> Result<CString, String> {
+fn text(text: &OsStr) -> Result<CString, Refused> {
+    CString::new(text.as_bytes())
+        .map_err(|_| Refused::by_job(format!("{} has a zero byte within", text.display())))
+}
+
+fn variable((name, value): (&OsString, &OsString)) -> Result<CString, Refused> {
     let mut whole = name.clone();
     whole.push("=");
     whole.push(value);
     CString::new(whole.into_vec())
-        .map_err(|_| format!("the variable {} has a zero byte within", name.display()))
+        .map_err(|_| Refused::by_job(format!("the variable {} has a zero byte within", name.display())))
 }

@@ -73,7 +73,8 @@ fn exit_code_of(job: &Job, cause: Option<Cause>) -> Option<i32> {
         (_, Some(Cause::RankFailed { exit, .. } | Cause::RankDied { exit, .. })) => match exit {
             Exit::Code(code) => Some(code),
             Exit::Signal(signal) => Some(signal.saturating_add(128)),
-            Exit::NotStarted | Exit::NodeLost => None,
+            Exit::OutOfMemory => Some(137),
+            Exit::NotStarted | Exit::Unfit | Exit::NodeFault | Exit::PortTaken | Exit::NodeLost => None,
         },
         _ => None,
     }
@@ -198,7 +199,11 @@ fn exit_text(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exited {code}"),
         Exit::Signal(signal) => format!("killed by signal {signal}"),
+        Exit::OutOfMemory => "killed at its limit of memory".to_owned(),
         Exit::NotStarted => "could not be started".to_owned(),
+        Exit::Unfit => "could not be started: its command is at fault".to_owned(),
+        Exit::NodeFault => "could not be started: its node is at fault".to_owned(),
+        Exit::PortTaken => "could not be started: the port to meet at is in use".to_owned(),
         Exit::NodeLost => "lost with its node".to_owned(),
     }
 }

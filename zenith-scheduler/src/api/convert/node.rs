@@ -21,6 +21,7 @@ pub fn joining_of(given: v1::Register) -> Result<Joining, Refusal> {
     text::host("name", &spec.name)?;
     text::word("rack", &spec.rack, false)?;
     text::host("address", &given.address)?;
+    text::word("identity", &given.identity, false)?;
     let gpus: Result<Vec<Gpu>, Refusal> = spec.gpus.iter().map(gpu_of).collect();
     spec.gpus.iter().try_for_each(|gpu| text::title("model", &gpu.model))?;
     let known = given.known.iter().map(|known| (JobId(known.job), known.attempt));
@@ -33,6 +34,7 @@ pub fn joining_of(given: v1::Register) -> Result<Joining, Refusal> {
             memory_mib: spec.memory_mib,
             gpus: gpus?,
             models: spec.gpus.into_iter().map(|gpu| gpu.model).collect(),
+            identity: given.identity,
         },
         address: given.address,
         known: known.collect(),
@@ -64,11 +66,22 @@ pub fn report_of(given: v1::Report) -> Result<Report, Refusal> {
         v1::report::What::Started(v1::RankStarted { notes }) => {
             Happened::Started { rank, notes: notes.into_iter().map(shortened).collect() }
         }
-        v1::report::What::Exited(v1::RankExited { how, usage }) => {
+        v1::report::What::Exited(v1::RankExited { how, usage, fault }) => {
+            // One that this program does not know is nobody's for sure.
+            let fault = v1::Fault::try_from(fault).unwrap_or(v1::Fault::Unspecified);
             let (exit, note) = match how.ok_or_else(|| invalid("how", "the report does not say how"))? {
                 v1::rank_exited::How::Code(code) => (Exit::Code(code), None),
+                v1::rank_exited::How::Signal(_) if fault == v1::Fault::Job => (Exit::OutOfMemory, None),
                 v1::rank_exited::How::Signal(signal) => (Exit::Signal(signal), None),
-                v1::rank_exited::How::NotStarted(why) => (Exit::NotStarted, Some(shortened(why))),
+                v1::rank_exited::How::NotStarted(why) => {
+                    let exit = match fault {
+                        v1::Fault::Unspecified => Exit::NotStarted,
+                        v1::Fault::Job => Exit::Unfit,
+                        v1::Fault::Node => Exit::NodeFault,
+                        v1::Fault::Port => Exit::PortTaken,
+                    };
+                    (exit, Some(shortened(why)))
+                }
             };
             let used = usage.map_or_else(Used::default, |usage| Used {
                 user_ms: usage.user_ms,
