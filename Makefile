@@ -58,6 +58,7 @@ python-test: env plugins scheduler
 	$(BIN)/python -m mypy.stubtest zenith._core
 	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python -p sdk-python
 	$(BIN)/python -m pytest sdk-python/tests docs/tests
+	$(BIN)/python -m pytest zenith-scheduler/tests/schemathesis
 	cd benches-rivals && $(BIN)/python -m pytest tests
 
 tidy:

@@ -89,8 +89,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def surroundings(
     path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """For documents about the scheduler a new one, which is where commands and programs look for it."""
-    if path.name != "scheduler.md":
+    """For documents that start a scheduler a new one, which is where commands and programs look for it."""
+    if not any(block.text.startswith("zenith-scheduler") for block in blocks(path)):
         yield
         return
     folder = tmp_path_factory.mktemp("scheduler")

@@ -94,6 +94,20 @@ fn main() -> Result<(), Failure> {
     for (number, json) in CONFIGS.iter().enumerate() {
         put("machine_config", &number.to_string(), json.as_bytes())?;
     }
+    for (number, json) in SUBMISSIONS.iter().enumerate() {
+        let given: zenith_scheduler::view::Submission = serde_json::from_str(json)?;
+        let request = zenith_proto::v1::SubmitRequest {
+            submission: Some(given.into()),
+            idempotency_key: "key".to_owned(),
+        };
+        let message = prost::Message::encode_to_vec(&request);
+        put("scheduler_calls", &format!("json-{number}"), &[json.as_bytes(), &[0]].concat())?;
+        put("scheduler_calls", &format!("message-{number}"), &[&message[..], &[1]].concat())?;
+    }
+    for step in [1_usize, 5, 7, 11, 13] {
+        let calls: Vec<u8> = (0..600).map(|at| (at * step * step) as u8).chain([2]).collect();
+        put("scheduler_calls", &format!("calls-{step}"), &calls)?;
+    }
     Ok(())
 }
 
@@ -117,6 +131,12 @@ const TRANSFORMS: [&str; 5] = [
     r#"[{"op":"random_crop","size":[20],"padding":[3],"pad_if_needed":true,"fill":9},{"op":"random_vertical_flip","p":1},{"op":"grayscale"},{"op":"to_tensor"}]"#,
     r#"[{"op":"color_jitter","brightness":[0.5,1.5],"contrast":[0.5,1.5],"saturation":[0,2],"hue":[-0.5,0.5]},{"op":"random_grayscale","p":0.5},{"op":"to_image"},{"op":"to_dtype","dtype":"float16","scale":true}]"#,
     r#"[{"op":"to_image"},{"op":"resize","size":[9,7],"interpolation":"lanczos","antialias":true},{"op":"resize","size":[30],"interpolation":"nearest-exact"},{"op":"to_dtype","dtype":"float32"}]"#,
+];
+
+const SUBMISSIONS: [&str; 3] = [
+    r#"{"resources":{"gpus":8,"cpus":4,"memory_mib":1024},"command":["python","train.py"],"time_limit_ms":60000}"#,
+    r#"{"name":"a","queue":"default","priority":-3,"resources":{"nodes_min":1,"nodes_max":2,"gpus_per_node":4,"topology":"rack","topology_required":false,"ranks_per":"node"},"command":["x"],"preemptible":true,"retries":2,"count":3}"#,
+    r#"{"resources":{"cpus":1},"command":["sh","-c","true"],"environment":{"A":"b"},"directory":"/tmp","held":true,"after":[{"job":1,"completed":true}]}"#,
 ];
 
 const CONFIGS: [&str; 3] = [

@@ -11,13 +11,12 @@ use pyo3::types::PyBytes;
 use serde::Serialize;
 use zenith_data::Error;
 use zenith_proto::v1;
-use zenith_scheduler::client::cluster_view::ClusterView;
 use zenith_scheduler::client::submission::RawSubmission;
-use zenith_scheduler::client::view::{DetailView, JobView, OutcomeView, WhyView};
 use zenith_scheduler::client::{
     Blocking, Client, ClientError, Followed, GLANCE, Pages, RawTarget, Token, notation,
 };
 use zenith_scheduler::controller::ops::Act;
+use zenith_scheduler::view::{Cluster, Job, JobDetail, Outcome, Why};
 
 use crate::errors::{scheduler_error, to_python};
 
@@ -86,22 +85,22 @@ impl Scheduler {
             _ => return Err(PyValueError::new_err(format!("{what:?} cannot be done to jobs"))),
         };
         let outcomes = self.call(py, |mut client| async move { client.act(act, jobs).await })?;
-        json(&outcomes.iter().map(OutcomeView::from).collect::<Vec<_>>())
+        json(&outcomes.into_iter().map(Outcome::from).collect::<Vec<_>>())
     }
 
     fn get(&self, py: Python<'_>, job: u64) -> PyResult<String> {
         let detail = self.call(py, |mut client| async move { client.get(job).await })?;
-        json(&DetailView::from(&detail))
+        json(&JobDetail::from(detail))
     }
 
     fn why(&self, py: Python<'_>, job: u64) -> PyResult<String> {
         let why = self.call(py, |mut client| async move { client.why(job).await })?;
-        json(&WhyView::from(&why))
+        json(&Why::from(why))
     }
 
     fn cluster(&self, py: Python<'_>) -> PyResult<String> {
         let cluster = self.call(py, |mut client| async move { client.cluster().await })?;
-        json(&ClusterView::from(&cluster))
+        json(&Cluster::from(cluster))
     }
 
     fn drain(&self, py: Python<'_>, node: String, drained: bool) -> PyResult<()> {
@@ -131,7 +130,7 @@ impl Scheduler {
             }
             Ok(jobs)
         })?;
-        json(&jobs.iter().map(JobView::from).collect::<Vec<_>>())
+        json(&jobs.into_iter().map(Job::from).collect::<Vec<_>>())
     }
 
     /// What the processes of a job wrote.
@@ -224,6 +223,6 @@ impl JobChanges {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<String>> {
         let page = next_part(py, &self.pages, self.deadline)?;
-        page.map(|page| json(&page.jobs.iter().map(JobView::from).collect::<Vec<_>>())).transpose()
+        page.map(|page| json(&page.jobs.into_iter().map(Job::from).collect::<Vec<_>>())).transpose()
     }
 }

@@ -31,7 +31,7 @@ class Scheduler:
     def __init__(self, folder, *arguments):
         self.folder = folder
         self.endpoint = f"127.0.0.1:{free_port()}"
-        rest = f"127.0.0.1:{free_port()}"
+        self.rest = f"127.0.0.1:{free_port()}"
         self.command = [
             binary(),
             "--state",
@@ -39,7 +39,7 @@ class Scheduler:
             "--grpc",
             self.endpoint,
             "--rest",
-            rest,
+            self.rest,
             *arguments,
         ]
         self.process = None

@@ -1,5 +1,6 @@
 """The scheduler from Python and by the command: a real one, with a node of its own."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -9,11 +10,14 @@ import sys
 import textwrap
 import threading
 import time
+import urllib.request
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 import zenith
 from schedulers import Scheduler, free_port
+from schedulers import scheduler as running_scheduler
 from test_command import zenith_command
 
 WAIT = 60
@@ -190,17 +194,73 @@ def test_lists(client):
         job.cancel()
 
 
-def test_command_and_client_show_the_same_jobs(client):
-    held = client.submit_array(["true"], 2, hold=True, name="same")
-    listed = {job["id"]: job for job in json.loads(zenith_command("job", "ls", "--json").stdout)}
-    for job in held:
-        assert listed[job.id] == job.refresh().record
-    shown = json.loads(zenith_command("job", "show", held[0].id, "--json").stdout)
-    assert shown == held[0].details()
-    nodes = json.loads(zenith_command("node", "ls", "--json").stdout)
-    assert [node["spec"]["name"] for node in nodes] == [node.name for node in client.nodes()]
-    zenith_command("job", "cancel", f"{held[0].id}-{held[1].id}")
-    assert [job.refresh().state for job in held] == ["cancelled"] * 2
+def as_json(shown):
+    return json.loads(json.dumps(dataclasses.asdict(shown)))
+
+
+def test_every_door_shows_the_same(tmp_path, monkeypatch):
+    """REST, the command and Python, which both speak gRPC. What gRPC says itself is compared with REST in Rust."""
+    monkeypatch.delenv("ZENITH_TOKEN", raising=False)
+    with running_scheduler(tmp_path) as running:
+        monkeypatch.setenv("ZENITH_CONTROLLER", running.endpoint)
+        client = zenith.SchedulerClient(running.endpoint)
+        jobs = {
+            "running": client.submit(["sleep", "600"], gpus=1, time="1:00:00", name="a running one"),
+            "queued": client.submit(["true"], gpus_per_node=64, nodes="2..3", topology="rack", priority=-2),
+            "completed": client.submit(["sh", "-c", "echo done"], cpus=1, mem="16M", env={"A": "b"}),
+            "failed": client.submit(["sh", "-c", "exit 7"], retries=0),
+            "held": client.submit(["true"], hold=True, preemptible=True),
+        }
+        jobs["waiting"] = client.submit(["true"], after=[jobs["held"], f"{jobs['running'].id}:any"])
+        jobs["cancelled"] = client.submit(["true"], hold=True)
+        jobs["cancelled"].cancel()
+        array = client.submit_array(["sh", "-c", "exit $ZENITH_ARRAY_INDEX"], 3, gpus=1)
+        for job in (jobs["completed"], jobs["failed"], *array):
+            job.wait(WAIT)
+        deadline = time.monotonic() + WAIT
+        while jobs["running"].refresh().state != "running":
+            assert time.monotonic() < deadline, jobs["running"]
+            time.sleep(0.02)
+        client.drain("here")
+
+        def rest(path):
+            with urllib.request.urlopen(f"http://{running.rest}/v1/{path}", timeout=WAIT) as answer:
+                return json.load(answer)
+
+        def command(*words):
+            return json.loads(zenith_command(*words, "--json").stdout)
+
+        listed = rest("jobs")["jobs"]
+        assert len(listed) == 10 and listed == command("job", "ls", "--all")
+        known = client.jobs(states=[])
+        assert listed == [job.record for job in known]
+        for job, record in zip(known, listed, strict=True):
+            for name in set(record) - {"priority", "attempt", "restarts"}:
+                shown = getattr(job, name)
+                assert (list(shown) if name == "nodes" else shown) == record[name], name
+            detail = rest(f"jobs/{job.id}")
+            assert detail["job"] == record and detail == command("job", "show", job.id) == job.details()
+            why = rest(f"jobs/{job.id}/why")
+            assert why == command("job", "why", job.id) == as_json(job.why())
+            assert (why["job"], why["state"]) == (job.id, record["state"])
+        for state, job in jobs.items():
+            assert listed[job.id - listed[0]["id"]]["state"] == state
+        assert [(listed[job.id - 1]["state"], listed[job.id - 1]["exit_code"]) for job in array] == [
+            ("completed", 0),
+            ("failed", 1),
+            ("failed", 2),
+        ]
+        assert {record["first"] for record in listed[-3:]} == {array[0].id}
+
+        nodes = rest("nodes")["nodes"]
+        assert nodes == command("node", "ls") == [as_json(node) for node in client.nodes()]
+        assert [(node["name"], node["drained"], node["contact"]) for node in nodes] == [("here", True, "up")]
+        assert nodes[0]["gpus_used"] == [0] and nodes[0]["jobs"] == [jobs["running"].id]
+        cluster = rest("cluster")
+        assert cluster == command("cluster", "status") == as_json(client.cluster())
+        assert cluster["nodes"] == nodes and cluster["counts"] == dict(
+            Counter(record["state"] for record in listed)
+        )
 
 
 # Refusals.

@@ -8,7 +8,7 @@
 //! [`engine`] is who places and runs gangs, as a contract; the embedded one is a controller and its agents. [`store`] keeps what
 //! the core records. [`controller`] owns a core and a store, and acts. [`agent`] is what acts on a node: it starts the processes
 //! of gangs and says what becomes of them. [`api`] is how a controller is reached, and [`client`] what the command and Python speak
-//! to it through. [`arguments`] and [`daemon`] are the program.
+//! to it through; [`view`] is what all of them show to programs. [`arguments`] and [`daemon`] are the program.
 
 pub mod agent;
 pub mod api;
@@ -22,3 +22,4 @@ pub mod policy;
 pub mod refusal;
 pub mod simulate;
 pub mod store;
+pub mod view;

@@ -1,40 +1,14 @@
 //! Whatever is said on the wire, nothing panics: it is refused by name, or the core knows what it means, and what the core then
 //! knows can be shown.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod said;
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use said::{Call, Listener};
 use zenith_proto::v1;
-use zenith_scheduler::api::convert::{
-    cluster_of, detail_of, gpu_index, job_of, joining_of, queue_settings, report_of, submission_of,
-    user_settings, why_of,
-};
-use zenith_scheduler::api::query::Filter;
-use zenith_scheduler::controller::ops::Happened;
-use zenith_scheduler::core::comm::{Comm, Start};
-use zenith_scheduler::core::job::Placement;
-use zenith_scheduler::core::on_job::{on_cancel, on_hold, on_release, on_requeue, on_submit};
-use zenith_scheduler::core::on_node::{on_gpu_unhealthy, on_node_joined, on_node_returned};
-use zenith_scheduler::core::on_rank::{Process, on_rank_exited, on_rank_note, on_rank_started, on_rank_used};
-use zenith_scheduler::core::on_round::{on_round, on_tick};
-use zenith_scheduler::core::on_settings::{on_queue_set, on_user_set};
-use zenith_scheduler::core::{Core, Event, JobId, NodeId, Span, Time};
-use zenith_scheduler::policy::Policy;
-
-/// Something that is said.
-#[derive(Clone, Debug)]
-enum Call {
-    Submit(Box<v1::Submission>, String),
-    Act(u8, u64),
-    Join(Box<v1::Register>),
-    Report(u32, Box<v1::Report>),
-    Health(u32, u32),
-    Queue(v1::SetQueueRequest),
-    User(v1::SetUserRequest),
-    List(v1::ListRequest),
-}
+use zenith_scheduler::controller::ops::Act;
 
 /// Numbers as people get them wrong.
 fn number() -> impl Strategy<Value = u32> {
@@ -183,84 +157,21 @@ fn call() -> impl Strategy<Value = Call> {
         limit,
         newest_first,
     });
+    let act = prop_oneof![Just(Act::Cancel), Just(Act::Hold), Just(Act::Release), Just(Act::Requeue)];
     prop_oneof![
         2 => (submission(), word()).prop_map(|(given, key)| Call::Submit(Box::new(given), key)),
         4 => (sensible(), word()).prop_map(|(given, key)| Call::Submit(Box::new(given), key)),
-        3 => (0_u8..4, id()).prop_map(|(act, job)| Call::Act(act, job)),
+        3 => (act, id()).prop_map(|(act, job)| Call::Act(act, job)),
         2 => register().prop_map(|given| Call::Join(Box::new(given))),
         4 => (0_u32..3, report()).prop_map(|(node, given)| Call::Report(node, Box::new(given))),
-        1 => (0_u32..3, number()).prop_map(|(node, gpu)| Call::Health(node, gpu)),
+        1 => (0_u32..3, number(), any::<bool>()).prop_map(|(node, gpu, well)| Call::Health(node, gpu, well)),
+        1 => (0_u32..3, any::<bool>()).prop_map(|(node, drained)| Call::Drain(node, drained)),
+        1 => (0_u32..3).prop_map(Call::Silent),
+        1 => (0_u32..3).prop_map(Call::Lost),
         1 => queue.prop_map(Call::Queue),
         1 => user.prop_map(Call::User),
         1 => list.prop_map(Call::List),
     ]
-}
-
-struct Nobody;
-
-impl Comm for Nobody {
-    fn record(&mut self, _: &Event) {}
-    fn start(&mut self, _: Start<'_>) {}
-    fn signal(&mut self, _: JobId, _: u32, _: &Placement) {}
-    fn kill(&mut self, _: JobId, _: u32, _: &Placement) {}
-}
-
-/// What a door and the controller do with a call. That it is refused is an outcome as good as another.
-fn made(core: &mut Core, now: Time, call: Call) -> Option<()> {
-    let comm = &mut Nobody;
-    match call {
-        Call::Submit(given, key) => {
-            on_submit(core, comm, now, submission_of(Some(*given), key).ok()?).ok()?;
-        }
-        Call::Act(act, job) => {
-            let job = JobId(job);
-            let outcome = match act {
-                0 => on_cancel(core, comm, now, job),
-                1 => on_hold(core, comm, now, job),
-                2 => on_release(core, comm, now, job),
-                _ => on_requeue(core, comm, now, job),
-            };
-            outcome.ok()?;
-        }
-        Call::Join(given) => {
-            let joining = joining_of(*given).ok()?;
-            let node = on_node_joined(core, comm, now, joining.spec).ok()?;
-            on_node_returned(core, comm, now, node, &joining.known).ok()?;
-        }
-        Call::Report(node, given) => {
-            let rank = given.rank;
-            let report = report_of(*given).ok()?;
-            let process = Process { node: NodeId(node), job: report.job, attempt: report.attempt, rank };
-            match report.what {
-                Happened::Started { notes, .. } => {
-                    notes.iter().for_each(|note| {
-                        on_rank_note(core, comm, now, process, note).unwrap();
-                    });
-                    on_rank_started(core, comm, now, process).unwrap();
-                }
-                Happened::Exited { exit, used, .. } => {
-                    on_rank_used(core, comm, now, process, used).unwrap();
-                    on_rank_exited(core, comm, now, process, exit).unwrap();
-                }
-                Happened::Gone => {}
-            }
-        }
-        Call::Health(node, gpu) => {
-            on_gpu_unhealthy(core, comm, now, NodeId(node), gpu_index(gpu).ok()?).ok()?;
-        }
-        Call::Queue(given) => {
-            let (name, settings) = queue_settings(given).ok()?;
-            on_queue_set(core, comm, now, &name, settings).ok()?;
-        }
-        Call::User(given) => {
-            let (name, settings) = user_settings(given).ok()?;
-            on_user_set(core, comm, now, &name, settings).ok()?;
-        }
-        Call::List(given) => {
-            Filter::of(given).ok()?;
-        }
-    }
-    Some(())
 }
 
 proptest! {
@@ -268,24 +179,9 @@ proptest! {
 
     #[test]
     fn nothing_that_is_said_makes_anything_panic(calls in vec(call(), 1..40)) {
-        let mut core = Core::new(Policy { reserve_cpus: 0, reserve_memory_mib: 0, ..Policy::default() });
-        let mut now = Time(1_700_000_000_000);
-        for call in calls {
-            made(&mut core, now, call);
-            on_round(&mut core, &mut Nobody, now).unwrap();
-            now = now + Span(700);
-            on_tick(&mut core, &mut Nobody, now).unwrap();
-        }
-        cluster_of(&core, now.0);
-        for job in core.jobs() {
-            let batch = core.batch(job).unwrap();
-            let shown = job_of(&core, job, batch);
-            let detail = detail_of(&core, job.id, true).unwrap();
-            prop_assert_eq!(Some(&shown), detail.job.as_ref());
-            prop_assert!(!why_of(&core, job.id, now).unwrap().reason.is_empty());
-            // What is shown of a submission can be submitted again as it is.
-            let again = submission_of(detail.submission, batch.submission.key.clone()).unwrap();
-            prop_assert_eq!(&again, batch.submission.as_ref());
-        }
+        let mut listener = Listener::new();
+        calls.into_iter().for_each(|call| listener.hear(call));
+        listener.show();
+        listener.replay();
     }
 }

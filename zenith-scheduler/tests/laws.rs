@@ -5,12 +5,12 @@
 #[expect(dead_code, reason = "each test uses its part of it")]
 mod world;
 
-use std::collections::BTreeMap;
+#[path = "said/laws.rs"]
+mod general;
 
 use proptest::prelude::*;
 use world::World;
 use zenith_scheduler::core::job::Exit;
-use zenith_scheduler::core::node::{Contact, GpuSet};
 use zenith_scheduler::core::on_job::{on_cancel, on_hold, on_release, on_requeue};
 use zenith_scheduler::core::on_node::{
     on_drain, on_gpu_healthy, on_gpu_unhealthy, on_node_lost, on_node_returned, on_node_silent,
@@ -20,7 +20,7 @@ use zenith_scheduler::core::on_rank::{on_rank_exited, on_rank_started};
 use zenith_scheduler::core::on_settings::on_queue_set;
 use zenith_scheduler::core::request::{NodeCount, Request};
 use zenith_scheduler::core::state::State;
-use zenith_scheduler::core::{Core, JobId, NodeId, Span, Submission};
+use zenith_scheduler::core::{Core, Job, JobId, NodeId, Span, Submission};
 use zenith_scheduler::policy::Policy;
 use zenith_scheduler::policy::quota::QueueSettings;
 
@@ -143,61 +143,16 @@ fn carry_out(w: &mut World, call: &Call) {
     }
 }
 
-fn check(w: &World, ends: &mut BTreeMap<JobId, State>) {
-    let core = &w.core;
-    let mut free = 0;
-    for node in core.cluster().nodes() {
-        let mut all = GpuSet::EMPTY;
-        let (mut cpus, mut memory) = (0, 0);
-        for holding in &node.holdings {
-            assert!((all & holding.slice.gpus).is_empty(), "a GPU of node {} is held twice", node.id);
-            all = all | holding.slice.gpus;
-            cpus += holding.slice.cpus;
-            memory += holding.slice.memory_mib;
-            let job = core.job(holding.job).unwrap();
-            let is_present = job.attempt == holding.attempt && job.state.is_placed();
-            assert!(is_present || holding.orphan, "{} holds what it left", holding.job);
-            assert!(!holding.orphan || node.contact != Contact::Silent || !is_present);
-        }
-        assert_eq!(all, node.used());
-        assert_eq!(
-            (cpus, memory),
-            (node.spec.cpus - node.free_cpus(), node.spec.memory_mib - node.free_memory_mib())
-        );
-        assert!((all & !node.gpus()).is_empty());
-        free += node.free().len();
-    }
-    assert_eq!(free, core.cluster().free_gpus());
-
-    let mut limited = 0;
-    for job in core.jobs() {
-        let batch = core.batch(job).unwrap();
-        assert_eq!(job.state.is_placed(), job.gang.is_some(), "{}: {}", job.id, job.state);
-        if let Some(gang) = &job.gang {
-            let gpus = gang.placement.gpus();
-            match batch.submission.request.gpus {
-                Some(wanted) => assert_eq!(gpus, wanted, "a part of gang {}", job.id),
-                None => assert!(gpus >= batch.shape.gpus() && gpus.is_multiple_of(batch.shape.gpus())),
-            }
-            for slice in &gang.placement.slices {
-                let node = core.cluster().node(slice.node).unwrap();
-                let is_it = |h: &zenith_scheduler::core::node::Holding| {
-                    h.job == job.id && h.attempt == job.attempt && h.slice == *slice
-                };
-                let gone_with_node = job.state == State::Stopping;
-                assert!(gone_with_node || node.holdings.iter().any(is_it), "{} lacks a part", job.id);
-            }
-            limited += if batch.submission.queue == "limited" { gpus } else { 0 };
-        }
-        if let Some(end) = ends.get(&job.id) {
-            assert_eq!(job.state, *end, "{} was revived", job.id);
-        } else if job.state.is_final() {
-            ends.insert(job.id, job.state);
-        }
-    }
+fn check(w: &World, ends: &mut general::Ends) {
+    general::hold(&w.core, ends);
+    let held: u32 = w.core.cluster().nodes().iter().map(|node| node.used().len()).sum();
+    assert!(held <= NODES * 4);
+    let gpus = |job: &Job| {
+        let is_limited = w.core.batch(job).unwrap().submission.queue == "limited";
+        job.gang.as_ref().filter(|_| is_limited).map_or(0, |gang| gang.placement.gpus())
+    };
+    let limited: u32 = w.core.jobs().map(gpus).sum();
     assert!(limited <= LIMIT, "a queue has {limited} GPUs of at most {LIMIT}");
-    let queued = core.jobs().filter(|job| job.state == State::Queued).count();
-    assert_eq!(core.queued(), queued, "a queued job is not in the queue");
 }
 
 fn snapshot(core: &Core) -> String {
@@ -218,7 +173,7 @@ proptest! {
     fn the_laws_hold(calls in prop::collection::vec(call(), 1..120), which in 0usize..4) {
         let policy = [Policy::default(), Policy::fifo(), Policy::easy(), Policy::shortest()][which];
         let mut w = small(policy);
-        let mut ends = BTreeMap::new();
+        let mut ends = general::Ends::new();
         for call in &calls {
             carry_out(&mut w, call);
             check(&w, &mut ends);

@@ -28,7 +28,7 @@ from ._numpy import DataLoader
 from ._report import Report, Stage
 from ._resources import Resources
 from ._sampling import WeightedSampler
-from ._scheduler import Cluster, Job, LogPart, Node, Queue, SchedulerClient, Why
+from ._scheduler import Cluster, Gpu, Job, LogPart, Node, Queue, SchedulerClient, User, Why
 
 __all__ = [
     "Cluster",
@@ -40,6 +40,7 @@ __all__ = [
     "DeviceInstance",
     "Devices",
     "Engine",
+    "Gpu",
     "Job",
     "JobError",
     "LoaderClosedError",
@@ -57,6 +58,7 @@ __all__ = [
     "SourceError",
     "Stage",
     "Task",
+    "User",
     "WeightedSampler",
     "Why",
     "WorkerError",

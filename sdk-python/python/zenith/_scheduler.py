@@ -37,7 +37,7 @@ class Why:
         code: the kind of the reason, as a word.
         reason: the one reason that matters most.
         unblocked_by: what will unblock it.
-        predicted_start: when it may start, in seconds since 1970, or None.
+        predicted_start_ms: when it may start, in milliseconds since 1970, or None.
     """
 
     job: int
@@ -45,7 +45,22 @@ class Why:
     code: str
     reason: str
     unblocked_by: str
-    predicted_start: float | None
+    predicted_start_ms: int | None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU of a node.
+
+    Attributes:
+        numa: the NUMA node it hangs on.
+        nvlink: the group of GPUs that NVLink joins.
+        model: what it is called; empty where that is not known.
+    """
+
+    numa: int
+    nvlink: int
+    model: str
 
 
 @dataclass(frozen=True)
@@ -53,29 +68,31 @@ class Node:
     """A node of the cluster.
 
     Attributes:
+        id: its number.
         name: its name.
-        rack: its rack.
+        rack: its rack; empty where it has none.
         contact: whether it is heard: ``"up"``, ``"silent"``, ``"lost"``.
         drained: it takes no new work.
-        gpus: the models of its GPUs.
-        gpus_used: numbers of the GPUs in use.
-        gpus_ill: numbers of the GPUs that failed.
         cpus, cpus_used: processors, and how many are in use.
         memory_mib, memory_used_mib: memory in MiB, and how much is in use.
+        gpus: its GPUs; their numbers are their places.
+        gpus_used: numbers of the GPUs in use.
+        gpus_ill: numbers of the GPUs that failed.
         jobs: numbers of the jobs on it.
     """
 
+    id: int
     name: str
     rack: str
     contact: str
     drained: bool
-    gpus: tuple[str, ...]
-    gpus_used: tuple[int, ...]
-    gpus_ill: tuple[int, ...]
     cpus: int
     cpus_used: int
     memory_mib: int
     memory_used_mib: int
+    gpus: tuple[Gpu, ...]
+    gpus_used: tuple[int, ...]
+    gpus_ill: tuple[int, ...]
     jobs: tuple[int, ...]
 
 
@@ -99,22 +116,41 @@ class Queue:
 
 
 @dataclass(frozen=True)
+class User:
+    """A user.
+
+    Attributes:
+        name: their name.
+        gpus_used: GPUs that their jobs hold.
+        limit: GPUs that they may have at most, or None.
+        weight: their share relative to others.
+    """
+
+    name: str
+    gpus_used: int
+    limit: int | None
+    weight: float
+
+
+@dataclass(frozen=True)
 class Cluster:
     """The cluster at one moment.
 
     Attributes:
-        nodes: its nodes.
-        queues: its queues.
-        counts: jobs by state.
         version: the scheduler's version.
-        started: when the scheduler was started, in seconds since 1970.
+        started_ms: when the scheduler was started, in milliseconds since 1970.
+        nodes: every node that ever joined.
+        queues: its queues.
+        users: its users.
+        counts: jobs by state, for each state that has any.
     """
 
+    version: str
+    started_ms: int
     nodes: tuple[Node, ...]
     queues: tuple[Queue, ...]
+    users: tuple[User, ...]
     counts: dict[str, int]
-    version: str
-    started: float
 
     @property
     def gpus(self) -> int:
@@ -157,13 +193,18 @@ class Job:
         return self._record["id"]
 
     @property
+    def first(self) -> int:
+        """The first job of its array; its own number where it is in none."""
+        return self._record["first"]
+
+    @property
     def state(self) -> str:
         """Where it is in its life.
 
         ``"held"``, ``"waiting"``, ``"queued"``, ``"starting"``, ``"running"``, ``"stopping"``, ``"completed"``,
-        ``"failed"`` or ``"cancelled"``.
+        ``"failed"`` or ``"cancelled"``; ``"unknown"`` where a newer scheduler tells of another one.
         """
-        return self._record["state"]
+        return self._record["state"] or "unknown"
 
     @property
     def done(self) -> bool:
@@ -174,6 +215,41 @@ class Job:
     def name(self) -> str:
         """Its name."""
         return self._record["name"]
+
+    @property
+    def user(self) -> str:
+        """Whose it is."""
+        return self._record["user"]
+
+    @property
+    def queue(self) -> str:
+        """Its queue."""
+        return self._record["queue"]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in all."""
+        return self._record["gpus"]
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes it is on, or was on when it ended."""
+        return tuple(self._record["nodes"])
+
+    @property
+    def submitted_ms(self) -> int:
+        """When it was submitted, in milliseconds since 1970."""
+        return self._record["submitted_ms"]
+
+    @property
+    def started_ms(self) -> int | None:
+        """When its present or last attempt got its place, in milliseconds since 1970; None before."""
+        return self._record["started_ms"]
+
+    @property
+    def ended_ms(self) -> int | None:
+        """When it ended, in milliseconds since 1970; None before."""
+        return self._record["ended_ms"]
 
     @property
     def exit_code(self) -> int | None:
@@ -187,7 +263,7 @@ class Job:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Everything that lists show: the fields of ``zenith job ls --json``."""
+        """Everything that lists show, as ``zenith job ls --json`` and REST show it: the fields above and a few more."""
         return dict(self._record)
 
     def refresh(self) -> Job:
@@ -282,9 +358,7 @@ class Job:
 
     def why(self) -> Why:
         """Why it does not run, what will unblock it, and when it may start."""
-        told = json.loads(self._client._core.why(self.id))
-        start = told.pop("predicted_start_ms")
-        return Why(**told, predicted_start=None if start is None else start / 1000)
+        return Why(**json.loads(self._client._core.why(self.id)))
 
     def cancel(self) -> None:
         """Ends it for good."""
@@ -440,11 +514,12 @@ class SchedulerClient:
         ]
 
     def cluster(self) -> Cluster:
-        """Nodes, queues and counts at this moment."""
+        """Nodes, queues, users and counts at this moment."""
         told = json.loads(self._core.cluster())
-        queues = (Queue(queue["name"], queue["gpus_used"], **queue["settings"]) for queue in told["queues"])
-        nodes = tuple(map(_node, told["nodes"]))
-        return Cluster(nodes, tuple(queues), told["counts"], told["version"], told["started_ms"] / 1000)
+        nodes = tuple(map(_node, told.pop("nodes")))
+        queues = tuple(Queue(**queue) for queue in told.pop("queues"))
+        users = tuple(User(**user) for user in told.pop("users"))
+        return Cluster(**told, nodes=nodes, queues=queues, users=users)
 
     def nodes(self) -> list[Node]:
         """The nodes at this moment."""
@@ -468,25 +543,14 @@ def _log_parts(parts: _core.LogParts) -> Iterator[LogPart]:
 
 
 def _node(told: dict[str, Any]) -> Node:
-    spec = told["spec"]
-    return Node(
-        name=spec["name"],
-        rack=spec["rack"],
-        contact=told["contact"],
-        drained=told["drained"],
-        gpus=tuple(gpu["model"] for gpu in spec["gpus"]),
-        gpus_used=tuple(told["gpus_used"]),
-        gpus_ill=tuple(told["gpus_ill"]),
-        cpus=spec["cpus"],
-        cpus_used=told["cpus_used"],
-        memory_mib=spec["memory_mib"],
-        memory_used_mib=told["memory_used_mib"],
-        jobs=tuple(told["jobs"]),
-    )
+    gpus = tuple(Gpu(**gpu) for gpu in told.pop("gpus"))
+    lists = {name: tuple(told.pop(name)) for name in ("gpus_used", "gpus_ill", "jobs")}
+    return Node(**told, **lists, gpus=gpus)
 
 
 __all__ = [
     "Cluster",
+    "Gpu",
     "Job",
     "JobError",
     "LogPart",
@@ -494,5 +558,6 @@ __all__ = [
     "Queue",
     "SchedulerClient",
     "SchedulerError",
+    "User",
     "Why",
 ]

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use clap::Args;
 use zenith_proto::v1;
-use zenith_scheduler::client::cluster_view::ClusterView;
 use zenith_scheduler::client::notation::{self, Span};
+use zenith_scheduler::view::Cluster;
 
 use crate::Failure;
 use crate::connection::Connection;
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let client = arguments.connection.open()?;
     let cluster = client.call(|mut client| async move { client.cluster().await })?;
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&ClusterView::from(&cluster))?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&Cluster::from(cluster))?)?;
         return Ok(());
     }
     let Totals { nodes, up, drained, gpus, gpus_used, gpus_ill, cpus, cpus_used } = Totals::of(&cluster);

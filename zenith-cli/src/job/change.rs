@@ -4,9 +4,9 @@ use std::io::{Write, stderr};
 
 use clap::Args;
 use zenith_proto::v1;
-use zenith_scheduler::client::view::OutcomeView;
 use zenith_scheduler::client::{Blocking, ClientError, notation};
 use zenith_scheduler::controller::ops::Act;
+use zenith_scheduler::view::Outcome;
 
 use crate::Failure;
 use crate::connection::{Connection, Status};
@@ -45,8 +45,8 @@ pub(crate) fn run(arguments: &Arguments, act: Act, out: &mut dyn Write) -> Resul
         outcomes.extend(client.call(|mut client| async move { client.act(act, part).await })?);
     }
     if arguments.json {
-        let views: Vec<OutcomeView<'_>> = outcomes.iter().map(OutcomeView::from).collect();
-        writeln!(out, "{}", serde_json::to_string(&views)?)?;
+        let shown: Vec<Outcome> = outcomes.iter().cloned().map(Outcome::from).collect();
+        writeln!(out, "{}", serde_json::to_string(&shown)?)?;
     } else {
         let done = ranges(outcomes.iter().filter(|o| o.refusal.is_none()).map(|o| o.job));
         if !done.is_empty() {

@@ -7,7 +7,7 @@ use clap::Args;
 use zenith_proto::v1;
 use zenith_scheduler::client::notation::{self, UNFINISHED};
 use zenith_scheduler::client::rows::{Row, rows};
-use zenith_scheduler::client::view::JobView;
+use zenith_scheduler::view::Job;
 
 use crate::Failure;
 use crate::connection::Connection;
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
             let row = row?;
             if arguments.json {
                 text.extend_from_slice(if first { b"[" } else { b",\n " });
-                serde_json::to_writer(&mut text, &JobView::from(&row))?;
+                serde_json::to_writer(&mut text, &Job::from(row))?;
                 first = false;
             } else {
                 table.row(&row, &mut text);

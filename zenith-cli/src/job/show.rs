@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use zenith_proto::v1;
 use zenith_scheduler::client::notation::{self, Memory, Span};
-use zenith_scheduler::client::view::DetailView;
+use zenith_scheduler::view::JobDetail;
 
 use crate::Failure;
 use crate::connection::Connection;
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let client = arguments.connection.open()?;
     let detail = client.call(|mut client| async move { client.get(id).await })?;
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&DetailView::from(&detail))?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&JobDetail::from(detail))?)?;
         return Ok(());
     }
     let job = detail.job.clone().unwrap_or_default();

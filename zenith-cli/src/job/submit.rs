@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use zenith_proto::v1;
 use zenith_scheduler::client::notation;
 use zenith_scheduler::client::submission::RawSubmission;
+use zenith_scheduler::view::Submitted;
 
 use super::{logs, wait};
 use crate::Failure;
@@ -135,8 +136,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let client = arguments.connection.open()?;
     let taken = client.call(|mut client| async move { client.submit(submission, key).await })?;
     if arguments.json {
-        let v1::SubmitResponse { job, count, known } = taken;
-        writeln!(out, "{}", serde_json::json!({ "job": job, "count": count, "known": known }))?;
+        writeln!(out, "{}", serde_json::to_string(&Submitted::from(taken))?)?;
     } else {
         writeln!(out, "{}", taken.job)?;
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use zenith_scheduler::client::notation::{self, Span};
-use zenith_scheduler::client::view::WhyView;
+use zenith_scheduler::view::Why;
 
 use crate::Failure;
 use crate::connection::Connection;
@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let client = arguments.connection.open()?;
     let why = client.call(|mut client| async move { client.why(job).await })?;
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&WhyView::from(&why))?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&Why::from(why))?)?;
         return Ok(());
     }
     writeln!(out, "job {} is {}: {}", why.job, notation::state(why.state()), plain(&why.reason))?;

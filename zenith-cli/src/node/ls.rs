@@ -4,8 +4,8 @@ use std::io::Write;
 
 use clap::Args;
 use zenith_proto::v1;
-use zenith_scheduler::client::cluster_view::NodeView;
 use zenith_scheduler::client::notation::{self, Memory};
+use zenith_scheduler::view::Node;
 
 use crate::Failure;
 use crate::connection::Connection;
@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let client = arguments.connection.open()?;
     let cluster = client.call(|mut client| async move { client.cluster().await })?;
     if arguments.json {
-        let nodes: Vec<NodeView<'_>> = cluster.nodes.iter().map(NodeView::from).collect();
+        let nodes: Vec<Node> = cluster.nodes.into_iter().map(Node::from).collect();
         writeln!(out, "{}", serde_json::to_string_pretty(&nodes)?)?;
         return Ok(());
     }

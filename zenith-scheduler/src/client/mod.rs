@@ -2,20 +2,16 @@
 //!
 //! [`Target`] says where the scheduler is and who calls. [`Client`] makes the calls; [`Blocking`] makes them for programs that
 //! know no runtime. [`rows`] reads long lists where they lie. [`notation`] reads and writes what people type and see: spans of
-//! time, memory, ranges. `follow` reads a job's
-//! output through all its attempts. [`submission`] is work as
-//! users write it, [`view`] and [`cluster_view`] what programs see, as
-//! JSON. Nothing here knows a terminal.
+//! time, memory, ranges. `follow` reads a job's output through all its attempts. [`submission`] is work as users write it. Nothing
+//! here knows a terminal.
 
 mod blocking;
-pub mod cluster_view;
 mod error;
 mod follow;
 pub mod notation;
 pub mod rows;
 pub mod submission;
 mod target;
-pub mod view;
 
 use std::time::Duration;
 

@@ -2,12 +2,16 @@
 //!
 //! The fields are those of `Job` in `zenith.proto`; a test holds this reading and the generated one together.
 
+use std::borrow::Cow;
+
 use bytes::{Buf, Bytes};
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use zenith_proto::v1;
+
+use crate::view::{Job, JobState};
 
 /// What came is no page of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,6 +125,29 @@ impl<'a> Row<'a> {
             }
         }
         Ok(row)
+    }
+}
+
+impl<'a> From<Row<'a>> for Job<'a> {
+    fn from(row: Row<'a>) -> Self {
+        Self {
+            id: row.id,
+            first: row.first,
+            state: JobState::of(row.state),
+            name: row.name.into(),
+            user: row.user.into(),
+            queue: row.queue.into(),
+            priority: row.priority,
+            gpus: row.gpus,
+            submitted_ms: row.submitted_ms,
+            started_ms: row.started_ms,
+            ended_ms: row.ended_ms,
+            attempt: row.attempt,
+            restarts: row.restarts,
+            nodes: row.nodes().map(Cow::from).collect(),
+            cause: row.cause.into(),
+            exit_code: row.exit_code,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! From submission to the end, seen from all sides.
 
+use serde_json::{Value, json};
 use zenith_proto::v1;
 use zenith_proto::v1::JobState;
 
@@ -57,7 +58,7 @@ async fn a_rank_that_fails_ends_its_job_with_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_doors_show_the_same() {
+async fn grpc_and_rest_show_the_same() {
     let state = State::new();
     let server = Server::start(&state).await;
     let mut client = server.client().await;
@@ -75,29 +76,118 @@ async fn all_doors_show_the_same() {
     }
     node.acknowledged(2).await;
 
-    let grpc = client.get(v1::GetRequest { job }).await.unwrap().into_inner();
-    let rest = http::get(server.rest, &format!("/v1/jobs/{job}")).await.json();
-    let seen = grpc.job.unwrap();
-    assert_eq!(rest["job"]["state"], "running");
-    assert_eq!(seen.state(), JobState::Running);
-    assert_eq!(rest["job"]["submitted_ms"].as_u64(), Some(seen.submitted_ms));
-    assert_eq!(rest["job"]["started_ms"].as_u64(), seen.started_ms);
-    assert_eq!(rest["job"]["user"].as_str(), Some(seen.user.as_str()));
-    assert_eq!(rest["submission"]["resources"]["topology"], "numa");
-    assert_eq!(grpc.submission.unwrap().resources.unwrap().topology(), v1::TopologyLevel::Numa);
-    assert_eq!(rest["ranks"].as_array().unwrap().len(), grpc.ranks.len());
-    assert_eq!(rest["slices"][0]["gpus"], serde_json::json!([0, 1]));
+    let held = client.submit(submitting(v1::Submission { held: true, ..work(1) })).await.unwrap();
+    let held = held.into_inner().job;
+    client.drain(v1::DrainRequest { node: "a".to_owned(), drained: true }).await.unwrap();
 
-    let listed = http::get(server.rest, "/v1/jobs?state=running,queued&limit=10").await.json();
-    assert_eq!(listed["jobs"].as_array().unwrap().len(), list(&mut client).await.len());
-    let nodes = http::get(server.rest, "/v1/nodes").await.json();
+    let listed = http::get(server.rest, "/v1/jobs").await.json();
+    let jobs = list(&mut client).await;
+    assert_eq!(listed, json!({ "jobs": jobs.iter().map(said_of_job).collect::<Vec<Value>>(), "next": null }));
+    for (id, state) in [(job, "running"), (held, "held")] {
+        let grpc = client.get(v1::GetRequest { job: id }).await.unwrap().into_inner();
+        let rest = http::get(server.rest, &format!("/v1/jobs/{id}")).await.json();
+        assert_eq!(rest, said_of_detail(&grpc));
+        assert_eq!(rest["job"]["state"], state);
+        let grpc = client.why(v1::WhyRequest { job: id }).await.unwrap().into_inner();
+        let rest = http::get(server.rest, &format!("/v1/jobs/{id}/why")).await.json();
+        let v1::WhyResponse { job, code, reason, unblocked_by, predicted_start_ms, .. } = grpc;
+        assert_eq!(
+            rest,
+            json!({
+                "job": job, "state": state, "code": code, "reason": reason, "unblocked_by": unblocked_by,
+                "predicted_start_ms": predicted_start_ms,
+            })
+        );
+    }
     let cluster = client.cluster(v1::ClusterRequest {}).await.unwrap().into_inner();
-    assert_eq!(nodes["nodes"][0]["name"], "a");
-    assert_eq!(nodes["nodes"][0]["contact"], "up");
-    assert_eq!(nodes["nodes"][0]["gpus"][0]["model"], "Test GPU");
-    assert_eq!(nodes["nodes"][0]["gpus_used"], serde_json::json!(cluster.nodes[0].gpus_used));
-    assert_eq!(cluster.counts, [v1::StateCount { state: JobState::Running.into(), jobs: 1 }]);
-    let why = http::get(server.rest, &format!("/v1/jobs/{job}/why")).await.json();
-    assert_eq!(why["code"], "running");
+    let rest = http::get(server.rest, "/v1/cluster").await.json();
+    assert_eq!(rest, said_of_cluster(&cluster));
+    assert_eq!(rest["counts"], json!({ "held": 1, "running": 1 }));
+    let nodes = http::get(server.rest, "/v1/nodes").await.json();
+    assert_eq!(nodes["nodes"], rest["nodes"]);
+    assert_eq!(nodes["nodes"][0]["drained"], true);
     server.stop().await;
+}
+
+// What gRPC says, in the words of JSON, written out so that a name or a unit that is not the same is seen.
+
+fn word(name: &str, of: &str) -> Value {
+    json!(name.strip_prefix(of).unwrap().to_lowercase())
+}
+
+fn said_of_job(job: &v1::Job) -> Value {
+    json!({
+        "id": job.id, "first": job.first, "state": word(job.state().as_str_name(), "JOB_STATE_"), "name": job.name,
+        "user": job.user, "queue": job.queue, "priority": job.priority, "gpus": job.gpus, "submitted_ms": job.submitted_ms,
+        "started_ms": job.started_ms, "ended_ms": job.ended_ms, "attempt": job.attempt, "restarts": job.restarts,
+        "nodes": job.nodes, "cause": job.cause, "exit_code": job.exit_code,
+    })
+}
+
+fn said_of_detail(detail: &v1::JobDetail) -> Value {
+    let asked = detail.submission.as_ref().unwrap();
+    let resources = asked.resources.as_ref().unwrap();
+    let usage = detail.usage.as_ref().unwrap();
+    let rank = |rank: &v1::Rank| json!({ "rank": rank.rank, "node": rank.node, "state": rank.state });
+    let slice = |slice: &v1::Slice| {
+        let v1::Slice { node, gpus, cpus, memory_mib } = slice;
+        json!({ "node": node, "gpus": gpus, "cpus": cpus, "memory_mib": memory_mib })
+    };
+    let after = |on: &v1::Dependency| json!({ "job": on.job, "completed": on.completed });
+    json!({
+        "job": said_of_job(detail.job.as_ref().unwrap()),
+        "submission": {
+            "name": asked.name, "user": asked.user, "queue": asked.queue, "priority": asked.priority,
+            "resources": {
+                "gpus": resources.gpus, "nodes_min": resources.nodes_min, "nodes_max": resources.nodes_max,
+                "gpus_per_node": resources.gpus_per_node, "cpus": resources.cpus, "memory_mib": resources.memory_mib,
+                "topology": word(resources.topology().as_str_name(), "TOPOLOGY_LEVEL_"),
+                "topology_required": resources.topology_required,
+                "ranks_per": word(resources.ranks_per().as_str_name(), "RANKS_PER_"),
+            },
+            "time_limit_ms": asked.time_limit_ms, "preemptible": asked.preemptible, "retries": asked.retries,
+            "after": asked.after.iter().map(after).collect::<Vec<Value>>(), "held": asked.held, "count": asked.count,
+            "command": asked.command, "environment": asked.environment, "directory": asked.directory,
+        },
+        "ranks": detail.ranks.iter().map(rank).collect::<Vec<Value>>(),
+        "preemptions": detail.preemptions, "deaths": detail.deaths, "failures": detail.failures,
+        "not_before_ms": detail.not_before_ms,
+        "slices": detail.slices.iter().map(slice).collect::<Vec<Value>>(),
+        "usage": { "user_ms": usage.user_ms, "system_ms": usage.system_ms, "max_rss_kib": usage.max_rss_kib },
+        "notes": detail.notes,
+    })
+}
+
+fn said_of_cluster(cluster: &v1::ClusterResponse) -> Value {
+    let gpu = |gpu: &v1::Gpu| json!({ "numa": gpu.numa, "nvlink": gpu.nvlink, "model": gpu.model });
+    let node = |node: &v1::Node| {
+        let spec = node.spec.as_ref().unwrap();
+        json!({
+            "id": node.id, "name": spec.name, "rack": spec.rack,
+            "contact": word(node.contact().as_str_name(), "NODE_CONTACT_"), "drained": node.drained,
+            "cpus": spec.cpus, "cpus_used": node.cpus_used, "memory_mib": spec.memory_mib,
+            "memory_used_mib": node.memory_used_mib, "gpus": spec.gpus.iter().map(gpu).collect::<Vec<Value>>(),
+            "gpus_used": node.gpus_used, "gpus_ill": node.gpus_ill, "jobs": node.jobs,
+        })
+    };
+    let queue = |queue: &v1::Queue| {
+        let v1::QueueSettings { guarantee, limit, weight } = queue.settings.unwrap();
+        json!({
+            "name": queue.name, "gpus_used": queue.gpus_used, "guarantee": guarantee, "limit": limit, "weight": weight,
+        })
+    };
+    let user = |user: &v1::User| {
+        let v1::UserSettings { limit, weight } = user.settings.unwrap();
+        json!({ "name": user.name, "gpus_used": user.gpus_used, "limit": limit, "weight": weight })
+    };
+    let count = |count: &v1::StateCount| {
+        (word(count.state().as_str_name(), "JOB_STATE_").as_str().unwrap().to_owned(), json!(count.jobs))
+    };
+    json!({
+        "version": cluster.version, "started_ms": cluster.started_ms,
+        "nodes": cluster.nodes.iter().map(node).collect::<Vec<Value>>(),
+        "queues": cluster.queues.iter().map(queue).collect::<Vec<Value>>(),
+        "users": cluster.users.iter().map(user).collect::<Vec<Value>>(),
+        "counts": cluster.counts.iter().map(count).collect::<serde_json::Map<String, Value>>(),
+    })
 }

@@ -51,6 +51,8 @@ async fn rest_says_it_in_the_same_body_everywhere() {
     let json = "Content-Type: application/json";
     let good = r#"{"resources": {"gpus": 1}, "command": ["x"]}"#;
     assert_eq!(http::post(at, "/v1/jobs", good).await.status, 201);
+    let whole = r#"{"resources": {"gpus": 1.0, "nodes_min": null}, "command": ["x"]}"#;
+    assert_eq!(http::post(at, "/v1/jobs", whole).await.status, 201, "1.0 is a whole number, null is nothing");
     let cases = [
         ("POST /v1/jobs", json, "{", 400, "malformed"),
         ("POST /v1/jobs", json, r#"{"command": ["x"]}"#, 400, "malformed"),
@@ -60,10 +62,12 @@ async fn rest_says_it_in_the_same_body_everywhere() {
         ("POST /v1/jobs", json, r#"{"resources": {}, "command": ["x"]}"#, 422, "bad_request"),
         ("POST /v1/jobs", json, r#"{"resources": {"gpus": 1}, "command": []}"#, 422, "invalid"),
         ("POST /v1/jobs/1/release", json, "", 409, "forbidden_transition"),
-        ("GET /v1/jobs/2", json, "", 404, "no_such_job"),
+        ("GET /v1/jobs/3", json, "", 404, "no_such_job"),
         ("GET /v1/jobs/x", json, "", 400, "malformed"),
         ("GET /v1/jobs/-1", json, "", 400, "malformed"),
         ("GET /v1/jobs?limit=0", json, "", 422, "invalid"),
+        ("GET /v1/jobs?after=9007199254740992", json, "", 422, "invalid"),
+        ("PUT /v1/queues/q", json, r#"{"weight": 1000001}"#, 422, "invalid"),
         ("GET /v1/jobs?limit=x", json, "", 400, "malformed"),
         ("GET /v1/jobs?state=dead", json, "", 400, "malformed"),
         ("GET /v1/jobs?colour=red", json, "", 400, "malformed"),
@@ -71,6 +75,9 @@ async fn rest_says_it_in_the_same_body_everywhere() {
         ("POST /v1/nodes/x/drain", json, "", 404, "no_such_node"),
         ("PUT /v1/queues/a%20b", json, "{}", 422, "invalid"),
         ("PUT /v1/queues/q", json, r#"{"guarantee": 2, "limit": 1}"#, 422, "bad_settings"),
+        ("PUT /v1/queues/q", json, r#"{"weight": 0}"#, 422, "invalid"),
+        ("PUT /v1/users/u", json, r#"{"weight": 0.0}"#, 422, "invalid"),
+        ("PUT /v1/users/u", json, r#"{"limit": 2.5}"#, 400, "malformed"),
         ("GET /nothing", json, "", 404, "no_such_path"),
         ("PATCH /v1/jobs", json, "", 405, "no_such_method"),
     ];

@@ -10,6 +10,9 @@ use crate::core::state::State;
 use crate::policy::quota::{QueueSettings, UserSettings};
 use crate::refusal::Refusal;
 
+/// The largest weight of a queue or a user.
+const MAX_WEIGHT: f64 = 1e6;
+
 /// Everything but the jobs.
 pub fn cluster_of(core: &Core, started_ms: u64) -> v1::ClusterResponse {
     let queues = core.queues().iter().map(|queue| v1::Queue {
@@ -87,7 +90,7 @@ pub fn queue_settings(given: v1::SetQueueRequest) -> Result<(String, QueueSettin
     text::word("name", &given.name, true)?;
     let v1::QueueSettings { guarantee, limit, weight } =
         given.settings.ok_or_else(|| invalid("settings", "they are missing"))?;
-    Ok((given.name, QueueSettings { weight: weight_of(weight), guarantee, limit }))
+    Ok((given.name, QueueSettings { weight: weight_of(weight)?, guarantee, limit }))
 }
 
 /// A user's name and settings, as they came.
@@ -98,10 +101,13 @@ pub fn user_settings(given: v1::SetUserRequest) -> Result<(String, UserSettings)
     text::word("name", &given.name, true)?;
     let v1::UserSettings { limit, weight } =
         given.settings.ok_or_else(|| invalid("settings", "they are missing"))?;
-    Ok((given.name, UserSettings { weight: weight_of(weight), limit }))
+    Ok((given.name, UserSettings { weight: weight_of(weight)?, limit }))
 }
 
 /// A weight that was left out is the usual one: on the wire it is zero, which no weight can be.
-fn weight_of(given: f64) -> f64 {
-    if given == 0.0 { QueueSettings::default().weight } else { given }
+fn weight_of(given: f64) -> Result<f64, Refusal> {
+    if given > MAX_WEIGHT {
+        return Err(invalid("weight", format!("{given}; at most {MAX_WEIGHT} is possible")));
+    }
+    Ok(if given == 0.0 { QueueSettings::default().weight } else { given })
 }

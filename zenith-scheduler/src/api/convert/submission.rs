@@ -18,6 +18,8 @@ const MAX_CPUS: u32 = 1 << 16;
 const MAX_MEMORY_MIB: u64 = 1 << 30;
 /// Most nodes of a gang.
 const MAX_NODES: u32 = MAX_GANG;
+/// The longest time limit: numbers that every reader of JSON has exactly.
+const MAX_MS: u64 = (1 << 53) - 1;
 /// Most bytes of a command or of an environment.
 const MAX_BYTES: usize = 1 << 20;
 /// Most submissions that one waits for.
@@ -39,6 +41,10 @@ pub fn submission_of(given: Option<v1::Submission>, key: String) -> Result<Submi
     }
     if given.time_limit_ms == Some(0) {
         return Err(invalid("time_limit_ms", "a run takes longer than no time; leave it out for no limit"));
+    }
+    if let Some(limit) = given.time_limit_ms.filter(|limit| *limit > MAX_MS) {
+        let reason = format!("{limit}; at most {MAX_MS} are possible, and none is no limit");
+        return Err(invalid("time_limit_ms", reason));
     }
     if given.after.len() > MAX_AFTER {
         return Err(invalid("after", format!("{}; at most {MAX_AFTER} are possible", given.after.len())));
@@ -258,6 +264,7 @@ mod tests {
         assert!(refused(|given| given.command = vec![String::new()]).starts_with("command: "));
         assert!(refused(|given| given.priority = i32::MIN).starts_with("priority: "));
         assert!(refused(|given| given.time_limit_ms = Some(0)).starts_with("time_limit_ms: "));
+        assert!(refused(|given| given.time_limit_ms = Some(u64::MAX)).starts_with("time_limit_ms: "));
         assert!(refused(|given| given.directory = "here".to_owned()).starts_with("directory: "));
         assert!(refused(|given| given.resources.as_mut().unwrap().topology = 17).starts_with("topology: "));
         assert!(refused(|given| given.resources.as_mut().unwrap().ranks_per = -1).starts_with("ranks_per: "));

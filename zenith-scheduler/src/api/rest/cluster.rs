@@ -3,131 +3,21 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use zenith_proto::v1;
 
 use super::Door;
 use super::error::{BodyRefusals, Refusals, Refused};
 use super::extract::{Body, Named, Who};
-use super::schema::{JobState, shown_state};
 use crate::api::convert::{cluster_of, queue_settings, user_settings};
+use crate::refusal::Refusal;
+use crate::view::{Cluster, Node, QueueSettings, UserSettings};
 
 /// The nodes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Nodes {
     nodes: Vec<Node>,
-}
-
-/// A node.
-#[derive(Debug, Serialize, ToSchema)]
-struct Node {
-    id: u32,
-    name: String,
-    rack: String,
-    contact: Contact,
-    /// Closed for new work.
-    drained: bool,
-    cpus: u32,
-    cpus_used: u32,
-    memory_mib: u64,
-    memory_used_mib: u64,
-    gpus: Vec<Gpu>,
-    gpus_used: Vec<u32>,
-    gpus_ill: Vec<u32>,
-    /// Jobs that hold something on it.
-    jobs: Vec<u64>,
-}
-
-/// A GPU.
-#[derive(Debug, Serialize, ToSchema)]
-struct Gpu {
-    /// The NUMA node it hangs on.
-    numa: u32,
-    /// The group of GPUs that NVLink joins.
-    nvlink: u32,
-    model: String,
-}
-
-/// Whether a node can be reached.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Contact {
-    Up,
-    Silent,
-    Lost,
-}
-
-/// Everything but the jobs.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Cluster {
-    version: String,
-    started_ms: u64,
-    nodes: Vec<Node>,
-    queues: Vec<Queue>,
-    users: Vec<User>,
-    /// Jobs by state, for each state that has any.
-    counts: Vec<Count>,
-}
-
-/// How many jobs are in a state.
-#[derive(Debug, Serialize, ToSchema)]
-struct Count {
-    state: Option<JobState>,
-    jobs: u64,
-}
-
-/// A queue.
-#[derive(Debug, Serialize, ToSchema)]
-struct Queue {
-    name: String,
-    /// GPUs its jobs hold.
-    gpus_used: u32,
-    settings: QueueSettings,
-}
-
-/// A user.
-#[derive(Debug, Serialize, ToSchema)]
-struct User {
-    name: String,
-    gpus_used: u32,
-    settings: UserSettings,
-}
-
-/// What holds for a queue.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct QueueSettings {
-    /// GPUs it can have whenever it wants.
-    #[schema(maximum = 4294967295_u64)]
-    #[serde(default)]
-    guarantee: u32,
-    /// GPUs it may have at most; as many as there are where absent.
-    #[schema(maximum = 4294967295_u64)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<u32>,
-    /// Its share of what is shared; 1 where absent.
-    #[schema(exclusive_minimum = 0, maximum = 1000000)]
-    #[serde(default = "usual_weight")]
-    weight: f64,
-}
-
-/// What holds for a user.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UserSettings {
-    /// GPUs they may have at most; as many as there are where absent.
-    #[schema(maximum = 4294967295_u64)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<u32>,
-    /// Their share against other users; 1 where absent.
-    #[schema(exclusive_minimum = 0, maximum = 1000000)]
-    #[serde(default = "usual_weight")]
-    weight: f64,
-}
-
-fn usual_weight() -> f64 {
-    1.0
 }
 
 /// List nodes
@@ -146,19 +36,7 @@ pub(super) async fn nodes(State(door): State<Door>, Who(_): Who) -> Result<Json<
     responses(Refusals, (status = 200, description = "Everything but the jobs", body = Cluster))
 )]
 pub(super) async fn show(State(door): State<Door>, Who(_): Who) -> Result<Json<Cluster>, Refused> {
-    let cluster = looked_at(&door).await?;
-    Ok(Json(Cluster {
-        version: cluster.version,
-        started_ms: cluster.started_ms,
-        nodes: cluster.nodes.into_iter().map(Node::from).collect(),
-        queues: cluster.queues.into_iter().map(Queue::from).collect(),
-        users: cluster.users.into_iter().map(User::from).collect(),
-        counts: cluster
-            .counts
-            .into_iter()
-            .map(|count| Count { state: shown_state(count.state), jobs: count.jobs })
-            .collect(),
-    }))
+    Ok(Json(looked_at(&door).await?.into()))
 }
 
 async fn looked_at(door: &Door) -> Result<v1::ClusterResponse, Refused> {
@@ -209,7 +87,7 @@ pub(super) async fn set_queue(
     Body(given): Body<QueueSettings>,
 ) -> Result<StatusCode, Refused> {
     let QueueSettings { guarantee, limit, weight } = given;
-    let settings = Some(v1::QueueSettings { guarantee, limit, weight });
+    let settings = Some(v1::QueueSettings { guarantee, limit, weight: given_weight(weight)? });
     let (name, settings) = queue_settings(v1::SetQueueRequest { name, settings })?;
     door.api.handle.call(move |turn| turn.set_queue(&caller, &name, settings)).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -228,50 +106,16 @@ pub(super) async fn set_user(
     Body(given): Body<UserSettings>,
 ) -> Result<StatusCode, Refused> {
     let UserSettings { limit, weight } = given;
-    let settings = Some(v1::UserSettings { limit, weight });
+    let settings = Some(v1::UserSettings { limit, weight: given_weight(weight)? });
     let (name, settings) = user_settings(v1::SetUserRequest { name, settings })?;
     door.api.handle.call(move |turn| turn.set_user(&caller, &name, settings)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-impl From<v1::Node> for Node {
-    fn from(node: v1::Node) -> Self {
-        let contact = match node.contact() {
-            v1::NodeContact::Up => Contact::Up,
-            v1::NodeContact::Silent => Contact::Silent,
-            v1::NodeContact::Lost | v1::NodeContact::Unspecified => Contact::Lost,
-        };
-        let spec = node.spec.unwrap_or_default();
-        let gpus = spec.gpus.into_iter();
-        Self {
-            id: node.id,
-            name: spec.name,
-            rack: spec.rack,
-            contact,
-            drained: node.drained,
-            cpus: spec.cpus,
-            cpus_used: node.cpus_used,
-            memory_mib: spec.memory_mib,
-            memory_used_mib: node.memory_used_mib,
-            gpus: gpus.map(|v1::Gpu { numa, nvlink, model }| Gpu { numa, nvlink, model }).collect(),
-            gpus_used: node.gpus_used,
-            gpus_ill: node.gpus_ill,
-            jobs: node.jobs,
-        }
+/// In gRPC's messages zero stands for a weight that was left out; here it is one that was given.
+fn given_weight(weight: f64) -> Result<f64, Refusal> {
+    if weight == 0.0 {
+        return Err(Refusal::Invalid { field: "weight", reason: "a share is above zero".to_owned() });
     }
-}
-
-impl From<v1::Queue> for Queue {
-    fn from(queue: v1::Queue) -> Self {
-        let v1::QueueSettings { guarantee, limit, weight } = queue.settings.unwrap_or_default();
-        let settings = QueueSettings { guarantee, limit, weight };
-        Self { name: queue.name, gpus_used: queue.gpus_used, settings }
-    }
-}
-
-impl From<v1::User> for User {
-    fn from(user: v1::User) -> Self {
-        let v1::UserSettings { limit, weight } = user.settings.unwrap_or_default();
-        Self { name: user.name, gpus_used: user.gpus_used, settings: UserSettings { limit, weight } }
-    }
+    Ok(weight)
 }

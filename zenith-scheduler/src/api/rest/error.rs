@@ -6,20 +6,10 @@ use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
-use utoipa::{IntoResponses, ToSchema, openapi};
+use utoipa::{IntoResponses, openapi};
 
 use crate::refusal::{self, Kind};
-
-/// Why a call was refused.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, ToSchema)]
-pub(super) struct Refusal {
-    /// What kind, as a word that does not change.
-    code: String,
-    /// What is wrong.
-    message: String,
-    /// What would work.
-    hint: String,
-}
+use crate::view::Refusal;
 
 /// A refusal on its way out.
 #[derive(Debug)]
@@ -49,8 +39,7 @@ impl From<refusal::Refusal> for Refused {
             Kind::Unsupported => StatusCode::NOT_IMPLEMENTED,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let said = refusal.on_wire();
-        Self { status, body: Refusal { code: said.code, message: said.message, hint: said.hint } }
+        Self { status, body: refusal.on_wire().into() }
     }
 }
 

@@ -3,25 +3,28 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Door;
 use super::error::{BodyRefusals, Refusals, Refused};
 use super::extract::{Asked, Body, Named, Who};
-use super::schema::{Job, JobDetail, JobState, Jobs, Submission, Submitted, Why};
 use crate::api::convert::{detail_of, submission_of, why_of};
 use crate::api::query::{Filter, Lister, PAGE, States};
 use crate::controller::Turn;
 use crate::controller::ops::Act;
 use crate::core::JobId;
 use crate::refusal;
+use crate::view::{Job, JobDetail, JobState, Submission, Submitted, Why};
 
 /// The header that makes a call one that may be repeated.
 const KEY: &str = "Idempotency-Key";
 
 /// Jobs of a page where no number is given.
 const USUAL_PAGE: u64 = 100;
+
+/// The largest id that every reader of JSON has exactly.
+const MAX_ID: u64 = (1 << 53) - 1;
 
 /// Which jobs are wanted.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -62,6 +65,15 @@ fn states<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<JobSt
     words.map(|word| JobState::deserialize(StrDeserializer::<D::Error>::new(word))).collect()
 }
 
+/// Jobs in the order asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Jobs {
+    jobs: Vec<Job<'static>>,
+    /// There may be more: give this as `after`, or as `before` where the newest come first.
+    #[schema(required)]
+    next: Option<u64>,
+}
+
 /// List jobs
 #[utoipa::path(
     get, path = "/v1/jobs", tag = "jobs", params(Wanted),
@@ -77,8 +89,14 @@ pub(super) async fn list(
         let reason = format!("{limit}; 1 to {PAGE} are possible");
         return Err(refusal::Refusal::Invalid { field: "limit", reason }.into());
     }
+    for (field, id) in [("after", wanted.after), ("before", wanted.before)] {
+        if let Some(id) = id.filter(|id| *id > MAX_ID) {
+            let reason = format!("{id}; ids go up to {MAX_ID}");
+            return Err(refusal::Refusal::Invalid { field, reason }.into());
+        }
+    }
     let filter = Filter {
-        states: wanted.state.into_iter().fold(States::default(), |states, state| states.and(state.known())),
+        states: wanted.state.into_iter().fold(States::default(), |states, state| states.and(state.into())),
         user: wanted.user,
         queue: wanted.queue,
         after: wanted.after.map(JobId),
@@ -95,7 +113,7 @@ pub(super) async fn list(
         }
         jobs.extend(more.into_iter().map(Job::from));
     }
-    let next = if lister.is_cut() { jobs.last().map(Job::id) } else { None };
+    let next = if lister.is_cut() { jobs.last().map(|job: &Job<'_>| job.id) } else { None };
     Ok(Json(Jobs { jobs, next }))
 }
 
@@ -129,7 +147,7 @@ pub(super) async fn submit(
 /// Show a job
 #[utoipa::path(
     get, path = "/v1/jobs/{id}", tag = "jobs",
-    params(("id" = u64, Path, maximum = 9007199254740991_u64)),
+    params(("id" = u64, Path, minimum = 1, maximum = 9007199254740991_u64)),
     responses(Refusals, (status = 200, description = "Everything that is known of it", body = JobDetail))
 )]
 pub(super) async fn show(
@@ -150,7 +168,7 @@ pub(super) async fn show(
 /// What runs is asked to end, and killed after the grace time.
 #[utoipa::path(
     delete, path = "/v1/jobs/{id}", tag = "jobs",
-    params(("id" = u64, Path, maximum = 9007199254740991_u64)),
+    params(("id" = u64, Path, minimum = 1, maximum = 9007199254740991_u64)),
     responses(Refusals, (status = 204, description = "It ends"))
 )]
 pub(super) async fn cancel(state: State<Door>, who: Who, id: Named<u64>) -> Result<StatusCode, Refused> {
@@ -160,7 +178,7 @@ pub(super) async fn cancel(state: State<Door>, who: Who, id: Named<u64>) -> Resu
 /// Put a job aside
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/hold", tag = "jobs",
-    params(("id" = u64, Path, maximum = 9007199254740991_u64)),
+    params(("id" = u64, Path, minimum = 1, maximum = 9007199254740991_u64)),
     responses(Refusals, (status = 204, description = "It is put aside"))
 )]
 pub(super) async fn hold(state: State<Door>, who: Who, id: Named<u64>) -> Result<StatusCode, Refused> {
@@ -170,7 +188,7 @@ pub(super) async fn hold(state: State<Door>, who: Who, id: Named<u64>) -> Result
 /// Let a held job queue
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/release", tag = "jobs",
-    params(("id" = u64, Path, maximum = 9007199254740991_u64)),
+    params(("id" = u64, Path, minimum = 1, maximum = 9007199254740991_u64)),
     responses(Refusals, (status = 204, description = "It queues"))
 )]
 pub(super) async fn release(state: State<Door>, who: Who, id: Named<u64>) -> Result<StatusCode, Refused> {
@@ -180,7 +198,7 @@ pub(super) async fn release(state: State<Door>, who: Who, id: Named<u64>) -> Res
 /// End the present attempt of a job and queue it again
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/requeue", tag = "jobs",
-    params(("id" = u64, Path, maximum = 9007199254740991_u64)),
+    params(("id" = u64, Path, minimum = 1, maximum = 9007199254740991_u64)),
     responses(Refusals, (status = 204, description = "It ends, and is queued again"))
 )]
 pub(super) async fn requeue(state: State<Door>, who: Who, id: Named<u64>) -> Result<StatusCode, Refused> {
@@ -199,7 +217,7 @@ pub(super) struct Signal {
 /// Send a signal to every rank of a running job
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/signal", tag = "jobs", request_body = Signal,
-    params(("id" = u64, Path, maximum = 9007199254740991_u64)),
+    params(("id" = u64, Path, minimum = 1, maximum = 9007199254740991_u64)),
     responses(Refusals, BodyRefusals, (status = 204, description = "It is on its way"))
 )]
 pub(super) async fn signal(
@@ -225,7 +243,7 @@ async fn act(
 /// Say why a job does not run
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/why", tag = "jobs",
-    params(("id" = u64, Path, maximum = 9007199254740991_u64)),
+    params(("id" = u64, Path, minimum = 1, maximum = 9007199254740991_u64)),
     responses(Refusals, (status = 200, description = "The reason that matters most", body = Why))
 )]
 pub(super) async fn why(

@@ -46,7 +46,7 @@ pub(super) struct Which {
 /// Read what a job's processes wrote
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/logs", tag = "jobs",
-    params(("id" = u64, Path, maximum = 9007199254740991_u64), Which),
+    params(("id" = u64, Path, minimum = 1, maximum = 9007199254740991_u64), Which),
     responses(Refusals, (status = 200, description = "What they wrote", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn read(

@@ -1,5 +1,5 @@
-//! REST: JSON over HTTP/1.1, described by the OpenAPI document at `/openapi.json`. What it says is made from the same messages as
-//! gRPC's, so that both show the same.
+//! REST: JSON over HTTP/1.1, described by the OpenAPI document at `/openapi.json`. What it says is
+//! `crate::view`, made from the messages of gRPC, so that all doors show the same.
 
 mod cluster;
 mod error;
@@ -7,7 +7,6 @@ mod extract;
 mod health;
 mod jobs;
 mod logs;
-mod schema;
 mod stream;
 
 use std::sync::Arc;
@@ -41,7 +40,7 @@ struct Door {
         description = "Gang scheduling of GPUs. Points in time are milliseconds since 1970-01-01 UTC, lengths of time \
                        are milliseconds, memory is MiB. What is refused says why in a body of `Refusal`."
     ),
-    components(schemas(error::Refusal)),
+    components(schemas(crate::view::Refusal)),
     modifiers(&Bearer),
     security((), ("token" = []))
 )]

@@ -11,9 +11,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Door;
 use super::error::{Refusals, Refused};
 use super::extract::{Asked, Who};
-use super::schema::Job;
 use crate::api::query::Watcher;
 use crate::refusal::Refusal;
+use crate::view::Job;
 
 /// Most jobs that are named in one call.
 const MAX_JOBS: usize = 1000;
