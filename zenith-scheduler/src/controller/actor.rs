@@ -29,7 +29,7 @@ use crate::store::{Snapshotter, Store, StoreError};
 /// Calls of one turn at most.
 const BATCH: usize = 512;
 
-/// How often nodes and the disk are looked at.
+/// How often nodes and the disk are looked at; nodes also when they are due.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How often old jobs are looked for.
@@ -211,6 +211,9 @@ impl Actor {
             self.core.cluster().nodes().iter().map(|node| (node.id, node.contact)).collect();
         for (node, contact) in nodes {
             let since = Duration::from_millis(now.since(self.sessions.heard(node, now)).0);
+            if let Some(left) = until_news(contact, since, &self.settings) {
+                self.look_at = self.look_at.min(Instant::now() + left);
+            }
             if since >= self.settings.lost_after && contact != Contact::Lost {
                 // It may believe that it is connected; it has to come back and say what is left on it.
                 self.sessions.drop_session(node, now);
@@ -340,6 +343,18 @@ fn nodes_are_away() -> Call {
     })
 }
 
+/// How long it is until a node is silent or lost, if it is not heard before; none where it is neither, or both.
+fn until_news(contact: Contact, since: Duration, settings: &Settings) -> Option<Duration> {
+    let timers: &[Duration] = match contact {
+        Contact::Up => &[settings.silent_after, settings.lost_after],
+        Contact::Silent => &[settings.lost_after],
+        Contact::Lost => &[],
+    };
+    let left = timers.iter().filter_map(|timer| timer.checked_sub(since)).filter(|left| !left.is_zero());
+    // Times are whole milliseconds: one more, so that it is not looked a moment too soon.
+    left.min().map(|left| left + Duration::from_millis(1))
+}
+
 fn refusal_of(error: StoreError) -> Refusal {
     match error {
         StoreError::Full { .. } => Refusal::Full,
@@ -368,4 +383,28 @@ fn jobs_of(change: &Change) -> Vec<JobId> {
 fn room(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(path).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_looked_at_when_its_next_timer_has_run_out() {
+        let settings = Settings {
+            silent_after: Duration::from_secs(5),
+            lost_after: Duration::from_secs(60),
+            ..Settings::default()
+        };
+        let left = |contact, ms| until_news(contact, Duration::from_millis(ms), &settings);
+        assert_eq!(left(Contact::Up, 4_800), Some(Duration::from_millis(201)));
+        assert_eq!(
+            left(Contact::Up, 5_000),
+            Some(Duration::from_millis(55_001)),
+            "that it is silent is seen now"
+        );
+        assert_eq!(left(Contact::Silent, 5_000), Some(Duration::from_millis(55_001)));
+        assert_eq!(left(Contact::Silent, 60_000), None);
+        assert_eq!(left(Contact::Lost, 90_000), None);
+    }
 }
