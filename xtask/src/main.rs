@@ -1,6 +1,8 @@
-//! Chores of the repository: `cargo run -p xtask -- tidy`, `cargo run -p xtask -- crash [ROUNDS]`.
+//! Chores of the repository: `cargo run -p xtask -- tidy`, `cargo run -p xtask -- crash [ROUNDS]`,
+//! `cargo run -p xtask -- network`.
 
 mod crash;
+mod network;
 mod tidy;
 
 use std::process::ExitCode;
@@ -13,8 +15,9 @@ fn main() -> ExitCode {
         ["tidy"] => tidy(),
         ["crash"] => crash::run("200"),
         ["crash", rounds] => crash::run(rounds),
+        ["network"] => network::run(),
         _ => {
-            eprintln!("usage: cargo run -p xtask -- tidy | crash [ROUNDS]");
+            eprintln!("usage: cargo run -p xtask -- tidy | crash [ROUNDS] | network");
             ExitCode::from(2)
         }
     }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use zenith_scheduler::core::{Span, Time};
-use zenith_scheduler::simulate::{ClusterShape, Named, Outcome, POLICIES, Trace, TraceJob, plot, run, table};
+use zenith_scheduler::simulate::{
+    ClusterShape, Named, Outcome, POLICIES, Trace, TraceJob, plot, run, run_each, table,
+};
 
 const ONE_NODE: ClusterShape = ClusterShape { nodes: 1, gpus_per_node: 8 };
 
@@ -28,6 +30,17 @@ fn fifo_lets_nobody_pass_and_easy_whoever_is_in_nobodys_way() {
     let easy = outcome(three(), ONE_NODE, "easy");
     assert_eq!((easy.wait.mean, easy.makespan), (1.0, 6.0));
     assert_eq!(fifo.utilisation, (16.0 + 16.0 + 4.0) / 56.0);
+}
+
+#[test]
+fn policies_beside_each_other_come_to_what_each_comes_to_alone() {
+    let trace = Trace::from_jobs(three());
+    let policies: Vec<Named> = POLICIES.iter().map(|name| Named::find(name).unwrap()).collect();
+    let alone: Vec<Outcome> = policies.iter().map(|policy| run(&trace, ONE_NODE, policy).unwrap()).collect();
+    assert_eq!(run_each(&trace, ONE_NODE, &policies).unwrap(), alone);
+    assert_eq!(run_each(&trace, ONE_NODE, &[]).unwrap(), []);
+    let none = ClusterShape { nodes: 0, gpus_per_node: 8 };
+    assert!(run_each(&trace, none, &policies).is_err());
 }
 
 #[test]

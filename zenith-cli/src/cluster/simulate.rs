@@ -40,10 +40,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     };
     let cluster = ClusterShape { nodes: arguments.nodes, gpus_per_node: arguments.gpus_per_node };
     let trace = Trace::open(&arguments.trace)?;
-    let outcomes = policies
-        .iter()
-        .map(|policy| simulate::run(&trace, cluster, policy))
-        .collect::<Result<Vec<_>, _>>()?;
+    let outcomes = simulate::run_each(&trace, cluster, &policies)?;
     match arguments.format {
         Format::Text => writeln!(out, "{}", table::table(&outcomes).trim_end())?,
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&outcomes)?)?,

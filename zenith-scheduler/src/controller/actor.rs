@@ -26,7 +26,7 @@ use crate::store::{Store, StoreError, room};
 /// Calls of one turn at most.
 const BATCH: usize = 512;
 
-/// How often nodes and the disk are looked at.
+/// How often nodes and the disk are looked at; nodes also when they are due.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Looks that are further apart than this, or than the time after which a node counts as silent, say that the controller itself
@@ -66,6 +66,7 @@ pub(super) fn start(
         settings,
         sessions: Sessions::new(course.clock()),
         looked: course.steady(),
+        look_due: course.steady() + LOOK,
         course,
         changes,
         metrics,
@@ -101,6 +102,8 @@ struct Actor {
     course: Course,
     /// When nodes were looked at last.
     looked: Duration,
+    /// When they are looked at next.
+    look_due: Duration,
     forget_at: Time,
 }
 
@@ -181,7 +184,7 @@ impl Actor {
 
     /// What follows from the time, and from what has changed.
     fn follow(&mut self, out: &mut Outbox, now: Time) -> Result<(), Error> {
-        if self.course.steady() >= self.looked + LOOK {
+        if self.course.steady() >= self.look_due {
             self.look(out, now)?;
         }
         if self.core.next_timer().is_some_and(|at| at <= now) {
@@ -216,12 +219,13 @@ impl Actor {
     fn due(&self) -> Duration {
         let now = self.course.now();
         let timer = self.core.next_timer().map_or(Span::FOREVER, |at| at.since(now));
-        Duration::from_millis(timer.0).min((self.looked + LOOK).saturating_sub(self.course.steady()))
+        Duration::from_millis(timer.0).min(self.look_due.saturating_sub(self.course.steady()))
     }
 
     /// Nodes that are silent, lost or heard again; the room on the disk; jobs that ended long ago.
     fn look(&mut self, out: &mut Outbox, now: Time) -> Result<(), Error> {
         let before = std::mem::replace(&mut self.looked, self.course.steady());
+        self.look_due = self.looked + LOOK;
         let still = self.looked.saturating_sub(before);
         let stood_still = still > STOOD_STILL.max(self.settings.silent_after);
         if stood_still {
@@ -236,6 +240,9 @@ impl Actor {
             self.core.cluster().nodes().iter().map(|node| (node.id, node.contact)).collect();
         for (node, contact) in nodes {
             let since = self.sessions.unheard(node);
+            if let Some(left) = until_news(contact, since, &self.settings) {
+                self.look_due = self.look_due.min(self.looked + left);
+            }
             if since >= self.settings.lost_after && contact != Contact::Lost {
                 // It may believe that it is connected; it has to come back and say what is left on it.
                 self.sessions.drop_session(node);
@@ -381,6 +388,18 @@ fn nodes_are_away() -> Call {
     })
 }
 
+/// How long it is until a node is silent or lost, if it is not heard before; none where it is neither, or both.
+fn until_news(contact: Contact, since: Duration, settings: &Settings) -> Option<Duration> {
+    let timers: &[Duration] = match contact {
+        Contact::Up => &[settings.silent_after, settings.lost_after],
+        Contact::Silent => &[settings.lost_after],
+        Contact::Lost => &[],
+    };
+    let left = timers.iter().filter_map(|timer| timer.checked_sub(since)).filter(|left| !left.is_zero());
+    // The controller sleeps by whole milliseconds: one more, so that it does not look a moment too soon.
+    left.min().map(|left| left + Duration::from_millis(1))
+}
+
 fn refusal_of(error: StoreError) -> Refusal {
     match error {
         StoreError::Full { .. } => Refusal::Full,
@@ -402,5 +421,29 @@ fn jobs_of(change: &Change) -> Vec<JobId> {
         | Change::StopChanged { job, .. }
         | Change::Killed { job } => vec![*job],
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_looked_at_when_its_next_timer_has_run_out() {
+        let settings = Settings {
+            silent_after: Duration::from_secs(5),
+            lost_after: Duration::from_secs(60),
+            ..Settings::default()
+        };
+        let left = |contact, ms| until_news(contact, Duration::from_millis(ms), &settings);
+        assert_eq!(left(Contact::Up, 4_800), Some(Duration::from_millis(201)));
+        assert_eq!(
+            left(Contact::Up, 5_000),
+            Some(Duration::from_millis(55_001)),
+            "that it is silent is seen now"
+        );
+        assert_eq!(left(Contact::Silent, 5_000), Some(Duration::from_millis(55_001)));
+        assert_eq!(left(Contact::Silent, 60_000), None);
+        assert_eq!(left(Contact::Lost, 90_000), None);
     }
 }

@@ -133,7 +133,9 @@ pub fn join(config: agent::Config) -> Result<(), DaemonError> {
     runtime.block_on(async {
         let stopped = stopped().map_err(|source| DaemonError::System { what: "no signals", source })?;
         let stopped = async {
-            tracing::info!(signal = stopped.await, "stopping; what runs goes on");
+            // Not within the log's macro: what is not logged is not waited for either.
+            let signal = stopped.await;
+            tracing::info!(signal, "stopping; what runs goes on");
         };
         Ok(agent::run(config, stopped).await?)
     })

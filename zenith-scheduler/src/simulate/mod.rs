@@ -8,6 +8,10 @@ pub mod table;
 pub mod trace;
 mod world;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
 use crate::policy::Policy;
 
 pub use self::cluster::ClusterShape;
@@ -70,6 +74,36 @@ impl Named {
 /// A cluster that cannot be.
 pub fn run(trace: &Trace, cluster: ClusterShape, policy: &Named) -> Result<Outcome, SimulateError> {
     world::run(trace, &[cluster], policy)
+}
+
+/// The same under several policies, beside each other on as many processors as there are. Outcomes are in their order.
+///
+/// # Errors
+/// A cluster that cannot be.
+pub fn run_each(
+    trace: &Trace,
+    cluster: ClusterShape,
+    policies: &[Named],
+) -> Result<Vec<Outcome>, SimulateError> {
+    let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(policies.len())));
+    let work = || {
+        // From the last one on: the default takes longest, and nobody is to wait for it in the end.
+        let take = || policies.iter().enumerate().nth_back(next.fetch_add(1, Ordering::Relaxed));
+        while let Some((place, policy)) = take() {
+            let outcome = run(trace, cluster, policy);
+            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((place, outcome));
+        }
+    };
+    let processors = thread::available_parallelism().map_or(1, usize::from).min(policies.len());
+    thread::scope(|scope| {
+        (1..processors).for_each(|_| {
+            scope.spawn(work);
+        });
+        work();
+    });
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_unstable_by_key(|(place, _)| *place);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 /// The same on a cluster of several kinds of nodes.

@@ -247,10 +247,19 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn new(controller: &Controller, state: &Path, options: &[&str]) -> Self {
+        Self::logging("info", controller, state, options)
+    }
+
+    /// One that logs what a filter lets pass.
+    pub(crate) fn logging(filter: &str, controller: &Controller, state: &Path, options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zenith-scheduler"));
         command.args(["agent", "--name", "node", "--controller"]).arg(controller.address.to_string());
         command.arg("--state").arg(state).args(options);
-        command.env("ZENITH_AGENT_TOKEN", "opensesame").stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .env("ZENITH_AGENT_TOKEN", "opensesame")
+            .env("RUST_LOG", filter)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         Self { child: command.spawn().unwrap(), state: state.to_path_buf() }
     }
 
@@ -261,6 +270,11 @@ impl Agent {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits for its end; its exit status, none where a signal killed it.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// The first line that the agent says with these words in it.

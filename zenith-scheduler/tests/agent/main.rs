@@ -81,6 +81,21 @@ async fn two_agents_do_not_share_a_state() {
 }
 
 #[tokio::test]
+async fn an_agent_stays_until_a_signal_ends_it_whatever_it_logs() {
+    for filter in ["info", "warn", "off"] {
+        let (state, controller) = (tempfile::tempdir().unwrap(), Controller::new().await);
+        let mut agent = Agent::logging(filter, &controller, state.path(), &[]);
+        let mut node = controller.node().await;
+        node.heartbeat().await;
+        node.start(shell(1, "exit 0")).await;
+        node.life(1).await;
+        kill_process(Pid::from_raw(agent.pid()).unwrap(), Signal::TERM).unwrap();
+        let status = tokio::task::spawn_blocking(move || agent.wait()).await.unwrap();
+        assert_eq!(status, Some(0), "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn a_process_ends_as_it_ends() {
     let (_controller, mut node, _agent, _state) = joined(&[]).await;
     for (job, script, end) in
