@@ -64,7 +64,16 @@ pub(crate) fn root() -> PathBuf {
 
 /// Every fault, a line each.
 pub(crate) fn all(root: &Path) -> Vec<String> {
-    [dependencies(root), heads(root), sizes(root), lints(root), exceptions(root), drawers(root)].concat()
+    [
+        dependencies(root),
+        heads(root),
+        sizes(root),
+        lints(root),
+        exceptions(root),
+        drawers(root),
+        unnamed(root),
+    ]
+    .concat()
 }
 
 fn manifest(path: &Path) -> toml::Table {
@@ -177,6 +186,24 @@ fn drawers(root: &Path) -> Vec<String> {
     sources(root, "rs").iter().filter(is_drawer).map(fault).collect()
 }
 
+/// A file in the folder of a test that no module names is compiled by nothing, and shows nothing.
+fn unnamed(root: &Path) -> Vec<String> {
+    let all = sources(root, "rs");
+    let is_in_tests = |folder: &Path| folder.parent().is_some_and(|above| above.ends_with("tests"));
+    let mut faults = Vec::new();
+    for main in all.iter().filter(|path| path.ends_with("main.rs")) {
+        let Some(folder) = main.parent().filter(|folder| is_in_tests(folder)) else { continue };
+        let text = fs::read_to_string(main).unwrap_or_default();
+        for path in all.iter().filter(|path| path.parent() == Some(folder) && *path != main) {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            if !text.lines().any(|line| line.trim() == format!("mod {stem};")) {
+                faults.push(format!("{}: no `mod` names it, so that nothing compiles it", shown(root, path)));
+            }
+        }
+    }
+    faults
+}
+
 fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
@@ -226,8 +253,15 @@ mod tests {
         fs::write(crate_dir.join("src/utils.rs"), "fn f() {}\n".repeat(LONGEST + 1)).unwrap();
         let allowed = ["//! Head.\n#[", "allow(unused)]\nfn f() {}\n"].concat();
         fs::write(crate_dir.join("src/lib.rs"), allowed).unwrap();
+        fs::create_dir_all(crate_dir.join("tests/api")).unwrap();
+        fs::write(crate_dir.join("tests/api/main.rs"), "//! Head.\nmod named;\n").unwrap();
+        for name in ["named.rs", "forgotten.rs"] {
+            fs::write(crate_dir.join("tests/api").join(name), "//! Head.\n").unwrap();
+        }
         let faults = all(&dir).join("\n");
+        assert!(!faults.contains("named.rs"), "{faults}");
         for part in [
+            "forgotten.rs: no `mod`",
             "zenith-cli",
             "pyo3",
             "//!",

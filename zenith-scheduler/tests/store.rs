@@ -217,6 +217,9 @@ fn a_database_without_its_snapshot_or_with_a_damaged_one_is_refused() {
     let mut bytes = std::fs::read(&snapshot).unwrap();
     std::fs::remove_file(&snapshot).unwrap();
     assert!(matches!(Store::open(&path, Policy::default()), Err(StoreError::Missing { .. })));
+    let beside_database = dir.path().join("elsewhere.redb");
+    std::fs::write(beside(&beside_database, ".snapshot"), &bytes).unwrap();
+    assert!(matches!(Store::open(&beside_database, Policy::default()), Err(StoreError::Alone { .. })));
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&snapshot, &bytes).unwrap();

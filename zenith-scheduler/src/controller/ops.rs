@@ -13,7 +13,7 @@ use crate::core::node::NodeSpec;
 use crate::core::on_job::{MAX_COUNT, on_cancel, on_hold, on_release, on_requeue, on_submit};
 use crate::core::on_node::{
     on_drain, on_gpu_healthy, on_gpu_unhealthy, on_node_joined, on_node_returned, on_node_silent,
-    on_orphan_gone,
+    on_part_gone,
 };
 use crate::core::on_rank::{Process, on_rank_exited, on_rank_note, on_rank_started, on_rank_used};
 use crate::core::on_settings::{on_queue_set, on_user_set};
@@ -277,7 +277,7 @@ impl Turn<'_> {
                 on_rank_exited(core, out, now, process(rank), exit)?;
             }
             Happened::Gone => {
-                on_orphan_gone(core, out, now, node, job, attempt)?;
+                on_part_gone(core, out, now, node, job, attempt)?;
             }
         }
         Ok(())

@@ -138,6 +138,29 @@ pub fn on_orphan_gone(
     Ok(known)
 }
 
+/// Nothing of an attempt is left on a node. What was left of one that was given up is given back; ranks of the present one
+/// that had not been reported gone are lost.
+///
+/// # Errors
+/// No such node.
+pub fn on_part_gone(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    job: JobId,
+    attempt: u32,
+) -> Result<(), Error> {
+    if on_orphan_gone(core, comm, now, node, job, attempt)? {
+        return Ok(());
+    }
+    let is_it = |holding: &&Holding| holding.job == job && holding.attempt == attempt;
+    match core.node(node)?.holdings.iter().find(is_it).copied() {
+        Some(holding) => ranks_lost(core, comm, now, node, &holding),
+        None => Ok(()),
+    }
+}
+
 /// A person closes a node for new work, or opens it again.
 ///
 /// # Errors

@@ -65,6 +65,17 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// There is a snapshot and no database.
+    #[error(
+        "{}: a snapshot without its database, {}; put that back from the same copy, or remove the snapshot to begin anew",
+        snapshot.display(), path.display()
+    )]
+    Alone {
+        /// The database.
+        path: PathBuf,
+        /// The snapshot.
+        snapshot: PathBuf,
+    },
     /// The journal does not begin where the snapshot ends.
     #[error(
         "{}: the events from {found} to {needed} are missing; the database and the snapshot beside it ({}) belong together: \

@@ -100,6 +100,9 @@ impl Store {
         if let Some(found) = layout.filter(|found| !(OLDEST..=LAYOUT.1).contains(found)) {
             return Err(StoreError::Layout { path: self.path.clone(), found, known: LAYOUT.1 });
         }
+        if layout.is_none() && file_of(&self.path).exists() {
+            return Err(StoreError::Alone { path: self.path.clone(), snapshot: file_of(&self.path) });
+        }
         if layout != Some(LAYOUT.1) {
             prepare(&db).map_err(failed)?;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use zenith_scheduler::controller::Settings;
-use zenith_scheduler::controller::ops::Joining;
+use zenith_scheduler::controller::ops::{Happened, Joining};
 use zenith_scheduler::core::job::Exit;
 use zenith_scheduler::core::node::{Contact, NodeSpec};
 use zenith_scheduler::core::state::State;
@@ -182,4 +182,23 @@ async fn a_node_whose_joining_was_not_written_has_not_joined() {
     let is_connected = house.handle.call(move |turn| Ok(turn.is_connected(id))).await.unwrap();
     assert_eq!((house.contact(&node).await, is_connected), (Contact::Silent, false));
     assert!(inbox.recv().await.is_none(), "it sees that it has to come again");
+}
+
+#[tokio::test]
+async fn a_node_that_has_nothing_of_a_part_holds_up_no_end() {
+    let (_dir, path) = place();
+    let house = House::open(&path);
+    let mut node = house.join("a", 2, &[]).await;
+    let job = house.submit(work(2)).await.unwrap();
+    let start = node.told_to_start().await;
+    house.cancel(job).await;
+    node.told_to_end(job, 1).await;
+    node.report(&start, Happened::Gone).await.unwrap();
+    assert_eq!(house.state(job).await, State::Cancelled);
+    let job = house.submit(work(2)).await.unwrap();
+    let start = node.told_to_start().await;
+    node.run(&start).await;
+    node.end(&start, Exit::Code(0)).await;
+    node.report(&start, Happened::Gone).await.unwrap();
+    assert_eq!(house.state(job).await, State::Completed, "the usual last word changes nothing");
 }
