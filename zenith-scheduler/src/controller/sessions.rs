@@ -181,7 +181,7 @@ impl Sessions {
                 self.signal(nodes, v1::Signal { job: job.0, attempt: *attempt, kill: false, number });
             }
             Action::ReadLog { node, read } => {
-                self.send(*node, v1::controller_message::Kind::ReadLog(read.clone()));
+                self.send(*node, v1::controller_message::Kind::ReadLog(*read));
             }
         }
     }
