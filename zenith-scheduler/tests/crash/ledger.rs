@@ -8,7 +8,8 @@ use crate::work::Work;
 
 /// Every law that was broken, a line each.
 pub(crate) fn faults(work: &Work, jobs: &[v1::Job], nodes: &[v1::Node]) -> Vec<String> {
-    [known_once(work, jobs), completed(work, jobs), not_repeated(work), nothing_held(work, nodes)].concat()
+    let jobs_and_ranks = [known_once(work, jobs), completed(work, jobs), not_repeated(work), met(work)];
+    [jobs_and_ranks.concat(), nothing_held(work, nodes)].concat()
 }
 
 /// The controller has the acknowledged jobs and no others.
@@ -61,6 +62,21 @@ fn not_repeated(work: &Work) -> Vec<String> {
         }
     }
     faults
+}
+
+/// All ranks of an attempt were told one place to meet.
+fn met(work: &Work) -> Vec<String> {
+    let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (attempt, place) in work.meetings() {
+        places.entry(attempt).or_default().insert(place);
+    }
+    let is_one = |places: &BTreeSet<String>| {
+        places.len() == 1 && places.iter().all(|place| !place.starts_with(':') && !place.ends_with(":0"))
+    };
+    let apart = places.iter().filter(|(_, places)| !is_one(places));
+    apart
+        .map(|(attempt, places)| format!("ranks of job and attempt {attempt} were to meet at {places:?}"))
+        .collect()
 }
 
 /// No GPU was in two hands, and none is held at the end.

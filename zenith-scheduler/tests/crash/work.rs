@@ -19,6 +19,7 @@ const SCRIPT: &str = r#"
 cd "$1"
 exec 9>"gpu-$ZENITH_NODE_NAME-$CUDA_VISIBLE_DEVICES"
 flock -n 9 || echo "$ZENITH_JOB_ID $RANK $ZENITH_ATTEMPT on $ZENITH_NODE_NAME $CUDA_VISIBLE_DEVICES" >> conflicts
+echo "$ZENITH_JOB_ID $ZENITH_ATTEMPT $MASTER_ADDR:$MASTER_PORT" >> meetings
 echo "start $ZENITH_JOB_ID $RANK $ZENITH_ATTEMPT $$" >> journal
 sleep "$2"
 echo "end $ZENITH_JOB_ID $RANK $ZENITH_ATTEMPT $$" >> journal
@@ -92,6 +93,15 @@ impl Work {
     pub(crate) fn conflicts(&self) -> Vec<String> {
         let text = fs::read_to_string(self.folder.join("conflicts")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// Where ranks were told to meet: the job and its attempt, and the place.
+    pub(crate) fn meetings(&self) -> Vec<(String, String)> {
+        let text = fs::read_to_string(self.folder.join("meetings")).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|(attempt, place)| (attempt.to_owned(), place.to_owned()))
+            .collect()
     }
 
     /// Processes that have noted their start and not their end, with their jobs.
