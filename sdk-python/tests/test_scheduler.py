@@ -375,6 +375,62 @@ def test_a_function_that_leaves_nothing_is_an_error(client):
         zenith.submit(something_strange).result(WAIT)
 
 
+def fail_and_die():
+    if os.environ["ZENITH_ATTEMPT"] == "1":
+        raise Oops(1)
+    os._exit(41)
+
+
+def test_what_an_earlier_attempt_raised_is_not_the_result_of_the_last(client):
+    job = zenith.submit(fail_and_die, retries=1)
+    with pytest.raises(zenith.JobError, match="no result") as raised:
+        job.result(WAIT)
+    assert raised.value.exit_code == 41
+
+
+class Scripted:
+    """A client whose submissions end like this, one after the other."""
+
+    def __init__(self, *ends):
+        self.ends, self.keys = list(ends), []
+
+    def submit(self, _, **resources):
+        self.keys.append(resources["key"])
+        end = self.ends.pop(0)
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+
+def failure(code):
+    return zenith.SchedulerError(code, code=code)
+
+
+@pytest.mark.parametrize(
+    ("ends", "stays"),
+    [
+        ([failure("no_answer"), failure("no_server"), "a job"], True),
+        ([failure("broken_connection")] * 3, True),
+        ([failure("broken_connection"), failure("disk_full")], True),
+        ([KeyboardInterrupt()], True),
+        ([failure("no_such_queue")], False),
+        ([failure("no_server")], False),
+        ([zenith.ConfigError("nonsense")], False),
+    ],
+)
+def test_the_folder_of_a_call_goes_only_where_no_job_can_need_it(ends, stays, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZENITH_SPOOL", str(tmp_path))
+    monkeypatch.setattr("zenith._functions._PAUSES", (0, 0))
+    client, last = Scripted(*ends), ends[-1]
+    if isinstance(last, str):
+        assert zenith.submit(scale, [1], client=client) == last
+    else:
+        with pytest.raises(type(last)):
+            zenith.submit(scale, [1], client=client)
+    assert not client.ends and len(set(client.keys)) == 1 and client.keys[0]
+    assert len(list(tmp_path.iterdir())) == stays
+
+
 def test_with_several_ranks_the_result_is_that_of_the_first(client):
     assert zenith.submit(where_am_i, gpus=2).result(WAIT) == (0, "0")
 

@@ -11,6 +11,7 @@ mod general;
 use proptest::prelude::*;
 use world::World;
 use zenith_scheduler::core::job::Exit;
+use zenith_scheduler::core::node::NodeSpec;
 use zenith_scheduler::core::on_job::{on_cancel, on_hold, on_release, on_requeue};
 use zenith_scheduler::core::on_node::{
     on_drain, on_gpu_healthy, on_gpu_unhealthy, on_node_lost, on_node_returned, on_node_silent,
@@ -18,7 +19,7 @@ use zenith_scheduler::core::on_node::{
 };
 use zenith_scheduler::core::on_rank::{on_rank_exited, on_rank_started};
 use zenith_scheduler::core::on_settings::on_queue_set;
-use zenith_scheduler::core::request::{NodeCount, Request};
+use zenith_scheduler::core::request::{Level, NodeCount, Request, Topology};
 use zenith_scheduler::core::state::State;
 use zenith_scheduler::core::{Core, Job, JobId, NodeId, Span, Submission};
 use zenith_scheduler::policy::Policy;
@@ -252,5 +253,67 @@ proptest! {
         for job in later {
             prop_assert_eq!(w.state(job), State::Queued);
         }
+    }
+
+    #[test]
+    fn whoever_work_was_ended_for_has_its_place_when_that_is_gone(
+        sizes in prop::collection::vec(1u32..5, 8..40), which in 0usize..4, gpus in 1u32..5, pauses in prop::collection::vec(0u64..50, 40),
+    ) {
+        let mut w = World::new(0, 8, Policy::default());
+        for (name, rack) in [("a1", "a"), ("b1", "b"), ("a2", "a"), ("b2", "b")] {
+            w.join(NodeSpec { rack: rack.to_owned(), ..NodeSpec::with_gpus(name, 8) });
+        }
+        for (size, pause) in sizes.iter().zip(&pauses) {
+            w.submit(Submission { request: Request::gpus(*size), preemptible: true, ..Submission::default() });
+            w.settle();
+            w.later(Span::from_secs(*pause));
+        }
+        let near = |gpus, level| Request { topology: Topology { level, required: true }, ..Request::gpus(gpus) };
+        let request = [
+            near(gpus, Level::Numa),
+            near(gpus, Level::NvLink),
+            near(16, Level::Rack),
+            Request { nodes: Some(NodeCount { min: 2, max: 2 }), ..near(2 * gpus, Level::Numa) },
+        ][which].clone();
+        let urgent = w.submit(Submission { request, priority: 10, ..Submission::default() });
+        w.round();
+        for victim in std::mem::take(&mut w.journal.signalled) {
+            w.exit(victim, Exit::Signal(15));
+        }
+        w.settle();
+        prop_assert_eq!(w.state(urgent), State::Running);
+    }
+}
+
+#[test]
+fn what_needs_processors_is_not_passed_by_small_work_for_ever() {
+    let asks = |gpus, cpus| Request { gpus, cpus, ..Request::default() };
+    // A node has 96 processors and 8 GPUs, and 4 processors are kept for each free GPU.
+    let cases = [
+        ("all GPUs and processors", asks(Some(8), 12), asks(None, 1)),
+        ("most processors and no GPU", asks(None, 64), asks(None, 1)),
+        ("one GPU and all processors", asks(Some(1), 96), asks(Some(1), 1)),
+        ("most processors beside GPUs", asks(None, 64), asks(Some(1), 9)),
+    ];
+    for (name, large, small) in cases {
+        let mut w = World::new(1, 8, Policy::default());
+        let small = |w: &mut World| w.submit(Submission { request: small.clone(), ..Submission::default() });
+        let mut stream: std::collections::VecDeque<JobId> = (0..100).map(|_| small(&mut w)).collect();
+        w.settle();
+        // More important than all that comes, so that it is first in the queue and has the reservation.
+        let large = w.submit(Submission { request: large, priority: 100, ..Submission::default() });
+        for _ in 0..400 {
+            w.settle();
+            if w.state(large) == State::Running {
+                break;
+            }
+            w.later(Span::from_secs(60));
+            let oldest = stream.iter().position(|job| w.state(*job) == State::Running);
+            let ended = oldest.and_then(|at| stream.remove(at));
+            let ended = ended.unwrap_or_else(|| panic!("{name}: nothing runs, and it waits"));
+            w.exit(ended, Exit::Code(0));
+            stream.push_back(small(&mut w));
+        }
+        assert_eq!(w.state(large), State::Running, "{name}");
     }
 }

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from . import _run_function
-from ._errors import ConfigError, JobError
+from ._errors import ConfigError, JobError, SchedulerError
 from ._run_function import CALL, NO_FOLDER, Outcome, read_outcome
 from ._scheduler import Job, SchedulerClient
 
@@ -34,6 +34,9 @@ _R = TypeVar("_R")
 _PROGRAM = "zenith._job_process"
 # How long a file of another machine may take to be seen here, in seconds.
 _SEEN_WITHIN = 10.0
+# Failures after which the scheduler may have taken the job in, and the pauses before it is asked again, in seconds.
+_UNCERTAIN = frozenset({"no_answer", "broken_connection", "no_server", "busy", "stopping"})
+_PAUSES = (0.2, 1.0, 3.0)
 
 
 class RemoteTraceback(Exception):
@@ -178,15 +181,41 @@ def _submit(
         )
     target = client or SchedulerClient()
     call = _pickled(function, args, kwargs)
-    resources.setdefault("name", getattr(function, "__name__", type(function).__name__))
+    # What a task asks for every time is not to be changed by one submission.
+    resources = {"name": getattr(function, "__name__", type(function).__name__), **resources}
     folder = spool() / uuid.uuid4().hex
     folder.mkdir(parents=True, mode=0o700)
     try:
         (folder / CALL).write_bytes(call)
-        return target.submit([sys.executable, "-m", _PROGRAM, folder], **resources)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    if not resources.get("key"):
+        resources["key"] = uuid.uuid4().hex
+    return _handed_over(target, folder, resources)
+
+
+def _handed_over(target: SchedulerClient, folder: Path, resources: dict[str, Any]) -> Job:
+    """The job that runs what is in the folder, which goes only with a refusal: else a job may be there and need it."""
+    command = [sys.executable, "-m", _PROGRAM, folder]
+    was_sent = False
+    for pause in (*_PAUSES, None):
+        try:
+            return target.submit(command, **resources)
+        except SchedulerError as error:
+            # Where nobody was there from the start nobody has taken it in.
+            if error.code not in _UNCERTAIN or (error.code == "no_server" and not was_sent):
+                if not was_sent:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            if pause is None:
+                raise
+            was_sent = True
+            time.sleep(pause)
+        except ConfigError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    raise AssertionError("the last try returns or raises")
 
 
 def _pickled(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -225,8 +254,8 @@ def _main() -> tuple[str, str]:
     )
 
 
-def result_of(job: Job, command: list[str]) -> Any:
-    """What a job that has ended came to.
+def result_of(job: Job, command: list[str], attempt: int) -> Any:
+    """What a job that has ended came to in its last attempt.
 
     Raises:
         Exception: what the function raised.
@@ -239,7 +268,7 @@ def result_of(job: Job, command: list[str]) -> Any:
     folder = Path(command[3])
     if job.state == "cancelled":
         raise _failed(job)
-    outcome = _outcome(folder, job.state == "completed")
+    outcome = _outcome(folder, attempt, job.state == "completed")
     if outcome is None:
         where = f"it left no result in {folder}"
         if job.exit_code == NO_FOLDER or not folder.is_dir():
@@ -261,14 +290,16 @@ def _failed(job: Job, where: str = "") -> JobError:
     return JobError(": ".join(parts), job=job.id, state=job.state, exit_code=job.exit_code)
 
 
-def _outcome(folder: Path, completed: bool) -> Outcome | None:
-    """What the last attempt left: rank 0's value, or the error of the first rank that has one; None if nothing."""
+def _outcome(folder: Path, attempt: int, completed: bool) -> Outcome | None:
+    """What an attempt left: rank 0's value, or the error of the first rank that has one; None if nothing.
+
+    What an earlier attempt left is no answer: this one may have ended in another way.
+    """
     deadline = time.monotonic() + (_SEEN_WITHIN if folder.is_dir() else 0.0)
     while True:
         found = [outcome for path in folder.glob("result-*") if (outcome := read_outcome(path)) is not None]
-        last = max((outcome.attempt for outcome in found), default=0)
         found = sorted(
-            (outcome for outcome in found if outcome.attempt == last), key=lambda outcome: outcome.rank
+            (outcome for outcome in found if outcome.attempt == attempt), key=lambda outcome: outcome.rank
         )
         wanted = [
             outcome for outcome in found if (outcome.rank == 0 if completed else outcome.error is not None)

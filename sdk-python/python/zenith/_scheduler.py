@@ -332,7 +332,7 @@ class Job:
         details = self.details()
         from ._functions import result_of
 
-        return result_of(self, details["submission"]["command"])
+        return result_of(self, details["submission"]["command"], details["job"]["attempt"])
 
     def logs(
         self, rank: int | None = None, *, attempt: int = 0, stream: str | None = None, tail: int | None = None

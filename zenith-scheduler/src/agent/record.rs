@@ -203,7 +203,7 @@ mod tests {
         ];
         let fault = prop::sample::select(FAULTS.map(|(_, fault)| fault).to_vec());
         prop_oneof![
-            (any::<i32>(), any::<u64>(), "[0-9a-f-]{1,36}", any::<(u32, u32, u32)>()).prop_map(
+            (any::<i32>(), any::<u64>(), "[0-9a-f@-]{1,50}", any::<(u32, u32, u32)>()).prop_map(
                 |(pid, ticks, boot, (rank_offset, ranks, master_port))| {
                     Record::Begun(Begun { pid, ticks, boot, rank_offset, ranks, master_port })
                 }

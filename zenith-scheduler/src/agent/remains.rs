@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -20,11 +21,25 @@ struct Process {
     is_dead: bool,
 }
 
-/// Which boot of the machine this is.
+/// Which boot of the machine this is, and which of its spaces of process numbers: in a container that was begun anew they count
+/// from 1 again.
 pub(crate) fn boot() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let id = id.trim();
-    if id.is_empty() { "unknown".to_owned() } else { id.to_owned() }
+    let space = fs::metadata("/proc/self/ns/pid").map_or(0, |space| space.ino());
+    if id.is_empty() { format!("unknown{SPACE}{space}") } else { format!("{id}{SPACE}{space}") }
+}
+
+/// Between the boot and the space of process numbers.
+const SPACE: char = '@';
+
+/// Process numbers that were noted then mean now what they meant. Where the space was not noted it is taken for this one.
+fn is_present(noted: &str) -> bool {
+    let now = boot();
+    match noted.contains(SPACE) {
+        true => noted == now,
+        false => now.split(SPACE).next() == Some(noted),
+    }
 }
 
 /// When a process was started, in ticks since boot.
@@ -43,7 +58,7 @@ pub(crate) fn children() -> Vec<i32> {
 /// They are known by the session that the supervisor opened for them, and by the variable that names their folder, which
 /// those have too that opened a session of their own.
 pub(crate) fn kill(of: &Begun, run: &Path) -> usize {
-    if of.boot != boot() {
+    if !is_present(&of.boot) {
         return 0;
     }
     let myself = rustix::process::getpid().as_raw_nonzero().get();
@@ -129,6 +144,16 @@ mod tests {
         assert!(is_dead("Z", 1) && is_dead("Z", 0) && is_dead("X", 0));
         assert!(!is_dead("Z", 2), "its first thread has ended, another goes on");
         assert!(!is_dead("S", 1) && !is_dead("D", 1));
+    }
+
+    #[test]
+    fn numbers_of_another_container_are_not_those_of_this_one() {
+        let now = boot();
+        let (id, space) = now.split_once(SPACE).unwrap();
+        let space: u64 = space.parse().unwrap();
+        assert!(space > 0, "{now}");
+        assert!(is_present(&now) && is_present(id), "what was noted without a space still counts");
+        assert!(!is_present(&format!("{id}{SPACE}{}", space + 1)) && !is_present("other"));
     }
 
     #[test]

@@ -18,7 +18,6 @@ use super::error::Error;
 use super::history::History;
 use super::launcher::Launcher;
 use super::layout::{Key, Layout};
-use super::nursery::cgroup::Parent;
 use super::nursery::{Settings, refusal};
 use super::process::{self, Told};
 use super::record::Record;
@@ -380,15 +379,15 @@ impl Runs {
         spawn_blocking(move || {
             let mut pause = KILL_AGAIN;
             loop {
-                groups.iter().for_each(|parent| parent.clear(key));
+                let in_groups: usize = groups.iter().map(|parent| parent.clear(key)).sum();
+                let left = in_groups + remains::kill(&begun, &folder);
                 // Without an agent nobody needs to know.
-                if remains::kill(&begun, &folder) == 0 || buried.is_closed() {
+                if left == 0 || buried.is_closed() {
                     break;
                 }
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(KILL_AGAIN_AT_MOST);
             }
-            groups.iter().for_each(|parent: &Parent| parent.clear(key));
             let _ = buried.send(key);
         });
     }

@@ -161,22 +161,11 @@ impl<'c> Search<'c> {
     fn fits(&self, id: NodeId, shape: &Shape, gpus: u32, strict: bool) -> bool {
         let Some(node) = self.cluster.node(id) else { return false };
         let (cpus, memory_mib) = needs(shape, gpus);
-        let (kept_cpus, kept_memory) = if strict { self.kept(node, gpus) } else { (0, 0) };
+        let rest = node.free().len().saturating_sub(gpus);
+        let (kept_cpus, kept_memory) = if strict { kept(self.reserve, node, rest) } else { (0, 0) };
         cpus.saturating_add(kept_cpus) <= node.free_cpus()
             && memory_mib.saturating_add(kept_memory) <= node.free_memory_mib()
             && (!is_tight(shape.topology) || self.pick(node, shape, gpus).is_some())
-    }
-
-    /// What has to stay free of a node's processors and memory when `gpus` of its free GPUs are taken.
-    fn kept(&self, node: &Node, gpus: u32) -> (u32, u64) {
-        let total = node.spec.gpus.len() as u32;
-        let rest = node.free().len().saturating_sub(gpus);
-        if total == 0 || rest == 0 {
-            return (0, 0);
-        }
-        let cpus = self.reserve.cpus.min(node.spec.cpus / total / 2);
-        let memory = self.reserve.memory_mib.min(node.spec.memory_mib / u64::from(total) / 2);
-        (cpus * rest, memory * u64::from(rest))
     }
 
     fn slice(&self, shape: &Shape, id: NodeId, gpus: u32) -> Option<Slice> {
@@ -232,13 +221,25 @@ impl<'c> Search<'c> {
     }
 }
 
+/// What has to stay free of a node's processors and memory while so many of its GPUs are free.
+pub(crate) fn kept(reserve: Reserve, node: &Node, free: u32) -> (u32, u64) {
+    let total = node.spec.gpus.len() as u32;
+    if total == 0 || free == 0 {
+        return (0, 0);
+    }
+    let cpus = reserve.cpus.min(node.spec.cpus / total / 2);
+    let memory = reserve.memory_mib.min(node.spec.memory_mib / u64::from(total) / 2);
+    (cpus * free, memory * u64::from(free))
+}
+
 /// Processors and memory of a part with so many GPUs.
 pub(crate) fn needs(shape: &Shape, gpus: u32) -> (u32, u64) {
     let units = if shape.is_cpu_only() { 1 } else { gpus };
     (shape.cpus.saturating_mul(units), shape.memory_mib.saturating_mul(u64::from(units)))
 }
 
-fn is_tight(topology: Topology) -> bool {
+/// It needs GPUs of one domain of a node.
+pub(crate) fn is_tight(topology: Topology) -> bool {
     topology.required && matches!(topology.level, Level::NvLink | Level::Numa)
 }
 

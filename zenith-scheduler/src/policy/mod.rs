@@ -10,6 +10,7 @@ pub mod outlook;
 pub(crate) mod preempt;
 pub mod quota;
 pub(crate) mod reservation;
+pub(crate) mod room;
 pub(crate) mod round;
 pub(crate) mod slots;
 pub mod usage;

@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 
 use super::backlog::Kind;
 use super::reservation::{Part, Reservation};
+use super::room::{Amount, Room};
 use crate::core::Core;
 use crate::core::comm::Comm;
 use crate::core::error::Error;
 use crate::core::id::{JobId, NodeId};
 use crate::core::job::{Cause, Job, Then};
-use crate::core::node::Node;
+use crate::core::node::{GpuSet, Node};
 use crate::core::on_job::end;
-use crate::core::placement::{Cut, needs};
+use crate::core::placement::{Cut, is_tight};
+use crate::core::request::{Level, Topology};
 use crate::core::state::State;
 use crate::core::time::{Span, Time};
 
@@ -57,7 +59,10 @@ impl Core {
         let victims: BTreeSet<JobId> =
             offers.iter().flat_map(|offer| offer.victims.iter().copied()).collect();
         let kill_at = now + self.policy.grace;
-        let parts = offers.iter().map(|offer| Part { node: offer.node, spare: 0, idles: false }).collect();
+        let parts = offers
+            .iter()
+            .map(|offer| Part { node: offer.node, spare: Amount::default(), idles: false })
+            .collect();
         let reservation = Reservation { job: id, at: now, parts };
         self.claims.push(Claim { reservation, until: kill_at + PATIENCE });
         for victim in &victims {
@@ -87,6 +92,23 @@ impl Core {
         let avoided = self.job(id).map_or(&[][..], |job| self.avoided_by(job, &kind.shape));
         let open = self.cluster().nodes().iter().filter(|node| node.is_open() && !claimed(node.id));
         let open: Vec<&Node> = open.filter(|node| !avoided.contains(&node.id)).collect();
+        let cluster = self.cluster();
+        let Topology { level, required } = kind.shape.topology;
+        let racks = match level == Level::Rack && required && cluster.racks() > 1 {
+            true => 0..cluster.racks() as u32,
+            false => 0..1,
+        };
+        let loss = |offers: &Vec<Offer>| offers.iter().map(|offer| offer.loss).sum::<f64>();
+        let choices = racks.clone().filter_map(|rack| {
+            let inside = |node: &&Node| racks.len() == 1 || cluster.rack(node.id) == rack;
+            let open: Vec<&Node> = open.iter().copied().filter(inside).collect();
+            self.choose(&open, cut, kind, promised, now)
+        });
+        choices.min_by(|a, b| loss(a).total_cmp(&loss(b)))
+    }
+
+    /// The nodes of those that are open which lose least.
+    fn choose(&self, open: &[&Node], cut: Cut, kind: &Kind, promised: bool, now: Time) -> Option<Vec<Offer>> {
         let mut chosen: Vec<Offer> = Vec::new();
         for (gpus, count) in [(cut.per_node, cut.min), (cut.tail, u32::from(cut.tail > 0))] {
             let free = |node: &&&Node| !chosen.iter().any(|offer| offer.node == node.id);
@@ -103,34 +125,57 @@ impl Core {
         chosen.iter().any(|offer| !offer.victims.is_empty()).then_some(chosen)
     }
 
-    /// What has to go from a node for it to have room for a part of a gang.
+    /// What has to go from a node for it to have room for a part of a gang: of a gang that needs its GPUs near each other, what is
+    /// in the domain where least is lost.
     fn offer(&self, node: &Node, kind: &Kind, gpus: u32, promised: bool, now: Time) -> Option<Offer> {
-        let (cpus, memory_mib) = needs(&kind.shape, gpus);
-        let mut room = (node.free(), node.free_cpus(), node.free_memory_mib());
+        let domains = self.cluster().domains(node.id);
+        let Topology { level, .. } = kind.shape.topology;
+        let sets: &[GpuSet] = match is_tight(kind.shape.topology) {
+            true if level == Level::NvLink => &domains.nvlink,
+            true => &domains.numa,
+            false => &[node.gpus()],
+        };
+        let offers = sets.iter().filter_map(|set| self.offer_of(node, *set, kind, gpus, promised, now));
+        offers.min_by(|a, b| a.loss.total_cmp(&b.loss))
+    }
+
+    /// The same, with GPUs of this set alone.
+    fn offer_of(
+        &self,
+        node: &Node,
+        set: GpuSet,
+        kind: &Kind,
+        gpus: u32,
+        promised: bool,
+        now: Time,
+    ) -> Option<Offer> {
+        let (domains, reserve) = (self.cluster().domains(node.id), self.policy.reserve());
+        let mut room = Room::free(node);
         let mut candidates: Vec<(i32, f64, &Job)> = Vec::new();
         for holding in node.holdings.iter().filter(|holding| !holding.orphan) {
             let Some(job) = self.job(holding.job) else { continue };
-            let slice = &holding.slice;
             if job.state == State::Stopping {
-                room = (room.0 | (slice.gpus & node.sound()), room.1 + slice.cpus, room.2 + slice.memory_mib);
+                room = room.with(&holding.slice, node);
             } else if let Some(priority) = self.may_go(job, kind, promised) {
                 candidates.push((priority, self.loss(job, now), job));
             }
         }
-        let enough = |(set, c, m): &(crate::core::node::GpuSet, u32, u64)| {
-            set.len() >= gpus && *c >= cpus && *m >= memory_mib
+        // What is kept for free GPUs counts all of them, so that is asked of the whole room.
+        let enough = |room: &Room| {
+            room.within(set).amount().gpus >= gpus && room.holds(node, domains, &kind.shape, gpus, reserve)
         };
         // The lowest priority goes first, then what has least to lose.
         candidates.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.id.cmp(&b.2.id)));
+        let own = |job: &Job| {
+            let id = job.id;
+            node.holdings.iter().filter(move |holding| holding.job == id).map(|holding| &holding.slice)
+        };
         let mut victims: Vec<(&Job, f64)> = Vec::new();
         for (_, loss, job) in &candidates {
             if enough(&room) {
                 break;
             }
-            for holding in node.holdings.iter().filter(|holding| holding.job == job.id) {
-                let slice = &holding.slice;
-                room = (room.0 | (slice.gpus & node.sound()), room.1 + slice.cpus, room.2 + slice.memory_mib);
-            }
+            room = own(job).fold(room, |room, slice| room.with(slice, node));
             victims.push((job, *loss));
         }
         if !enough(&room) {
@@ -139,11 +184,7 @@ impl Core {
         // Whoever turns out not to be needed stays: the largest loss first.
         victims.sort_by(|a, b| b.1.total_cmp(&a.1));
         victims.retain(|(job, _)| {
-            let own = node.holdings.iter().filter(|holding| holding.job == job.id);
-            let without = own.fold(room, |room, holding| {
-                let slice = &holding.slice;
-                (room.0 & !slice.gpus, room.1 - slice.cpus, room.2 - slice.memory_mib)
-            });
+            let without = own(job).fold(room, Room::without);
             let stays = enough(&without);
             if stays {
                 room = without;

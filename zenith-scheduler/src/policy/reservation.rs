@@ -1,10 +1,11 @@
 //! Dates and nodes for gangs that have to wait, so that those that come later do not take them away piece by piece.
 
+use super::room::{Amount, Room};
 use crate::core::Core;
 use crate::core::id::{JobId, NodeId};
-use crate::core::node::{GpuSet, Holding, Node, Slice};
+use crate::core::node::{Holding, Node, Slice};
 use crate::core::node_set::NodeSet;
-use crate::core::placement::{Cut, needs};
+use crate::core::placement::Cut;
 use crate::core::request::{Level, Shape};
 use crate::core::time::Time;
 
@@ -21,32 +22,32 @@ pub(crate) struct Reservation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) node: NodeId,
-    /// GPUs that others may hold there at that time.
-    pub(crate) spare: u32,
+    /// What others may hold there at that time.
+    pub(crate) spare: Amount,
     /// Others of the nodes have room later than this one.
     pub(crate) idles: bool,
 }
 
 impl Reservation {
-    /// Closes the nodes that a job with so many GPUs a node must not be placed on if it is over at `end`. Returns whether
+    /// Closes the nodes that a job that takes so much of a node must not be placed on if it is over at `end`. Returns whether
     /// the reservation concerns it.
-    pub(crate) fn close(&self, job: JobId, end: Time, gpus: u32, closed: &mut NodeSet) -> bool {
+    pub(crate) fn close(&self, job: JobId, end: Time, need: &Amount, closed: &mut NodeSet) -> bool {
         if job == self.job {
             return false;
         }
         let may_wait = |part: &Part| end <= self.at && part.idles;
         let mut concerned = false;
-        for part in self.parts.iter().filter(|part| part.spare < gpus && !may_wait(part)) {
+        for part in self.parts.iter().filter(|part| !part.spare.covers(need) && !may_wait(part)) {
             closed.insert(part.node);
             concerned = true;
         }
         concerned || end > self.at
     }
 
-    /// Others have taken so many GPUs of a node beyond the date.
-    pub(crate) fn spend(&mut self, node: NodeId, gpus: u32) {
-        for part in self.parts.iter_mut().filter(|part| part.node == node) {
-            part.spare = part.spare.saturating_sub(gpus);
+    /// Others have taken a part of a node beyond the date.
+    pub(crate) fn spend(&mut self, slice: &Slice) {
+        for part in self.parts.iter_mut().filter(|part| part.node == slice.node) {
+            part.spare = part.spare.less(&Amount::from(slice));
         }
     }
 }
@@ -70,11 +71,11 @@ pub(crate) fn reserve(
         let end = |holding: &Holding| (core.expected_end(holding.job, now), holding.slice);
         releases.extend(node.holdings.iter().map(end));
         releases.sort_unstable_by_key(|(end, _)| *end);
-        if let Some(date) = date(node, shape, cut.per_node, &releases, now) {
+        if let Some(date) = date(core, node, shape, cut.per_node, &releases, now) {
             dates.push((date, node.id));
         }
         if cut.tail > 0
-            && let Some(date) = date(node, shape, cut.tail, &releases, now)
+            && let Some(date) = date(core, node, shape, cut.tail, &releases, now)
         {
             tails.push((date, node.id));
         }
@@ -87,7 +88,10 @@ pub(crate) fn reserve(
     });
     let (at, nodes) = choices.min_by_key(|(at, _)| *at)?;
     let parts = nodes.into_iter().map(|(node, need)| {
-        let spare = cluster.node(node).map_or(0, |node| free_at(core, node, at, now).saturating_sub(need));
+        let spare = cluster.node(node).map_or_else(Amount::default, |node| {
+            let room = room_at(core, node, at, now);
+            room.amount().less(&room.need(node, shape, need, core.policy.reserve()))
+        });
         let early = |(date, other): &(Time, NodeId)| *other == node && *date < at;
         let idles = core.policy.knows_runtimes() || dates.iter().chain(&tails).any(early);
         Part { node, spare, idles }
@@ -122,25 +126,30 @@ fn choose(
 }
 
 /// When a node is expected to have room for a part of a gang.
-fn date(node: &Node, shape: &Shape, gpus: u32, releases: &[(Time, Slice)], now: Time) -> Option<Time> {
-    let (cpus, memory_mib) = needs(shape, gpus);
-    let mut free = (node.free(), node.free_cpus(), node.free_memory_mib());
-    let enough = |(set, c, m): (GpuSet, u32, u64)| set.len() >= gpus && c >= cpus && m >= memory_mib;
-    if enough(free) {
+fn date(
+    core: &Core,
+    node: &Node,
+    shape: &Shape,
+    gpus: u32,
+    releases: &[(Time, Slice)],
+    now: Time,
+) -> Option<Time> {
+    let (domains, reserve) = (core.cluster().domains(node.id), core.policy.reserve());
+    let mut room = Room::free(node);
+    if room.holds(node, domains, shape, gpus, reserve) {
         return Some(now);
     }
     for (end, slice) in releases {
-        free = (free.0 | (slice.gpus & node.sound()), free.1 + slice.cpus, free.2 + slice.memory_mib);
-        if enough(free) {
+        room = room.with(slice, node);
+        if room.holds(node, domains, shape, gpus, reserve) {
             return Some(*end);
         }
     }
     None
 }
 
-/// GPUs of a node that are expected to be free at a time, if nothing is added.
-fn free_at(core: &Core, node: &Node, at: Time, now: Time) -> u32 {
+/// What of a node is expected to be free at a time, if nothing is added.
+fn room_at(core: &Core, node: &Node, at: Time, now: Time) -> Room {
     let ended = node.holdings.iter().filter(|holding| core.expected_end(holding.job, now) <= at);
-    let released: u32 = ended.map(|holding| (holding.slice.gpus & node.sound()).len()).sum();
-    node.free().len() + released
+    ended.fold(Room::free(node), |room, holding| room.with(&holding.slice, node))
 }

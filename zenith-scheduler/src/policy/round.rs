@@ -8,6 +8,7 @@ use super::backlog::{Entry, Kind};
 use super::order::{self, Shares, Turn};
 use super::preempt::MAX_CLAIMS_PER_ROUND;
 use super::reservation::{Reservation, reserve};
+use super::room::Amount;
 use super::slots::takes_room;
 use crate::core::Core;
 use crate::core::comm::{Comm, Start};
@@ -187,10 +188,11 @@ impl Scratch {
         }
         let node_size = core.cluster().node_size();
         let per_node = Cut::of(shape.form, node_size)?.per_node;
+        let need = Amount::of(shape, per_node);
         self.closed.clear();
         let mut mask = 0_u64;
         for (at, reservation) in core.plan.reservations.iter().enumerate() {
-            if reservation.close(turn.job, end, per_node, &mut self.closed) {
+            if reservation.close(turn.job, end, &need, &mut self.closed) {
                 mask |= 1 << at.min(63);
             }
         }
@@ -216,7 +218,7 @@ impl Scratch {
     /// Gives a job that has no place a date, if there are dates left.
     fn reserve(&mut self, core: &mut Core, job: JobId, shape: &Shape, now: Time) {
         let has_one = core.plan.reservations.iter().any(|reservation| reservation.job == job);
-        if has_one || self.made >= core.policy.reservations || shape.is_cpu_only() {
+        if has_one || self.made >= core.policy.reservations {
             return;
         }
         let mut taken = self.reserved.clone();
@@ -247,7 +249,7 @@ fn start(
     let attempt = core.ledger.jobs.of(id)?.attempt + 1;
     for reservation in core.plan.reservations.iter_mut().filter(|reservation| end > reservation.at) {
         for slice in &placement.slices {
-            reservation.spend(slice.node, slice.gpus.len());
+            reservation.spend(slice);
         }
     }
     core.emit(comm, now, Change::Placed { job: id, attempt, placement, meeting: Some(meeting) })?;

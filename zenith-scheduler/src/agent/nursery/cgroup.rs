@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::layout::Key;
@@ -66,16 +67,19 @@ impl Parent {
         parent.join(format!("{}-{key}", self.prefix))
     }
 
-    /// Kills what is in the groups of an attempt whose supervisor is dead, and removes them where they are empty.
-    pub(crate) fn clear(&self, key: Key) {
+    /// Kills what is in the groups of an attempt whose supervisor is dead, removes them where they are empty, and says how many
+    /// processes there were.
+    pub(crate) fn clear(&self, key: Key) -> usize {
         let parents: Vec<&PathBuf> = match &self.hierarchies {
             Hierarchies::V2 { folder } => vec![folder],
             Hierarchies::V1 { memory, cpu } => [memory, cpu].into_iter().flatten().collect(),
         };
-        for folder in parents.into_iter().map(|parent| self.folder(parent, key)) {
-            let _ = write(&folder.join("cgroup.kill"), "1");
+        let folders = parents.into_iter().map(|parent| self.folder(parent, key));
+        folders.fold(0, |found, folder| {
+            let here = kill(&folder);
             let _ = fs::remove_dir(folder);
-        }
+            found + here
+        })
     }
 }
 
@@ -209,10 +213,10 @@ impl Group {
         self.entries.iter().map(AsFd::as_fd).collect()
     }
 
-    /// Kills everything within, where the kernel can do that at once.
+    /// Kills everything within.
     pub(super) fn kill(&self) {
         for folder in &self.folders {
-            let _ = write(&folder.join("cgroup.kill"), "1");
+            kill(folder);
         }
     }
 
@@ -231,6 +235,23 @@ impl Group {
             let _ = fs::remove_dir(folder);
         }
     }
+}
+
+/// Kills the processes of a group, at once where the kernel can do that (version 2, Linux 5.14), else those that are seen; says
+/// how many there were.
+fn kill(folder: &Path) -> usize {
+    let members = || fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    let before = members();
+    let _ = write(&folder.join("cgroup.kill"), "1");
+    for line in before.lines() {
+        let Some(pid) = line.parse().ok().and_then(Pid::from_raw) else { continue };
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        // The number may have become another's before the handle was ours.
+        if members().lines().any(|now| now == line) {
+            let _ = pidfd_send_signal(&handle, Signal::KILL);
+        }
+    }
+    before.lines().count()
 }
 
 /// The count of processes killed for want of memory, in either version's file.
@@ -291,6 +312,9 @@ fn mounted(mounts: &str, kind: &str, controller: Option<&str>, path: &str) -> Op
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
     use super::*;
 
     const MOUNTS: &str = "\
@@ -322,6 +346,24 @@ mod tests {
         assert_eq!(kills("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\n"), Some(2));
         assert_eq!(kills("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n"), Some(5));
         assert_eq!(kills(""), None);
+    }
+
+    #[test]
+    fn members_of_a_group_are_killed_and_counted_where_the_kernel_does_not_do_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let hierarchies =
+            Hierarchies::V1 { memory: Ok(folder.path().to_path_buf()), cpu: Err("none".into()) };
+        let parent = Parent { prefix: "zenith".into(), hierarchies };
+        let key = Key { job: 1, attempt: 1 };
+        let group = parent.folder(folder.path(), key);
+        fs::create_dir(&group).unwrap();
+        // Of its own session and without any variable, like a daemon of a job.
+        let mut daemon = Command::new("setsid").args(["sleep", "600"]).env_clear().spawn().unwrap();
+        fs::write(group.join("cgroup.procs"), format!("{}\n", daemon.id())).unwrap();
+        assert_eq!(parent.clear(key), 1);
+        assert_eq!(daemon.wait().unwrap().signal(), Some(libc::SIGKILL));
+        fs::write(group.join("cgroup.procs"), "").unwrap();
+        assert_eq!(parent.clear(key), 0);
     }
 
     #[test]
