@@ -4,6 +4,8 @@
 //! both. The scheduler is asked by a thread of its own, so that keys work while it does not answer.
 
 mod draw;
+#[cfg(test)]
+mod golden;
 mod screen;
 mod snapshot;
 
@@ -78,11 +80,19 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
 fn once(screen: &Screen, area: Rect, out: &mut dyn Write) -> Result<(), Failure> {
     let mut buffer = Buffer::empty(area);
     draw::draw(area, &mut buffer, screen);
-    for row in buffer.content().chunks(usize::from(area.width)) {
-        let line: String = row.iter().map(|cell| cell.symbol()).collect();
-        writeln!(out, "{}", line.trim_end())?;
-    }
+    out.write_all(text_of(&buffer).as_bytes())?;
     Ok(())
+}
+
+/// A frame without its colours.
+fn text_of(buffer: &Buffer) -> String {
+    let mut text = String::new();
+    for row in buffer.content().chunks(usize::from(buffer.area.width)) {
+        let line: String = row.iter().map(|cell| cell.symbol()).collect();
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// What the thread that knows the scheduler is asked.

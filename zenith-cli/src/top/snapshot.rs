@@ -8,8 +8,12 @@ use crate::shown::now_ms;
 /// Jobs of each kind that are fetched: more than any screen has lines.
 const JOBS: u64 = 500;
 
-const PLACED: [v1::JobState; 3] = [v1::JobState::Starting, v1::JobState::Running, v1::JobState::Stopping];
-const UNPLACED: [v1::JobState; 3] = [v1::JobState::Queued, v1::JobState::Waiting, v1::JobState::Held];
+/// States of jobs that have a place.
+pub(super) const PLACED: [v1::JobState; 3] =
+    [v1::JobState::Starting, v1::JobState::Running, v1::JobState::Stopping];
+/// States of jobs that have none, those that may start next first.
+pub(super) const UNPLACED: [v1::JobState; 3] =
+    [v1::JobState::Queued, v1::JobState::Waiting, v1::JobState::Held];
 
 /// The cluster and its jobs at one moment.
 #[derive(Clone, Debug, Default)]
@@ -39,14 +43,6 @@ impl Snapshot {
             .filter(|count| states.contains(&count.state()))
             .map(|count| count.jobs)
             .sum()
-    }
-
-    pub(super) fn placed_count(&self) -> u64 {
-        self.count(&PLACED)
-    }
-
-    pub(super) fn unplaced_count(&self) -> u64 {
-        self.count(&UNPLACED)
     }
 
     /// The job in a line, counted through both lists.
