@@ -33,6 +33,15 @@ pub struct NodeView<'a> {
     pub cpus_used: u32,
     pub memory_used_mib: u64,
     pub jobs: &'a [u64],
+    pub ill: Vec<IllGpuView<'a>>,
+}
+
+/// A GPU on which nothing new is placed.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of `IllGpu` in zenith.proto")]
+pub struct IllGpuView<'a> {
+    pub gpu: u32,
+    pub reason: &'a str,
 }
 
 /// What a node has.
@@ -53,6 +62,7 @@ pub struct GpuView<'a> {
     pub numa: u32,
     pub nvlink: u32,
     pub model: &'a str,
+    pub memory_mib: Option<u64>,
 }
 
 /// A queue.
@@ -115,13 +125,19 @@ impl<'a> From<&'a v1::Node> for NodeView<'a> {
             cpus_used: node.cpus_used,
             memory_used_mib: node.memory_used_mib,
             jobs: &node.jobs,
+            ill: node.ill.iter().map(|ill| IllGpuView { gpu: ill.gpu, reason: &ill.reason }).collect(),
         }
     }
 }
 
 impl<'a> From<&'a v1::NodeSpec> for SpecView<'a> {
     fn from(spec: &'a v1::NodeSpec) -> Self {
-        let gpu = |gpu: &'a v1::Gpu| GpuView { numa: gpu.numa, nvlink: gpu.nvlink, model: &gpu.model };
+        let gpu = |gpu: &'a v1::Gpu| GpuView {
+            numa: gpu.numa,
+            nvlink: gpu.nvlink,
+            model: &gpu.model,
+            memory_mib: gpu.memory_mib,
+        };
         let gpus = spec.gpus.iter().map(gpu).collect();
         Self { name: &spec.name, rack: &spec.rack, cpus: spec.cpus, memory_mib: spec.memory_mib, gpus }
     }

@@ -10,8 +10,8 @@ use crate::core::job::{Exit, Used};
 use crate::core::node::NodeSpec;
 use crate::core::on_job::{on_cancel, on_hold, on_release, on_requeue, on_submit};
 use crate::core::on_node::{
-    on_drain, on_gpu_healthy, on_gpu_unhealthy, on_node_joined, on_node_returned, on_node_silent,
-    on_orphan_gone,
+    on_drain, on_gpu_degraded, on_gpu_healthy, on_gpu_unhealthy, on_node_joined, on_node_returned,
+    on_node_silent, on_orphan_gone,
 };
 use crate::core::on_rank::{Process, on_rank_exited, on_rank_note, on_rank_started, on_rank_used};
 use crate::core::on_settings::{on_queue_set, on_user_set};
@@ -101,6 +101,17 @@ pub enum Happened {
     },
     /// Nothing of the attempt is left on the node.
     Gone,
+}
+
+/// How a GPU is, and why where it is not well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It is well.
+    Well,
+    /// It works, and nothing new is to be placed on it.
+    Degraded(String),
+    /// Nothing is to run on it.
+    Ill(String),
 }
 
 impl Turn<'_> {
@@ -294,13 +305,14 @@ impl Turn<'_> {
         node: NodeId,
         session: SessionId,
         gpu: u8,
-        healthy: bool,
+        condition: &Condition,
     ) -> Result<(), Refusal> {
         self.current(node, session)?;
         let (core, out, now) = (&mut *self.core, &mut *self.out, self.now);
-        match healthy {
-            true => on_gpu_healthy(core, out, now, node, gpu)?,
-            false => on_gpu_unhealthy(core, out, now, node, gpu)?,
+        match condition {
+            Condition::Well => on_gpu_healthy(core, out, now, node, gpu)?,
+            Condition::Degraded(reason) => on_gpu_degraded(core, out, now, node, gpu, reason)?,
+            Condition::Ill(reason) => on_gpu_unhealthy(core, out, now, node, gpu, reason)?,
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::error::Error;
 use super::event::{Change, Event};
 use super::id::{JobId, NodeId};
 use super::job::{Batch, Cause, Gang, Job, MAX_NOTES, Placement, Rank, Submission, Then, Used, When};
-use super::node::{Contact, GpuSet, Holding};
+use super::node::{Contact, Holding};
 use super::on_node::ranks_on;
 use super::state::{State, Trigger};
 use super::time::Time;
@@ -38,13 +38,10 @@ impl Core {
                 self.ledger.cluster.change(*node, |node| node.drained = *drained);
                 self.dirty = true;
             }
-            Change::GpuHealth { node, gpu, healthy } => {
+            Change::GpuHealth { node, gpu, healthy, reason } => {
                 self.node(*node)?;
-                let set = GpuSet(1_u64.checked_shl(u32::from(*gpu)).unwrap_or(0));
-                let (healthy, change) =
-                    (*healthy, |ill: GpuSet| if *healthy { ill & !set } else { ill | set });
-                self.ledger.cluster.change(*node, |node| node.ill = change(node.ill));
-                self.dirty |= healthy;
+                self.ledger.cluster.change(*node, |node| node.note_health(*gpu, *healthy, reason));
+                self.dirty |= *healthy;
             }
             Change::OrphanGone { node, job, attempt } => {
                 self.ledger.cluster.change(*node, |node| {

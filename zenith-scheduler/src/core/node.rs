@@ -1,5 +1,6 @@
 //! Nodes and their GPUs: what they have, how it is connected, what of it is in use. No search; that is `cluster` and `placement`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{BitAnd, BitOr, Not};
 
@@ -113,6 +114,8 @@ pub struct NodeSpec {
     pub gpus: Vec<Gpu>,
     /// What each of them is, for people; empty where that is not known.
     pub models: Vec<String>,
+    /// Memory of each of them in MiB, 0 where it does not say; empty where none does.
+    pub gpu_memory_mib: Vec<u64>,
 }
 
 /// One GPU's place in its node.
@@ -136,6 +139,7 @@ impl NodeSpec {
             memory_mib: 120 * 1024 * u64::from(gpus.max(1)),
             gpus: (0..gpus).map(gpu).collect(),
             models: Vec::new(),
+            gpu_memory_mib: Vec::new(),
         }
     }
 }
@@ -193,6 +197,9 @@ pub struct Node {
     pub drained: bool,
     /// GPUs that are ill: nothing new is placed on them; the rest of the node stays in use.
     pub ill: GpuSet,
+    /// Why they are ill, for people.
+    #[serde(default)]
+    pub illnesses: BTreeMap<u8, String>,
     /// What is in use, and by whom.
     pub holdings: Vec<Holding>,
     /// GPUs in use.
@@ -211,6 +218,7 @@ impl Node {
             contact: Contact::Up,
             drained: false,
             ill: GpuSet::EMPTY,
+            illnesses: BTreeMap::new(),
             holdings: Vec::new(),
             used: GpuSet::EMPTY,
             used_cpus: 0,
@@ -251,6 +259,25 @@ impl Node {
     /// Memory not in use, in MiB.
     pub fn free_memory_mib(&self) -> u64 {
         self.spec.memory_mib.saturating_sub(self.used_memory_mib)
+    }
+
+    /// Takes note that a GPU is ill, and why, or that it is well.
+    pub(crate) fn note_health(&mut self, gpu: u8, healthy: bool, reason: &str) {
+        let set = GpuSet(1_u64.checked_shl(u32::from(gpu)).unwrap_or(0));
+        if healthy {
+            self.ill = self.ill & !set;
+            self.illnesses.remove(&gpu);
+        } else {
+            self.ill = self.ill | set;
+            self.illnesses.insert(gpu, reason.to_owned());
+        }
+    }
+
+    /// Forgets the illness of GPUs that the node does not have any more.
+    pub(crate) fn forget_absent_gpus(&mut self) {
+        self.ill = self.ill & self.gpus();
+        let ill = self.ill;
+        self.illnesses.retain(|gpu, _| ill.iter().any(|left| left == *gpu));
     }
 
     pub(crate) fn take(&mut self, holding: Holding) {
@@ -307,7 +334,9 @@ mod tests {
     #[test]
     fn one_ill_gpu_leaves_the_others_in_use() {
         let mut node = Node::new(NodeId(0), NodeSpec::with_gpus("a", 4));
-        node.ill = GpuSet(0b10);
-        assert_eq!(node.free().to_string(), "0,2-3");
+        node.note_health(1, false, "Xid 79");
+        assert_eq!((node.free().to_string().as_str(), node.illnesses[&1].as_str()), ("0,2-3", "Xid 79"));
+        node.note_health(1, true, "");
+        assert_eq!((node.free(), node.illnesses.len()), (node.gpus(), 0));
     }
 }

@@ -5,6 +5,7 @@
 
 mod controller;
 mod deaths;
+mod gpus;
 mod logs;
 
 use std::fs;
@@ -49,7 +50,7 @@ async fn a_node_says_what_it_is() {
     for _ in 0..3 {
         node.heartbeat().await;
     }
-    assert!(node.gpus.iter().all(|(_, well)| *well), "{:?}", node.gpus);
+    assert!(node.gpus.iter().all(|gpu| gpu.healthy), "{:?}", node.gpus);
 }
 
 #[tokio::test]

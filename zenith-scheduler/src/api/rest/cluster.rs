@@ -35,6 +35,8 @@ struct Node {
     gpus: Vec<Gpu>,
     gpus_used: Vec<u32>,
     gpus_ill: Vec<u32>,
+    /// Why those of `gpus_ill` are that.
+    ill: Vec<IllGpu>,
     /// Jobs that hold something on it.
     jobs: Vec<u64>,
 }
@@ -47,6 +49,18 @@ struct Gpu {
     /// The group of GPUs that NVLink joins.
     nvlink: u32,
     model: String,
+    /// Its memory, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_mib: Option<u64>,
+}
+
+/// A GPU on which nothing new is placed.
+#[derive(Debug, Serialize, ToSchema)]
+struct IllGpu {
+    /// Its number on the node.
+    gpu: u32,
+    /// What its driver says.
+    reason: String,
 }
 
 /// Whether a node can be reached.
@@ -242,7 +256,12 @@ impl From<v1::Node> for Node {
             v1::NodeContact::Lost | v1::NodeContact::Unspecified => Contact::Lost,
         };
         let spec = node.spec.unwrap_or_default();
-        let gpus = spec.gpus.into_iter();
+        let gpus = spec.gpus.into_iter().map(|gpu| Gpu {
+            numa: gpu.numa,
+            nvlink: gpu.nvlink,
+            model: gpu.model,
+            memory_mib: gpu.memory_mib,
+        });
         Self {
             id: node.id,
             name: spec.name,
@@ -253,9 +272,10 @@ impl From<v1::Node> for Node {
             cpus_used: node.cpus_used,
             memory_mib: spec.memory_mib,
             memory_used_mib: node.memory_used_mib,
-            gpus: gpus.map(|v1::Gpu { numa, nvlink, model }| Gpu { numa, nvlink, model }).collect(),
+            gpus: gpus.collect(),
             gpus_used: node.gpus_used,
             gpus_ill: node.gpus_ill,
+            ill: node.ill.into_iter().map(|v1::IllGpu { gpu, reason }| IllGpu { gpu, reason }).collect(),
             jobs: node.jobs,
         }
     }
