@@ -15,7 +15,7 @@ use crate::core::on_node::{
 };
 use crate::core::on_rank::{Process, on_rank_exited, on_rank_note, on_rank_started, on_rank_used};
 use crate::core::on_settings::{on_queue_set, on_user_set};
-use crate::core::state::{Forbidden, State, Trigger};
+use crate::core::state::State;
 use crate::core::{self, Job, JobId, NodeId, Submission};
 use crate::policy::quota::{QueueSettings, UserSettings};
 use crate::refusal::Refusal;
@@ -164,15 +164,14 @@ impl Turn<'_> {
     /// # Errors
     /// No such job, somebody else's, one that does not run, or a number that is no signal.
     pub fn signal(&mut self, caller: &Caller, job: JobId, number: u32) -> Result<(), Refusal> {
-        let record = self.own(caller, job)?;
-        let attempt = record.attempt;
-        let source = Forbidden { from: record.state, trigger: Trigger::Stop };
-        let gang = record.gang.as_ref().filter(|_| record.state == State::Running);
-        let gang = gang.ok_or(core::Error::Forbidden { job, source })?;
         if !(1..=MAX_SIGNAL).contains(&number) {
             let reason = format!("{number}; signals are 1 to {MAX_SIGNAL}");
             return Err(Refusal::Invalid { field: "signal", reason });
         }
+        let record = self.own(caller, job)?;
+        let (attempt, state) = (record.attempt, record.state);
+        let gang = record.gang.as_ref().filter(|_| state == State::Running);
+        let gang = gang.ok_or(Refusal::NotRunning { job, state })?;
         let nodes: Vec<NodeId> = gang.placement.slices.iter().map(|slice| slice.node).collect();
         for node in nodes {
             let signal = v1::Signal { job: job.0, attempt, kill: false, number: Some(number) };

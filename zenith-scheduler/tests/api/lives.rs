@@ -101,3 +101,34 @@ async fn all_doors_show_the_same() {
     assert_eq!(why["code"], "running");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_goes_to_every_node_of_a_job_by_each_door() {
+    let state = State::new();
+    let server = Server::start(&state).await;
+    let mut client = server.client().await;
+    let mut nodes = [
+        Agent::join(server.grpc, register("a", 1, &[])).await,
+        Agent::join(server.grpc, register("b", 1, &[])).await,
+    ];
+    let job = client.submit(submitting(work(2))).await.unwrap().into_inner().job;
+    for node in &mut nodes {
+        let start = node.start().await;
+        let number = node.report(start.job, start.attempt, start.rank_offset, started()).await;
+        node.acknowledged(number).await;
+    }
+    in_state(&mut client, job, JobState::Running).await;
+    client.signal(v1::SignalRequest { job, number: 10 }).await.unwrap();
+    let answer = http::post(server.rest, &format!("/v1/jobs/{job}/signal"), r#"{"number": 12}"#).await;
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    for node in &mut nodes {
+        for number in [10, 12] {
+            let told = node.hear().await.unwrap();
+            let signal = v1::Signal { job, attempt: 1, kill: false, number: Some(number) };
+            assert_eq!(told, Some(v1::controller_message::Kind::Signal(signal)));
+        }
+    }
+    let detail = client.get(v1::GetRequest { job }).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((detail.state(), detail.attempt), (JobState::Running, 1));
+    server.stop().await;
+}

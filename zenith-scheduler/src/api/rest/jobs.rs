@@ -192,11 +192,13 @@ pub(super) async fn requeue(state: State<Door>, who: Who, id: Named<u64>) -> Res
 #[serde(deny_unknown_fields)]
 pub(super) struct Signal {
     /// Its number; 10 is SIGUSR1.
-    #[schema(minimum = 1, maximum = 64)]
+    #[schema(minimum = 1, maximum = 31)]
     number: u32,
 }
 
 /// Send a signal to every rank of a running job
+///
+/// Its attempt goes on, unless its processes end because of it. A job that does not run is refused by 409, `not_running`.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/signal", tag = "jobs", request_body = Signal,
     params(("id" = u64, Path, maximum = 9007199254740991_u64)),
