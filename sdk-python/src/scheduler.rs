@@ -13,7 +13,7 @@ use zenith_data::Error;
 use zenith_proto::v1;
 use zenith_scheduler::client::submission::RawSubmission;
 use zenith_scheduler::client::{
-    Blocking, Client, ClientError, Followed, GLANCE, Pages, RawTarget, Token, notation,
+    Blocking, Client, ClientError, Followed, GLANCE, Pages, RawTarget, Token, notation, signals,
 };
 use zenith_scheduler::controller::ops::Act;
 use zenith_scheduler::view::{Cluster, Job, JobDetail, Outcome, Why};
@@ -86,6 +86,13 @@ impl Scheduler {
         };
         let outcomes = self.call(py, |mut client| async move { client.act(act, jobs).await })?;
         json(&outcomes.into_iter().map(Outcome::from).collect::<Vec<_>>())
+    }
+
+    /// Sends a signal, by name or by number, to every process of a job.
+    fn signal(&self, py: Python<'_>, job: u64, signal: &str) -> PyResult<()> {
+        let number =
+            signals::number(signal).map_err(|error| to_python(py, &Error::Config(error.to_string())))?;
+        self.call(py, |mut client| async move { client.signal(job, number).await })
     }
 
     fn get(&self, py: Python<'_>, job: u64) -> PyResult<String> {

@@ -268,6 +268,51 @@ def test_every_door_shows_the_same(tmp_path, monkeypatch):
         jobs["waiting"].cancel()
 
 
+# Signals.
+
+
+def test_a_signal_is_heard_and_the_job_goes_on(client, tmp_path):
+    script = f"trap 'echo usr1' USR1; trap 'echo winch' WINCH; touch {tmp_path}/ready; "
+    job = client.submit(["sh", "-c", script + f"while ! test -e {tmp_path}/go; do sleep 0.02; done"])
+    deadline = time.monotonic() + WAIT
+    while not (tmp_path / "ready").exists() or job.refresh().state != "running":
+        assert time.monotonic() < deadline, job.refresh()
+        time.sleep(0.02)
+
+    def heard(said):
+        while said not in job.logs():
+            assert time.monotonic() < deadline, job.logs()
+            time.sleep(0.02)
+
+    client.signal(job, "USR1")
+    heard("usr1")
+    job.signal(signal.SIGWINCH)
+    heard("winch")
+    sent = zenith_command("job", "signal", job.id, "sigusr1")
+    assert sent.stdout == f"sent SIGUSR1 to {job.id}\n"
+    heard("usr1\nwinch\nusr1")
+    (tmp_path / "go").touch()
+    assert job.wait(WAIT) == "completed" and job.record["attempt"] == 1
+
+
+def test_a_signal_that_cannot_be_sent_is_refused(client):
+    job = run(client, "true")
+    with pytest.raises(zenith.SchedulerError) as raised:
+        client.signal(job.id, 10)
+    assert raised.value.code == "not_running" and raised.value.hint
+    with pytest.raises(zenith.SchedulerError) as raised:
+        client.signal(10**12, 10)
+    assert raised.value.code == "no_such_job"
+    for wrong in ("USR3", 0, 32):
+        with pytest.raises(zenith.ConfigError, match="SIGUSR1"):
+            client.signal(job, wrong)
+    refused = zenith_command("job", "signal", job.id, "TERM", status=1)
+    assert "a signal needs one that runs" in refused.stderr and "hint" in refused.stderr
+    assert "SIGUSR1" in zenith_command("job", "signal", job.id, "USR3", status=2).stderr
+    helped = zenith_command("job", "signal", "--help").stdout
+    assert "scancel --signal" in helped and "sbatch --signal" in helped
+
+
 # Refusals.
 
 

@@ -15,7 +15,7 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("zenith-device", &["zenith-runtime-cpu", "zenith-fakenvml"]),
     ("zenith-device/fake", &[]),
     ("zenith-proto", &[]),
-    ("zenith-scheduler", &["zenith-proto", "zenith-device"]),
+    ("zenith-scheduler", &["zenith-proto", "zenith-device", "zenith-fakenvml"]),
     ("zenith-plugin", &["zenith-runtime-cpu", "zenith-data"]),
     (
         "zenith-cli",

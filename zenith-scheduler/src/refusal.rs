@@ -7,6 +7,7 @@ use std::sync::Arc;
 use zenith_proto::v1;
 
 use crate::core::request::RequestError;
+use crate::core::state::State;
 use crate::core::{self, JobId};
 use crate::store::StoreError;
 
@@ -24,6 +25,14 @@ pub enum Refusal {
         job: JobId,
         /// Whose it is.
         owner: String,
+    },
+    /// Only a job that runs has processes.
+    #[error("job {job} is {state}, and a signal needs one that runs")]
+    NotRunning {
+        /// The job.
+        job: JobId,
+        /// Where it is instead.
+        state: State,
     },
     /// Only administrators may do it.
     #[error("{what} is for administrators")]
@@ -169,6 +178,7 @@ impl Refusal {
                 core::Error::Journal(_) => "journal",
             },
             Self::NotYours { .. } => "not_yours",
+            Self::NotRunning { .. } => "not_running",
             Self::NotAdmin { .. } => "not_admin",
             Self::NotAgent => "not_agent",
             Self::Unauthenticated(_) => "unauthenticated",
@@ -205,7 +215,7 @@ impl Refusal {
             Self::NotYours { .. } | Self::NotAdmin { .. } | Self::NotAgent => Kind::Forbidden,
             Self::Unauthenticated(_) => Kind::Unauthenticated,
             Self::Invalid { .. } | Self::TooLarge { .. } => Kind::Invalid,
-            Self::KeyReused { .. } => Kind::Conflict,
+            Self::KeyReused { .. } | Self::NotRunning { .. } => Kind::Conflict,
             Self::NoNode { .. } | Self::NoLogs { .. } => Kind::NotFound,
             Self::Full | Self::TooManyJobs { .. } | Self::TooMuch { .. } => Kind::Exhausted,
             Self::Unreachable { .. } | Self::CutOff { .. } | Self::Busy | Self::Stopping => Kind::Unavailable,
@@ -238,6 +248,10 @@ impl Refusal {
                 core::Error::Journal(_) => &"this is a fault of the scheduler; please report it with its log",
             },
             Self::NotYours { owner, .. } => return format!("ask {owner} or an administrator"),
+            Self::NotRunning { state, .. } if state.is_final() => {
+                &"it has ended; `zenith job show` has what led to it"
+            }
+            Self::NotRunning { .. } => &"wait until it runs; `zenith job why` says what it waits for",
             Self::NotAdmin { .. } => &"use an administrator's token",
             Self::NotAgent => &"`zenith-scheduler token add NAME --agent` makes a token for agents",
             Self::Unauthenticated(_) => &"give a token: --token, or the variable ZENITH_TOKEN",

@@ -139,7 +139,7 @@ fn carry_out(w: &mut World, call: &Call) {
         Call::Drain(node, drained) => on_drain(core, journal, *now, NodeId(*node), *drained).unwrap(),
         Call::Gpu(node, gpu, well) => match well {
             true => on_gpu_healthy(core, journal, *now, NodeId(*node), *gpu).unwrap(),
-            false => on_gpu_unhealthy(core, journal, *now, NodeId(*node), *gpu).unwrap(),
+            false => on_gpu_unhealthy(core, journal, *now, NodeId(*node), *gpu, "Xid 79").unwrap(),
         },
     }
 }

@@ -126,14 +126,14 @@ fn an_ill_gpu_is_drained_and_its_node_is_not() {
     let job = w.gpus(1);
     w.settle();
     let gpu = w.core.job(job).unwrap().gpus_on(NodeId(0)).iter().next().unwrap();
-    on_gpu_unhealthy(&mut w.core, &mut w.journal, w.now, NodeId(0), gpu).unwrap();
+    on_gpu_unhealthy(&mut w.core, &mut w.journal, w.now, NodeId(0), gpu, "Xid 79").unwrap();
     w.exit(job, Exit::Signal(15));
     assert_eq!(w.core.cluster().free_gpus(), 7);
     w.settle();
     assert_eq!(w.state(job), State::Running);
     let whole = w.gpus(8);
-    assert!(matches!(reason(&w, whole), Reason::TooLarge { gpus: 8, .. }));
-    let error = on_gpu_unhealthy(&mut w.core, &mut w.journal, w.now, NodeId(0), 8).unwrap_err();
+    assert_eq!(reason(&w, whole), Reason::GpusIll { gpus: vec![(NodeId(0), gpu)] });
+    let error = on_gpu_unhealthy(&mut w.core, &mut w.journal, w.now, NodeId(0), 8, "Xid 79").unwrap_err();
     assert_eq!(error, Error::NoGpu { node: NodeId(0), gpu: 8 });
 }
 

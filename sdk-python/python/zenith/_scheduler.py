@@ -376,6 +376,10 @@ class Job:
         """Ends its present attempt and queues it again."""
         self._act("requeue")
 
+    def signal(self, signal: int | str) -> None:
+        """Sends a signal to each of its processes: :meth:`SchedulerClient.signal`."""
+        self._client.signal(self.id, signal)
+
     def _act(self, what: str) -> None:
         for outcome in json.loads(self._client._core.act(what, [self.id])):
             refusal = outcome["refusal"]
@@ -512,6 +516,20 @@ class SchedulerClient:
             Job(self, record)
             for record in json.loads(self._core.list(states, user, queue, limit, newest_first))
         ]
+
+    def signal(self, job: int | Job, signal: int | str) -> None:
+        """Sends a signal to every process of a running job; its attempt goes on, unless they end because of it.
+
+        Args:
+            job: the job, or its number.
+            signal: a name such as ``"USR1"`` or ``"SIGUSR1"``, a number from 1 to 31, or one of :class:`signal.Signals`.
+
+        Raises:
+            ConfigError: a signal that is none.
+            SchedulerError: a refusal, with ``.code``: ``"not_running"``, ``"not_yours"``, ``"no_such_job"`` among others.
+        """
+        number = job.id if isinstance(job, Job) else job
+        self._core.signal(number, signal if isinstance(signal, str) else str(int(signal)))
 
     def cluster(self) -> Cluster:
         """Nodes, queues, users and counts at this moment."""

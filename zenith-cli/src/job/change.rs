@@ -67,7 +67,7 @@ fn past(act: Act) -> &'static str {
 }
 
 /// Says on stderr what was refused.
-fn tell(outcomes: &[v1::JobOutcome]) -> Result<(), Failure> {
+pub(super) fn tell(outcomes: &[v1::JobOutcome]) -> Result<(), Failure> {
     let refusals: Vec<&v1::Refusal> =
         outcomes.iter().filter_map(|outcome| outcome.refusal.as_ref()).collect();
     let mut hints: Vec<&str> = Vec::new();

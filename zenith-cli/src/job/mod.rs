@@ -4,6 +4,7 @@ mod change;
 mod logs;
 mod ls;
 mod show;
+mod signal;
 mod submit;
 mod wait;
 mod why;
@@ -34,6 +35,11 @@ pub(crate) enum Task {
     Release(change::Arguments),
     /// End the present attempt of jobs and queue them again [Slurm: scontrol requeue].
     Requeue(change::Arguments),
+    /// Send a signal to every process of running jobs [Slurm: scancel --signal].
+    ///
+    /// The attempt goes on, unless its processes end because of the signal. It is the twin of `scancel --signal=USR1 JOB`; a
+    /// program that saves its state on USR1, as with `sbatch --signal=USR1@600`, is asked for it this way.
+    Signal(signal::Arguments),
 }
 
 pub(crate) fn run(task: &Task, out: &mut dyn Write) -> Result<(), Failure> {
@@ -48,5 +54,6 @@ pub(crate) fn run(task: &Task, out: &mut dyn Write) -> Result<(), Failure> {
         Task::Hold(arguments) => change::run(arguments, Act::Hold, out),
         Task::Release(arguments) => change::run(arguments, Act::Release, out),
         Task::Requeue(arguments) => change::run(arguments, Act::Requeue, out),
+        Task::Signal(arguments) => signal::run(arguments, out),
     }
 }

@@ -35,6 +35,19 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     for node in cluster.nodes.iter().filter(|node| node.next.is_some()) {
         writeln!(out, "{}", changing(node))?;
     }
+    illnesses(out, &cluster.nodes)?;
+    Ok(())
+}
+
+/// Why GPUs get nothing new, one a line.
+fn illnesses(out: &mut dyn Write, nodes: &[v1::Node]) -> std::io::Result<()> {
+    for node in nodes {
+        let name = node.spec.as_ref().map_or("", |spec| &spec.name);
+        for v1::IllGpu { gpu, reason } in &node.ill {
+            let reason = if reason.is_empty() { "its driver does not say why" } else { reason };
+            writeln!(out, "GPU {gpu} of {} is ill: {}", plain(name), plain(reason))?;
+        }
+    }
     Ok(())
 }
 
@@ -76,5 +89,26 @@ pub(crate) fn state(node: &v1::Node) -> &'static str {
         (v1::NodeContact::Up, true) => "drained",
         (v1::NodeContact::Up, false) if node.next.is_some() => "changing",
         (contact, _) => notation::contact(contact),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ill_gpu_has_its_reason() {
+        let ill = |gpu, reason: &str| v1::IllGpu { gpu, reason: reason.to_owned() };
+        let node = v1::Node {
+            spec: Some(v1::NodeSpec { name: "a".to_owned(), ..Default::default() }),
+            ill: vec![ill(1, "Xid 79: the GPU fell off the bus"), ill(4, "")],
+            ..Default::default()
+        };
+        let mut out = Vec::new();
+        illnesses(&mut out, &[v1::Node::default(), node]).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "GPU 1 of a is ill: Xid 79: the GPU fell off the bus\nGPU 4 of a is ill: its driver does not say why\n"
+        );
     }
 }

@@ -17,7 +17,12 @@ const NOW: u64 = 1_790_000_000_000;
 const MINUTE: u64 = 60_000;
 
 fn node(name: &str, gpus_used: &[u32], jobs: &[u64]) -> v1::Node {
-    let gpu = |index: u32| v1::Gpu { numa: index / 4, nvlink: 0, model: "NVIDIA H100 80GB HBM3".to_owned() };
+    let gpu = |index: u32| v1::Gpu {
+        numa: index / 4,
+        nvlink: 0,
+        model: "NVIDIA H100 80GB HBM3".to_owned(),
+        memory_mib: Some(81_559),
+    };
     v1::Node {
         spec: Some(v1::NodeSpec {
             name: name.to_owned(),

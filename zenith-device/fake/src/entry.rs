@@ -10,7 +10,7 @@
 use std::ffi::{CStr, OsStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{mem, ptr, slice, thread};
 
 use nvml_wrapper_sys::bindings::{
@@ -32,6 +32,9 @@ const P2P_NVLINK: c_uint = 2;
 const P2P_OK: c_uint = 0;
 const P2P_NOT_SUPPORTED: c_uint = 5;
 const VALUE_UNSIGNED_INT: c_uint = 1;
+
+/// How often the script is looked at while somebody waits for errors.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 fn code(answer: Result<(), Code>) -> nvmlReturn_t {
     match answer.err().unwrap_or_default() {
@@ -483,14 +486,19 @@ extern "C" fn nvmlEventSetWait_v2(
     data: Option<&mut nvmlEventData_t>,
     timeout_ms: c_uint,
 ) -> nvmlReturn_t {
-    let event = match state::with(|state| Ok(state.next_event())) {
-        Ok(event) => event,
-        Err(error) => return code(Err(error)),
-    };
-    let Some(event) = event else {
-        // Not under the lock: others may ask meanwhile.
-        thread::sleep(Duration::from_millis(timeout_ms.into()));
-        return code(Err(Code::Timeout));
+    let end = Instant::now() + Duration::from_millis(timeout_ms.into());
+    let event = loop {
+        // Not under the lock while it waits: others may ask meanwhile.
+        let told = state::with(|state| {
+            let hung = state.is_hung();
+            Ok((hung, if hung { None } else { state.next_event() }))
+        });
+        match told {
+            Ok((_, Some(event))) => break event,
+            Ok((false, None)) if end <= Instant::now() => return code(Err(Code::Timeout)),
+            Ok(_) => thread::sleep(LOOK_AGAIN),
+            Err(error) => return code(Err(error)),
+        }
     };
     answer(data, |_| {
         let (gpu, kind, number) = match event {

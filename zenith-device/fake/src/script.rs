@@ -19,6 +19,8 @@ pub struct Script {
     pub events: Vec<Event>,
     /// Milliseconds that starting takes.
     pub init_ms: u64,
+    /// Whoever waits for errors waits in vain, whatever time they gave, for as long as this holds.
+    pub hung: bool,
 }
 
 /// What NVML answers to a call.
@@ -213,6 +215,7 @@ impl Script {
             gpus: Vec::new(),
             events: Vec::new(),
             init_ms: 0,
+            hung: false,
         }
     }
 

@@ -111,11 +111,16 @@ impl State {
         self.listened.clear();
     }
 
-    /// The next event of a GPU that is listened to. Reads the script again, so that tests can go on telling.
-    pub(crate) fn next_event(&mut self) -> Option<Event> {
+    /// Whether waiting hangs. Reads the script again, so that tests can go on telling.
+    pub(crate) fn is_hung(&mut self) -> bool {
         if let Some(script) = read(&self.path) {
             self.script = script;
         }
+        self.script.hung
+    }
+
+    /// The next event of a GPU that is listened to.
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
         while let Some(event) = self.script.events.get(self.told).copied() {
             self.told += 1;
             let (Event::Xid { gpu, .. } | Event::DoubleBit { gpu }) = event;

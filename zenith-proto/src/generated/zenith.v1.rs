@@ -374,10 +374,23 @@ pub struct Node {
     /// Jobs that hold something on it.
     #[prost(uint64, repeated, tag = "9")]
     pub jobs: ::prost::alloc::vec::Vec<u64>,
+    /// Why the GPUs of gpus_ill are that, upwards by number.
+    #[prost(message, repeated, tag = "10")]
+    pub ill: ::prost::alloc::vec::Vec<IllGpu>,
     /// What it has become, with other GPUs than before, while something still holds some of those: nothing new is placed on
     /// it, and it is that as soon as nothing does. Absent otherwise.
     #[prost(message, optional, tag = "11")]
     pub next: ::core::option::Option<NodeSpec>,
+}
+/// A GPU on which nothing new is placed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IllGpu {
+    /// Its number on the node.
+    #[prost(uint32, tag = "1")]
+    pub gpu: u32,
+    /// What its driver says, for people.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// What a node says of itself.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -405,6 +418,9 @@ pub struct Gpu {
     /// For people: "NVIDIA H100 80GB HBM3".
     #[prost(string, tag = "3")]
     pub model: ::prost::alloc::string::String,
+    /// Its memory.
+    #[prost(uint64, optional, tag = "4")]
+    pub memory_mib: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Queue {
@@ -602,6 +618,10 @@ pub struct GpuHealth {
     /// What the driver reported.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    /// It is not well and works on: what runs there may stay, and nothing new comes. Otherwise a gang that holds it is ended
+    /// and queued again.
+    #[prost(bool, tag = "4")]
+    pub degraded: bool,
 }
 /// From the controller to a node.
 #[derive(Clone, PartialEq, ::prost::Message)]

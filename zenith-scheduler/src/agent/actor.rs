@@ -4,19 +4,22 @@
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 use zenith_proto::v1;
 use zenith_proto::v1::agent_message::Kind;
 use zenith_proto::v1::controller_message::Kind as Order;
 
 use super::config::Config;
 use super::error::Error;
+use super::gpus::{Chosen, Declared, Gpus, Kept, Teller};
 use super::health::Health;
 use super::history;
 use super::identity;
@@ -26,7 +29,7 @@ use super::log_session;
 use super::logs::Phase;
 use super::machine;
 use super::nursery::cgroup::Parent;
-use super::nursery::plan::Machine;
+use super::nursery::plan::{Machine, Place};
 use super::nursery::{Settings, rotate};
 use super::run::Ask;
 use super::runs::Runs;
@@ -104,19 +107,21 @@ impl Actor {
         }
         let lock = open_lock(&layout)?;
         let identity = identity::of(&layout).map_err(Error::file(&layout.identity()))?;
-        let gpus = std::mem::replace(&mut config.gpus, Box::new(super::gpus::Declared::default()));
+        let gpus = std::mem::replace(&mut config.gpus, Box::new(Declared::default()));
+        let (gpus, told) = find_gpus(gpus, &layout, config.gpu_patience).await?;
         let spec = v1::NodeSpec {
             name: config.name.clone(),
             rack: config.rack.clone(),
             cpus: config.cpus,
             memory_mib: config.memory_mib,
-            gpus: gpus.list(),
+            gpus: gpus.gpus.iter().map(v1::Gpu::from).collect(),
         };
-        let settings = settings(&config, &layout, &spec, &lock)?;
+        let settings = settings(&config, &layout, &gpus, &lock)?;
         // From here on nothing is missed, and what was before is read.
         let watch = Watch::on(&layout.statuses())
             .map_err(|source| Error::Watch { path: layout.statuses(), source })?;
         let launcher = first_nursery(&config, &layout, &settings).await?;
+        let health = Health::new(gpus, told, config.gpu_patience);
         let (buried, graves) = mpsc::unbounded_channel();
         let runs = Runs::find(&layout, settings.clone(), buried)?;
         Ok(Self {
@@ -133,7 +138,7 @@ impl Actor {
             launched: Instant::now(),
             link: Link::Waiting(tokio::time::Instant::now()),
             backoff: Backoff::new(),
-            health: Health::new(gpus),
+            health,
             readers: HashMap::new(),
             cleaning: None,
             _lock: lock,
@@ -389,8 +394,40 @@ async fn first_nursery(config: &Config, layout: &Layout, settings: &Settings) ->
     Launcher::start(&config.nursery, settings)
 }
 
+/// Asks for the GPUs on a thread of their own, which goes on telling how they are, and decides which of them this node has. A
+/// driver that does not answer in time has none.
+async fn find_gpus(
+    gpus: Box<dyn Gpus>,
+    layout: &Layout,
+    patience: Duration,
+) -> Result<(Chosen, watch::Receiver<Vec<v1::GpuHealth>>), Error> {
+    let (teller, heard) = Teller::new();
+    // Nobody waits for this thread: one that hangs in a driver ends with the process.
+    let asking = thread::Builder::new().name("gpus".to_owned()).spawn(move || {
+        if catch_unwind(AssertUnwindSafe(|| gpus.run(teller))).is_err() {
+            tracing::error!("looking at GPUs has failed; whether they are well is not known any more");
+        }
+    });
+    asking.map_err(|error| Error::Machine { what: "the GPUs", why: error.to_string(), option: "--gpus" })?;
+    let found = match timeout(patience, heard.list).await {
+        Ok(list) => list.unwrap_or_default(),
+        Err(_) => {
+            let seconds = patience.as_secs_f64();
+            let hint = "nvidia-smi and dmesg say more; start the agent again once it answers, or declare GPUs by --gpus";
+            tracing::warn!(
+                hint,
+                "the drivers of GPUs do not answer within {seconds} seconds: none are handed out"
+            );
+            Vec::new()
+        }
+    };
+    let statuses = layout.statuses();
+    let mut attempts = fs::read_dir(&statuses).map_err(Error::file(&statuses))?;
+    Ok((Kept::at(layout.root()).choose(found, attempts.next().is_some()), heard.health))
+}
+
 /// What holds for every attempt here.
-fn settings(config: &Config, layout: &Layout, spec: &v1::NodeSpec, probe: &File) -> Result<Settings, Error> {
+fn settings(config: &Config, layout: &Layout, gpus: &Chosen, probe: &File) -> Result<Settings, Error> {
     let mut notes = Vec::new();
     if let Err(error) = rotate::check(probe) {
         notes.push(format!(
@@ -399,9 +436,9 @@ fn settings(config: &Config, layout: &Layout, spec: &v1::NodeSpec, probe: &File)
         ));
     }
     let machine = Machine {
-        name: spec.name.clone(),
-        numa: machine::numa(&config.numa),
-        gpus: spec.gpus.iter().map(|gpu| gpu.numa).collect(),
+        name: config.name.clone(),
+        numa: machine::usable_numa(&config.numa),
+        gpus: gpus.gpus.iter().map(Place::from).collect(),
     };
     let root = fs::metadata(layout.root()).map_err(Error::file(layout.root()))?;
     // The folder's own number: no other agent's groups have the same name.

@@ -5,11 +5,10 @@ use std::time::Duration;
 use std::{env, fs};
 
 use clap::Args;
-use zenith_proto::v1;
 
 use super::config::{Config, Keep, TOKEN_VARIABLE, Token};
 use super::error::Error;
-use super::gpus::{Declared, Gpus};
+use super::gpus::{Declared, Devices};
 use super::machine;
 
 /// Joins this machine to a cluster as a node.
@@ -50,15 +49,18 @@ pub struct NodeArguments {
     /// Memory to hand out, in MiB [default: all]
     #[arg(long, value_name = "MIB")]
     pub memory: Option<u64>,
-    /// GPUs to hand out, without looking whether they exist
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub gpus: u32,
+    /// GPUs to hand out, without looking whether they exist or are well [default: those that NVIDIA's and AMD's drivers tell of]
+    #[arg(long, value_name = "N")]
+    pub gpus: Option<u32>,
     /// NUMA node of each of them [default: dealt evenly]
-    #[arg(long, value_name = "NODE,..", value_delimiter = ',')]
+    #[arg(long, value_name = "NODE,..", value_delimiter = ',', requires = "gpus")]
     pub gpu_numa: Vec<u32>,
     /// NVLink group of each of them [default: one for all]
-    #[arg(long, value_name = "GROUP,..", value_delimiter = ',')]
+    #[arg(long, value_name = "GROUP,..", value_delimiter = ',', requires = "gpus")]
     pub gpu_nvlink: Vec<u32>,
+    /// Seconds that drivers of GPUs may take to answer: then a node starts without GPUs, or takes no new work for those it has
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub gpu_patience: u64,
     /// MiB of each log after which its beginning is dropped; twice as much is kept at most
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     pub log_part: u64,
@@ -71,6 +73,9 @@ pub struct NodeArguments {
     /// Folder the NUMA nodes are read from
     #[arg(long, value_name = "DIR", default_value = "/sys/devices/system/node", hide = true)]
     pub numa: PathBuf,
+    /// Folder that the `sys` and `proc` lie in by which GPUs are found
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub device_root: Option<PathBuf>,
 }
 
 /// Starts processes for an agent, which is on the other side of standard input.
@@ -116,7 +121,15 @@ impl NodeArguments {
             address: self.address.clone(),
             cpus: given(self.cpus, machine::cpus)?,
             memory_mib: self.memory.map_or_else(machine::memory_mib, Ok)?,
-            gpus: Box::new(self.declared()?),
+            gpus: match self.gpus {
+                Some(count) => Box::new(self.declared(count)?),
+                None => {
+                    let mut settings = zenith_device::Settings::host();
+                    settings.root = self.device_root.clone().unwrap_or(settings.root);
+                    Box::new(Devices::new(settings))
+                }
+            },
+            gpu_patience: Duration::from_secs(self.gpu_patience),
             token: None,
             tls_ca: None,
             log_part: self.log_part << 20,
@@ -129,22 +142,15 @@ impl NodeArguments {
         })
     }
 
-    fn declared(&self) -> Result<Declared, Error> {
-        let count = self.gpus as usize;
+    fn declared(&self, count: u32) -> Result<Declared, Error> {
         for (option, list) in [("--gpu-numa", &self.gpu_numa), ("--gpu-nvlink", &self.gpu_nvlink)] {
-            if !list.is_empty() && list.len() != count {
+            if !list.is_empty() && list.len() != count as usize {
                 let given = list.len();
                 return Err(Error::Arguments(format!("{option} has {given} numbers for {count} GPUs")));
             }
         }
         let nodes: Vec<u32> = machine::numa(&self.numa).iter().map(|node| node.id).collect();
-        let evenly = Declared::evenly(self.gpus, &nodes).list();
-        let gpu = |(index, gpu): (usize, v1::Gpu)| v1::Gpu {
-            numa: self.gpu_numa.get(index).copied().unwrap_or(gpu.numa),
-            nvlink: self.gpu_nvlink.get(index).copied().unwrap_or(gpu.nvlink),
-            model: gpu.model,
-        };
-        Ok(Declared::new(evenly.into_iter().enumerate().map(gpu).collect()))
+        Ok(Declared::evenly(count, &nodes).with_places(&self.gpu_numa, &self.gpu_nvlink))
     }
 }
 
@@ -160,6 +166,7 @@ fn default_state() -> Result<PathBuf, Error> {
 mod tests {
     use clap::Parser;
 
+    use super::super::gpus::Teller;
     use super::*;
 
     #[derive(Parser)]
@@ -178,8 +185,13 @@ mod tests {
         let arguments =
             ["--gpus", "2", "--gpu-numa", "1,0", "--gpu-nvlink", "4,5", "--cpus", "3", "--memory", "9"];
         let config = config(&arguments).unwrap();
-        let gpus: Vec<(u32, u32)> = config.gpus.list().iter().map(|gpu| (gpu.numa, gpu.nvlink)).collect();
-        assert_eq!(gpus, [(1, 4), (0, 5)]);
+        let (teller, mut heard) = Teller::new();
+        config.gpus.run(teller);
+        let gpus = heard.list.try_recv().unwrap();
+        assert_eq!(
+            gpus.iter().map(|gpu| (gpu.numa, gpu.nvlink)).collect::<Vec<_>>(),
+            [(Some(1), 4), (Some(0), 5)]
+        );
         assert_eq!((config.cpus, config.memory_mib, config.log_part), (3, 9, 64 << 20));
     }
 

@@ -25,6 +25,8 @@ pub struct Config {
     pub memory_mib: u64,
     /// The GPUs to hand out.
     pub gpus: Box<dyn Gpus>,
+    /// How long their drivers may take to answer: at the start, and whenever they are asked how they are.
+    pub gpu_patience: Duration,
     /// What the controller lets agents in for.
     pub token: Option<Token>,
     /// The certificates, in PEM, of those who may vouch for the controller. Without them nothing is encrypted.

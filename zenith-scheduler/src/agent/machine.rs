@@ -59,6 +59,25 @@ pub(crate) fn numa(folder: &Path) -> Vec<NumaNode> {
     nodes
 }
 
+/// The same without the processors that this process may not use, and so without the nodes that have no others: what it starts
+/// is not to have more than it has itself.
+pub(crate) fn usable_numa(folder: &Path) -> Vec<NumaNode> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    within(numa(folder), allowed(&status).as_deref())
+}
+
+fn allowed(status: &str) -> Option<Vec<u32>> {
+    list(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim())
+}
+
+fn within(mut nodes: Vec<NumaNode>, allowed: Option<&[u32]>) -> Vec<NumaNode> {
+    if let Some(allowed) = allowed {
+        nodes.iter_mut().for_each(|node| node.cpus.retain(|cpu| allowed.contains(cpu)));
+    }
+    nodes.retain(|node| !node.cpus.is_empty());
+    nodes
+}
+
 /// Processors a list may name: as many as the kernel can be built for.
 const MOST_CPUS: u32 = 8192;
 
@@ -99,6 +118,15 @@ mod tests {
         let expected = [NumaNode { id: 0, cpus: vec![0, 1] }, NumaNode { id: 1, cpus: vec![2, 3] }];
         assert_eq!(numa(root.path()), expected);
         assert_eq!(numa(&root.path().join("absent")), []);
+    }
+
+    #[test]
+    fn processors_that_are_not_ours_are_left_out() {
+        assert_eq!(allowed("Cpus_allowed:\tff\nCpus_allowed_list:\t0-1,6\n"), Some(vec![0, 1, 6]));
+        assert_eq!(allowed("Name:\tx\n"), None);
+        let nodes = || [(0, [0, 1]), (1, [2, 3])].map(|(id, cpus)| NumaNode { id, cpus: cpus.to_vec() });
+        assert_eq!(within(nodes().to_vec(), Some(&[1])), [NumaNode { id: 0, cpus: vec![1] }]);
+        assert_eq!(within(nodes().to_vec(), None), nodes());
     }
 
     #[test]

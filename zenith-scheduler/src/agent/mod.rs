@@ -37,7 +37,7 @@ use std::io;
 
 pub use config::{Config, Keep, Token};
 pub use error::Error;
-pub use gpus::{Declared, Gpus};
+pub use gpus::{Declared, Devices, Family, Gpu, Gpus, Teller};
 
 /// Looks after this node until `shutdown` is over. What runs goes on, and the next agent with the same state finds it.
 ///

@@ -10,6 +10,7 @@ mod error;
 mod follow;
 pub mod notation;
 pub mod rows;
+pub mod signals;
 pub mod submission;
 mod target;
 
@@ -135,6 +136,15 @@ impl Client {
             Act::Requeue => self.service.requeue(request).await,
         };
         Ok(answer.map_err(self.failing())?.into_inner().outcomes)
+    }
+
+    /// Sends a signal to every rank of a running job; its attempt goes on, unless its processes end because of it.
+    ///
+    /// # Errors
+    /// A refusal, or what befell the connection.
+    pub async fn signal(&mut self, job: u64, number: u32) -> Result<(), ClientError> {
+        self.service.signal(v1::SignalRequest { job, number }).await.map_err(self.failing())?;
+        Ok(())
     }
 
     /// One job with everything that is known of it.

@@ -12,12 +12,12 @@ use crate::core::job::{Exit, Used};
 use crate::core::node::NodeSpec;
 use crate::core::on_job::{MAX_COUNT, on_cancel, on_hold, on_release, on_requeue, on_submit};
 use crate::core::on_node::{
-    on_drain, on_gpu_healthy, on_gpu_unhealthy, on_node_joined, on_node_returned, on_node_silent,
-    on_part_gone,
+    on_drain, on_gpu_degraded, on_gpu_healthy, on_gpu_unhealthy, on_node_joined, on_node_returned,
+    on_node_silent, on_part_gone,
 };
 use crate::core::on_rank::{Process, on_rank_exited, on_rank_note, on_rank_started, on_rank_used};
 use crate::core::on_settings::{on_queue_set, on_user_set};
-use crate::core::state::{Forbidden, State, Trigger};
+use crate::core::state::State;
 use crate::core::{self, Job, JobId, NodeId, Submission};
 use crate::policy::quota::{QueueSettings, UserSettings};
 use crate::refusal::Refusal;
@@ -105,6 +105,17 @@ pub enum Happened {
     Gone,
 }
 
+/// How a GPU is, and why where it is not well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It is well.
+    Well,
+    /// It works, and nothing new is to be placed on it.
+    Degraded(String),
+    /// Nothing is to run on it.
+    Ill(String),
+}
+
 impl Turn<'_> {
     /// Takes work in. `submission.user` is the caller where it is empty.
     ///
@@ -158,15 +169,14 @@ impl Turn<'_> {
     /// # Errors
     /// No such job, somebody else's, one that does not run, a number that is no signal, or a node that cannot be reached.
     pub fn signal(&mut self, caller: &Caller, job: JobId, number: u32) -> Result<(), Refusal> {
-        let record = self.own(caller, job)?;
-        let attempt = record.attempt;
-        let source = Forbidden { from: record.state, trigger: Trigger::Stop };
-        let gang = record.gang.as_ref().filter(|_| record.state == State::Running);
-        let gang = gang.ok_or(core::Error::Forbidden { job, source })?;
         if !(1..=MAX_SIGNAL).contains(&number) {
             let reason = format!("{number}; signals are 1 to {MAX_SIGNAL}");
             return Err(Refusal::Invalid { field: "signal", reason });
         }
+        let record = self.own(caller, job)?;
+        let (attempt, state) = (record.attempt, record.state);
+        let gang = record.gang.as_ref().filter(|_| state == State::Running);
+        let gang = gang.ok_or(Refusal::NotRunning { job, state })?;
         let nodes: Vec<NodeId> = gang.placement.slices.iter().map(|slice| slice.node).collect();
         // All of them or none.
         if let Some(node) = nodes.iter().find(|node| !self.sessions.is_connected(**node)) {
@@ -292,13 +302,14 @@ impl Turn<'_> {
         node: NodeId,
         session: SessionId,
         gpu: u8,
-        healthy: bool,
+        condition: &Condition,
     ) -> Result<(), Refusal> {
         self.current(node, session)?;
         let (core, out, now) = (&mut *self.core, &mut *self.out, self.now);
-        match healthy {
-            true => on_gpu_healthy(core, out, now, node, gpu)?,
-            false => on_gpu_unhealthy(core, out, now, node, gpu)?,
+        match condition {
+            Condition::Well => on_gpu_healthy(core, out, now, node, gpu)?,
+            Condition::Degraded(reason) => on_gpu_degraded(core, out, now, node, gpu, reason)?,
+            Condition::Ill(reason) => on_gpu_unhealthy(core, out, now, node, gpu, reason)?,
         }
         Ok(())
     }

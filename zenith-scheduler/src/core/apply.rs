@@ -10,7 +10,7 @@ use super::id::{JobId, NodeId};
 use super::job::{
     Batch, Cause, Gang, Job, MAX_EARLIER, MAX_NOTES, Placement, Rank, Submission, Then, Used, When,
 };
-use super::node::{Contact, Fault, GpuSet, Holding};
+use super::node::{Contact, Fault, Holding};
 use super::on_node::ranks_on;
 use super::ports::Meeting;
 use super::state::{State, Trigger};
@@ -62,13 +62,10 @@ impl Core {
                 self.node(*node)?;
                 self.ledger.cluster.change(*node, |node| node.faults.clear());
             }
-            Change::GpuHealth { node, gpu, healthy } => {
+            Change::GpuHealth { node, gpu, healthy, reason } => {
                 self.node(*node)?;
-                let set = GpuSet(1_u64.checked_shl(u32::from(*gpu)).unwrap_or(0));
-                let (healthy, change) =
-                    (*healthy, |ill: GpuSet| if *healthy { ill & !set } else { ill | set });
-                self.ledger.cluster.change(*node, |node| node.ill = change(node.ill));
-                self.dirty |= healthy;
+                self.ledger.cluster.change(*node, |node| node.note_health(*gpu, *healthy, reason));
+                self.dirty |= *healthy;
             }
             Change::OrphanGone { node, job, attempt } => {
                 self.ledger.cluster.change(*node, |node| {

@@ -114,6 +114,7 @@ impl Cluster {
             Some(node) => {
                 node.become_this(spec);
                 node.contact = Contact::Up;
+                node.forget_absent_gpus();
             }
             None => {
                 self.by_name.insert(spec.name.clone(), id);

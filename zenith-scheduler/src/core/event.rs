@@ -73,6 +73,9 @@ pub enum Change {
         gpu: u8,
         /// Well.
         healthy: bool,
+        /// Why it is ill, for people.
+        #[serde(default)]
+        reason: String,
     },
     /// What was left of an old attempt on a node is gone.
     OrphanGone {

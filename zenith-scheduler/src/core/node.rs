@@ -1,5 +1,6 @@
 //! Nodes and their GPUs: what they have, how it is connected, what of it is in use. No search; that is `cluster` and `placement`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{BitAnd, BitOr, Not};
 
@@ -117,6 +118,8 @@ pub struct NodeSpec {
     pub models: Vec<String>,
     /// What tells this machine from another of the same name; empty where that is not known.
     pub identity: String,
+    /// Memory of each of them in MiB, 0 where it does not say; empty where none does.
+    pub gpu_memory_mib: Vec<u64>,
 }
 
 /// One GPU's place in its node.
@@ -154,6 +157,7 @@ impl NodeSpec {
             gpus: (0..gpus).map(gpu).collect(),
             models: Vec::new(),
             identity: String::new(),
+            gpu_memory_mib: Vec::new(),
         }
     }
 
@@ -228,6 +232,9 @@ pub struct Node {
     pub faults: Vec<Fault>,
     /// GPUs that are ill: nothing new is placed on them; the rest of the node stays in use.
     pub ill: GpuSet,
+    /// Why they are ill, for people.
+    #[serde(default)]
+    pub illnesses: BTreeMap<u8, String>,
     /// What is in use, and by whom.
     pub holdings: Vec<Holding>,
     /// What it has become, with other GPUs than before, while something still holds some of those: it is that as soon as
@@ -251,6 +258,7 @@ impl Node {
             drained: false,
             faults: Vec::new(),
             ill: GpuSet::EMPTY,
+            illnesses: BTreeMap::new(),
             holdings: Vec::new(),
             next: None,
             used: GpuSet::EMPTY,
@@ -299,6 +307,7 @@ impl Node {
     pub(crate) fn become_this(&mut self, spec: &NodeSpec) {
         if self.next.is_some() || self.spec.is_other_than(spec) || !spec.begins_with_gpus_of(&self.spec) {
             self.ill = GpuSet::EMPTY;
+            self.illnesses.clear();
         }
         // Who it is holds from now on, whatever it still has to wait for: it may come again.
         self.spec.identity.clone_from(&spec.identity);
@@ -310,7 +319,27 @@ impl Node {
         let fits = |next: &NodeSpec| self.used.is_empty() || next.begins_with_gpus_of(&self.spec);
         let Some(next) = self.next.take_if(|next| fits(next)) else { return false };
         self.spec = *next;
+        self.forget_absent_gpus();
         true
+    }
+
+    /// Takes note that a GPU is ill, and why, or that it is well.
+    pub(crate) fn note_health(&mut self, gpu: u8, healthy: bool, reason: &str) {
+        let set = GpuSet(1_u64.checked_shl(u32::from(gpu)).unwrap_or(0));
+        if healthy {
+            self.ill = self.ill & !set;
+            self.illnesses.remove(&gpu);
+        } else {
+            self.ill = self.ill | set;
+            self.illnesses.insert(gpu, reason.to_owned());
+        }
+    }
+
+    /// Forgets the illness of GPUs that the node does not have any more.
+    pub(crate) fn forget_absent_gpus(&mut self) {
+        self.ill = self.ill & self.gpus();
+        let ill = self.ill;
+        self.illnesses.retain(|gpu, _| ill.iter().any(|left| left == *gpu));
     }
 
     pub(crate) fn take(&mut self, holding: Holding) {
@@ -367,7 +396,9 @@ mod tests {
     #[test]
     fn one_ill_gpu_leaves_the_others_in_use() {
         let mut node = Node::new(NodeId(0), NodeSpec::with_gpus("a", 4));
-        node.ill = GpuSet(0b10);
-        assert_eq!(node.free().to_string(), "0,2-3");
+        node.note_health(1, false, "Xid 79");
+        assert_eq!((node.free().to_string().as_str(), node.illnesses[&1].as_str()), ("0,2-3", "Xid 79"));
+        node.note_health(1, true, "");
+        assert_eq!((node.free(), node.illnesses.len()), (node.gpus(), 0));
     }
 }

@@ -178,7 +178,8 @@ pub fn on_drain(
     }
 }
 
-/// A GPU is ill: nothing new is placed on it, and a gang that holds it is queued again. The rest of the node stays in use.
+/// A GPU is ill: nothing new is placed on it, and a gang that holds it is queued again, with the reason among its notes. The
+/// rest of the node stays in use.
 ///
 /// # Errors
 /// No such node or GPU.
@@ -188,10 +189,9 @@ pub fn on_gpu_unhealthy(
     now: Time,
     node: NodeId,
     gpu: u8,
+    reason: &str,
 ) -> Result<(), Error> {
-    if !set_health(core, comm, now, node, gpu, false)? {
-        return Ok(());
-    }
+    set_health(core, comm, now, node, gpu, Some(reason))?;
     let set = GpuSet(1 << gpu);
     if core.node(node)?.next.is_some() {
         // It is numbered as those are that the node has now, and what is held as those were that it had.
@@ -202,8 +202,25 @@ pub fn on_gpu_unhealthy(
     if core.ledger.jobs.of(job)?.state == State::Stopping {
         return Ok(());
     }
+    let note = format!("GPU {gpu} of node {} fell ill: {reason}", core.node(node)?.spec.name);
+    core.emit(comm, now, Change::Noted { job, note })?;
     let then = after_death(core, job)?;
     end(core, comm, now, job, Cause::GpuUnhealthy { node, gpu }, then)
+}
+
+/// A GPU is not what it was and works on: nothing new is placed on it, and what runs there is left alone.
+///
+/// # Errors
+/// No such node or GPU.
+pub fn on_gpu_degraded(
+    core: &mut Core,
+    comm: &mut impl Comm,
+    now: Time,
+    node: NodeId,
+    gpu: u8,
+    reason: &str,
+) -> Result<(), Error> {
+    set_health(core, comm, now, node, gpu, Some(reason))
 }
 
 /// A GPU is well again.
@@ -217,28 +234,33 @@ pub fn on_gpu_healthy(
     node: NodeId,
     gpu: u8,
 ) -> Result<(), Error> {
-    set_health(core, comm, now, node, gpu, true).map(|_| ())
+    set_health(core, comm, now, node, gpu, None)
 }
 
+/// Records why a GPU is ill, or that it is well, where that is news.
 fn set_health(
     core: &mut Core,
     comm: &mut impl Comm,
     now: Time,
     node: NodeId,
     gpu: u8,
-    healthy: bool,
-) -> Result<bool, Error> {
+    illness: Option<&str>,
+) -> Result<(), Error> {
     let record = core.node(node)?;
     let gpus = record.next.as_ref().map_or(record.spec.gpus.len(), |next| next.gpus.len());
     if usize::from(gpu) >= gpus {
         return Err(Error::NoGpu { node, gpu });
     }
     let is_ill = !(record.ill & GpuSet(1 << gpu)).is_empty();
-    if is_ill != healthy {
-        return Ok(false);
+    let is_known = match illness {
+        Some(reason) => is_ill && record.illnesses.get(&gpu).is_some_and(|known| known == reason),
+        None => !is_ill,
+    };
+    if is_known {
+        return Ok(());
     }
-    core.emit(comm, now, Change::GpuHealth { node, gpu, healthy })?;
-    Ok(true)
+    let reason = illness.unwrap_or_default().to_owned();
+    core.emit(comm, now, Change::GpuHealth { node, gpu, healthy: illness.is_none(), reason })
 }
 
 /// No rank of the part has been heard of, the gang is wanted, it is known where it meets, and the node still has what it is

@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::core::error::Error;
 use crate::core::id::{JobId, NodeId};
 use crate::core::job::{Cause, Job};
-use crate::core::node::Contact;
+use crate::core::node::{Contact, Node};
 use crate::core::node_set::NodeSet;
 use crate::core::placement::{Cut, Search, needs};
 use crate::core::request::Shape;
@@ -89,6 +89,11 @@ pub enum Reason {
         /// Nodes that are silent, lost or drained.
         nodes: Vec<NodeId>,
     },
+    /// It would have a place if these GPUs were well.
+    GpusIll {
+        /// GPUs that are ill, on nodes that are open.
+        gpus: Vec<(NodeId, u8)>,
+    },
     /// Room is being made for it.
     MakingRoom {
         /// Nodes that are being cleared.
@@ -139,6 +144,7 @@ impl Reason {
             Self::UserLimit { .. } => "an end of a job of the user, or a higher limit",
             Self::TooLarge { .. } => "more or larger nodes, or a smaller request",
             Self::NodesAway { .. } => "the return of nodes, or the end of their draining",
+            Self::GpusIll { .. } => "the repair of GPUs, or a smaller request",
             Self::MakingRoom { .. } => "the end of the jobs that were asked to make room",
             Self::Next { .. } => "the end of running jobs",
             Self::Behind { .. } => "the start of the jobs before it",
@@ -174,6 +180,7 @@ impl fmt::Display for Reason {
                 "it needs {gpus} GPUs; there are {usable}, with at most {node_size} on a node, and they do not hold it"
             ),
             Self::NodesAway { nodes } => write!(f, "{} nodes that it would need are away", nodes.len()),
+            Self::GpusIll { gpus } => write!(f, "{} GPUs that it would need are ill", gpus.len()),
             Self::MakingRoom { nodes } => write!(f, "room is being made for it on {} nodes", nodes.len()),
             Self::Next { gpus, free } => {
                 write!(f, "it is next, and needs {gpus} GPUs of which {free} are free")
@@ -232,9 +239,15 @@ fn queued(core: &Core, job: &Job, now: Time) -> Result<Reason, Error> {
     }
     let away: Vec<NodeId> =
         cluster.nodes().iter().filter(|node| !node.is_open()).map(|node| node.id).collect();
-    if !could_hold(core, shape, &[], false) {
-        if !away.is_empty() && could_hold(core, shape, &[], true) {
+    let present = Counting { away: false, ill: false };
+    if !could_hold(core, shape, &[], present) {
+        let ill = core.cluster().nodes().iter().filter(|node| node.is_open());
+        let ill: Vec<(NodeId, u8)> = ill.flat_map(|node| node.ill.iter().map(|gpu| (node.id, gpu))).collect();
+        if !away.is_empty() && could_hold(core, shape, &[], Counting { away: true, ..present }) {
             return Ok(Reason::NodesAway { nodes: away });
+        }
+        if !ill.is_empty() && could_hold(core, shape, &[], Counting { ill: true, ..present }) {
+            return Ok(Reason::GpusIll { gpus: ill });
         }
         let (usable, node_size) = (cluster.usable_gpus(), cluster.node_size());
         return Ok(Reason::TooLarge { gpus, usable, node_size });
@@ -271,33 +284,39 @@ impl Core {
     pub(crate) fn avoided_by<'j>(&self, job: &'j Job, shape: &Shape) -> &'j [NodeId] {
         match job.avoided.as_slice() {
             [] => &[],
-            avoided if could_hold(self, shape, avoided, false) => avoided,
+            avoided if could_hold(self, shape, avoided, Counting { away: false, ill: false }) => avoided,
             _ => &[],
         }
     }
 }
 
-/// The nodes but those that are left out could hold a gang if nothing else were on them; lost and closed ones count if `all` do.
-fn could_hold(core: &Core, shape: &Shape, without: &[NodeId], all: bool) -> bool {
+/// What counts beside the GPUs that are well on nodes that are open.
+#[derive(Clone, Copy)]
+struct Counting {
+    /// Nodes that are lost or closed.
+    away: bool,
+    /// GPUs that are ill.
+    ill: bool,
+}
+
+/// The nodes but those that are left out could hold a gang if nothing else were on them.
+fn could_hold(core: &Core, shape: &Shape, without: &[NodeId], counting: Counting) -> bool {
     let cluster = core.cluster();
     let nodes = || {
-        let nodes = cluster.nodes().iter().filter(move |node| all || node.is_open());
+        let nodes = cluster.nodes().iter().filter(move |node| counting.away || node.is_open());
         nodes.filter(|node| !without.contains(&node.id))
     };
     let size = nodes().map(|node| node.spec.gpus.len() as u32).max().unwrap_or(0);
     let Some(cut) = Cut::of(shape.form, size) else { return false };
-    let holds = |node: &&crate::core::node::Node, gpus: u32| {
+    let usable = |node: &Node| if counting.ill { node.gpus().len() } else { node.sound().len() };
+    let holds = |node: &&Node, gpus: u32| {
         let (cpus, memory_mib) = needs(shape, gpus);
-        let reachable = node.contact != Contact::Lost || all;
-        reachable
-            && node.sound().len() >= gpus
-            && node.spec.cpus >= cpus
-            && node.spec.memory_mib >= memory_mib
+        let reachable = node.contact != Contact::Lost || counting.away;
+        reachable && usable(node) >= gpus && node.spec.cpus >= cpus && node.spec.memory_mib >= memory_mib
     };
     let fit = nodes().filter(|node| holds(node, cut.per_node)).count();
     let with_tail = cut.tail == 0 || nodes().filter(|node| holds(node, cut.tail)).count() > cut.min as usize;
-    let scattered = !shape.topology.required
-        && nodes().map(|node| node.sound().len()).sum::<u32>() >= shape.gpus()
-        && !shape.is_cpu_only();
+    let scattered =
+        !shape.topology.required && nodes().map(usable).sum::<u32>() >= shape.gpus() && !shape.is_cpu_only();
     (fit >= cut.min as usize && with_tail) || scattered
 }

@@ -68,6 +68,8 @@ pub struct Node {
     pub gpus_used: Vec<u32>,
     /// Numbers of the GPUs that failed.
     pub gpus_ill: Vec<u32>,
+    /// Why they are that.
+    pub ill: Vec<IllGpu>,
     /// Jobs that hold something on it.
     pub jobs: Vec<u64>,
 }
@@ -87,9 +89,10 @@ impl From<v1::Node> for Node {
             cpus_used: node.cpus_used,
             memory_mib: spec.memory_mib,
             memory_used_mib: node.memory_used_mib,
-            gpus: gpus.map(|v1::Gpu { numa, nvlink, model }| Gpu { numa, nvlink, model }).collect(),
+            gpus: gpus.map(Gpu::from).collect(),
             gpus_used: node.gpus_used,
             gpus_ill: node.gpus_ill,
+            ill: node.ill.into_iter().map(|v1::IllGpu { gpu, reason }| IllGpu { gpu, reason }).collect(),
             jobs: node.jobs,
         }
     }
@@ -104,6 +107,24 @@ pub struct Gpu {
     pub nvlink: u32,
     /// What it is called; empty where that is not known.
     pub model: String,
+    /// Its memory; null where that is not known.
+    pub memory_mib: Option<u64>,
+}
+
+impl From<v1::Gpu> for Gpu {
+    fn from(gpu: v1::Gpu) -> Self {
+        let v1::Gpu { numa, nvlink, model, memory_mib } = gpu;
+        Self { numa, nvlink, model, memory_mib }
+    }
+}
+
+/// A GPU on which nothing new is placed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct IllGpu {
+    /// Its number on the node.
+    pub gpu: u32,
+    /// What its driver says; empty where it says nothing.
+    pub reason: String,
 }
 
 /// Whether a node can be reached.

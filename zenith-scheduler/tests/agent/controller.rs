@@ -1,5 +1,6 @@
 //! A controller that does what a test says, and an agent that is a process of its own.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -106,8 +107,8 @@ pub(crate) struct Node {
     pub(crate) token: Option<String>,
     inbound: Streaming<v1::AgentMessage>,
     out: mpsc::Sender<Result<v1::ControllerMessage, Status>>,
-    /// What has been said of GPUs: which, and whether it is well.
-    pub(crate) gpus: Vec<(u32, bool)>,
+    /// What has been said of GPUs.
+    pub(crate) gpus: Vec<v1::GpuHealth>,
 }
 
 impl Node {
@@ -131,7 +132,7 @@ impl Node {
         loop {
             match soon(self.inbound.message()).await.unwrap().unwrap().kind.unwrap() {
                 Kind::Heartbeat(_) => {}
-                Kind::GpuHealth(health) => self.gpus.push((health.gpu, health.healthy)),
+                Kind::GpuHealth(health) => self.gpus.push(health),
                 kind => return kind,
             }
         }
@@ -142,9 +143,20 @@ impl Node {
         loop {
             match soon(self.inbound.message()).await.unwrap().unwrap().kind.unwrap() {
                 Kind::Heartbeat(_) => return,
-                Kind::GpuHealth(health) => self.gpus.push((health.gpu, health.healthy)),
+                Kind::GpuHealth(health) => self.gpus.push(health),
                 other => panic!("{other:?} is no heartbeat"),
             }
+        }
+    }
+
+    /// Waits until what was said of GPUs last, by their numbers, is this; every other kind of message is a fault.
+    pub(crate) async fn gpus_are(&mut self, is_it: impl Fn(&BTreeMap<u32, v1::GpuHealth>) -> bool) {
+        loop {
+            let last = self.gpus.iter().map(|health| (health.gpu, health.clone())).collect();
+            if is_it(&last) {
+                return;
+            }
+            self.heartbeat().await;
         }
     }
 
@@ -247,16 +259,31 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn new(controller: &Controller, state: &Path, options: &[&str]) -> Self {
-        Self::logging("info", controller, state, options)
+        Self::spawn("info", controller, state, options, Path::new("/dev/null/no-library"))
     }
 
     /// One that logs what a filter lets pass.
     pub(crate) fn logging(filter: &str, controller: &Controller, state: &Path, options: &[&str]) -> Self {
+        Self::spawn(filter, controller, state, options, Path::new("/dev/null/no-library"))
+    }
+
+    /// One whose NVIDIA library is that.
+    pub(crate) fn with_library(
+        controller: &Controller,
+        state: &Path,
+        options: &[&str],
+        library: &Path,
+    ) -> Self {
+        Self::spawn("info", controller, state, options, library)
+    }
+
+    fn spawn(filter: &str, controller: &Controller, state: &Path, options: &[&str], library: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zenith-scheduler"));
         command.args(["agent", "--name", "node", "--controller"]).arg(controller.address.to_string());
         command.arg("--state").arg(state).args(options);
         command
             .env("ZENITH_AGENT_TOKEN", "opensesame")
+            .env("ZENITH_NVML", library)
             .env("RUST_LOG", filter)
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

@@ -5,11 +5,13 @@
 
 mod controller;
 mod deaths;
+mod gpus;
 mod logs;
 
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use controller::{Agent, Controller, shell, text, until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -50,7 +52,7 @@ async fn a_node_says_what_it_is() {
     for _ in 0..3 {
         node.heartbeat().await;
     }
-    assert!(node.gpus.iter().all(|(_, well)| *well), "{:?}", node.gpus);
+    assert!(node.gpus.iter().all(|gpu| gpu.healthy), "{:?}", node.gpus);
 }
 
 #[tokio::test]
@@ -398,14 +400,28 @@ async fn a_rank_is_bound_to_the_processors_of_its_gpu() {
     }
     let numa = numa.path().to_str().unwrap();
     let (_controller, mut node, _agent, _state) = joined(&["--gpus", "2", "--numa", numa]).await;
-    let slice = v1::Slice { gpus: vec![0, 1], ..Default::default() };
-    let script = "grep Cpus_allowed_list /proc/self/status";
+    let slice = v1::Slice { gpus: vec![0, 1], cpus: 8, ..Default::default() };
+    let script = "grep Cpus_allowed_list /proc/self/status; echo $OMP_NUM_THREADS";
     node.start(v1::Start { local_ranks: 2, world_size: 2, slice: Some(slice), ..shell(1, script) }).await;
-    node.life(1).await;
+    let mut notes = Vec::new();
+    loop {
+        let report = node.report().await;
+        node.ack(report.number).await;
+        match report.what.unwrap() {
+            v1::report::What::Started(started) => notes.extend(started.notes),
+            v1::report::What::Gone(_) => break,
+            v1::report::What::Exited(_) => {}
+        }
+    }
     for rank in [0, 1] {
         let request = v1::ReadLog { request: 1, job: 1, attempt: 1, rank: Some(rank), ..Default::default() };
-        assert_eq!(node.logs(request).await.0, format!("Cpus_allowed_list:\t{rank}\n"));
+        // Four of the processors are its own, and it can use the one of its node.
+        assert_eq!(node.logs(request).await.0, format!("Cpus_allowed_list:\t{rank}\n1\n"));
     }
+    let unbound =
+        notes.iter().any(|note| note.starts_with("its memory could not be bound to NUMA node [1]: "));
+    let is_there = Path::new("/sys/devices/system/node/node1").exists();
+    assert_eq!(unbound, !is_there, "what this machine does not have is said: {notes:?}");
 }
 
 #[tokio::test]

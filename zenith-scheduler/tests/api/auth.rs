@@ -33,6 +33,8 @@ async fn what_is_somebody_elses_is_left_alone() {
     let status =
         client.logs(by(bob.reveal(), v1::LogsRequest { job, ..Default::default() })).await.unwrap_err();
     assert_eq!((status.code(), refusal_in(&status).code.as_str()), (Code::PermissionDenied, "not_yours"));
+    let status = client.signal(by(bob.reveal(), v1::SignalRequest { job, number: 10 })).await.unwrap_err();
+    assert_eq!((status.code(), refusal_in(&status).code.as_str()), (Code::PermissionDenied, "not_yours"));
     let as_ann = v1::Submission { user: "ann".to_owned(), ..work(1) };
     let status = client.submit(by(bob.reveal(), submitting(as_ann.clone()))).await.unwrap_err();
     assert_eq!(refusal_in(&status).code, "not_admin");
@@ -45,6 +47,9 @@ async fn what_is_somebody_elses_is_left_alone() {
     assert_eq!(outcomes[0].refusal, None);
     let authorization = format!("Authorization: Bearer {}", bob.reveal());
     let answer = http::call(server.rest, "DELETE /v1/jobs/2", &[&authorization], "").await;
+    assert_eq!((answer.status, answer.refusal().as_str()), (403, "not_yours"));
+    let headers = [authorization.as_str(), "Content-Type: application/json"];
+    let answer = http::call(server.rest, "POST /v1/jobs/2/signal", &headers, r#"{"number": 10}"#).await;
     assert_eq!((answer.status, answer.refusal().as_str()), (403, "not_yours"));
     server.stop().await;
 }

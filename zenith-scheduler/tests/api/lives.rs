@@ -159,7 +159,8 @@ fn said_of_detail(detail: &v1::JobDetail) -> Value {
 }
 
 fn said_of_cluster(cluster: &v1::ClusterResponse) -> Value {
-    let gpu = |gpu: &v1::Gpu| json!({ "numa": gpu.numa, "nvlink": gpu.nvlink, "model": gpu.model });
+    let gpu = |gpu: &v1::Gpu| json!({ "numa": gpu.numa, "nvlink": gpu.nvlink, "model": gpu.model, "memory_mib": gpu.memory_mib });
+    let ill = |ill: &v1::IllGpu| json!({ "gpu": ill.gpu, "reason": ill.reason });
     let node = |node: &v1::Node| {
         let spec = node.spec.as_ref().unwrap();
         json!({
@@ -167,7 +168,8 @@ fn said_of_cluster(cluster: &v1::ClusterResponse) -> Value {
             "contact": word(node.contact().as_str_name(), "NODE_CONTACT_"), "drained": node.drained,
             "cpus": spec.cpus, "cpus_used": node.cpus_used, "memory_mib": spec.memory_mib,
             "memory_used_mib": node.memory_used_mib, "gpus": spec.gpus.iter().map(gpu).collect::<Vec<Value>>(),
-            "gpus_used": node.gpus_used, "gpus_ill": node.gpus_ill, "jobs": node.jobs,
+            "gpus_used": node.gpus_used, "gpus_ill": node.gpus_ill,
+            "ill": node.ill.iter().map(ill).collect::<Vec<Value>>(), "jobs": node.jobs,
         })
     };
     let queue = |queue: &v1::Queue| {
@@ -190,4 +192,35 @@ fn said_of_cluster(cluster: &v1::ClusterResponse) -> Value {
         "users": cluster.users.iter().map(user).collect::<Vec<Value>>(),
         "counts": cluster.counts.iter().map(count).collect::<serde_json::Map<String, Value>>(),
     })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_goes_to_every_node_of_a_job_by_each_door() {
+    let state = State::new();
+    let server = Server::start(&state).await;
+    let mut client = server.client().await;
+    let mut nodes = [
+        Agent::join(server.grpc, register("a", 1, &[])).await,
+        Agent::join(server.grpc, register("b", 1, &[])).await,
+    ];
+    let job = client.submit(submitting(work(2))).await.unwrap().into_inner().job;
+    for node in &mut nodes {
+        let start = node.start().await;
+        let number = node.report(start.job, start.attempt, start.rank_offset, started()).await;
+        node.acknowledged(number).await;
+    }
+    in_state(&mut client, job, JobState::Running).await;
+    client.signal(v1::SignalRequest { job, number: 10 }).await.unwrap();
+    let answer = http::post(server.rest, &format!("/v1/jobs/{job}/signal"), r#"{"number": 12}"#).await;
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    for node in &mut nodes {
+        for number in [10, 12] {
+            let told = node.hear().await.unwrap();
+            let signal = v1::Signal { job, attempt: 1, kill: false, number: Some(number) };
+            assert_eq!(told, Some(v1::controller_message::Kind::Signal(signal)));
+        }
+    }
+    let detail = client.get(v1::GetRequest { job }).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((detail.state(), detail.attempt), (JobState::Running, 1));
+    server.stop().await;
 }

@@ -9,6 +9,7 @@ mod server;
 
 mod auth;
 mod disk_full;
+mod gpus;
 mod idempotency;
 mod lives;
 mod logs;

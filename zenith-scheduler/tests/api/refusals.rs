@@ -33,6 +33,14 @@ async fn grpc_carries_the_refusal() {
         .map(|outcome| outcome.refusal.as_ref().map(|refusal| refusal.code.as_str()))
         .collect();
     assert_eq!(words, [Some("forbidden_transition"), Some("no_such_job")]);
+    for (job, number, code, word) in [
+        (job, 10, Code::FailedPrecondition, "not_running"),
+        (job, 0, Code::InvalidArgument, "invalid"),
+        (77, 10, Code::NotFound, "no_such_job"),
+    ] {
+        let status = client.signal(v1::SignalRequest { job, number }).await.unwrap_err();
+        assert_eq!((status.code(), refusal_in(&status).code.as_str()), (code, word));
+    }
     let status = client.logs(v1::LogsRequest { job, ..Default::default() }).await.unwrap_err();
     assert_eq!(refusal_in(&status).code, "no_logs");
     let status = client.drain(v1::DrainRequest { node: "x".to_owned(), drained: true }).await.unwrap_err();
@@ -62,6 +70,10 @@ async fn rest_says_it_in_the_same_body_everywhere() {
         ("POST /v1/jobs", json, r#"{"resources": {}, "command": ["x"]}"#, 422, "bad_request"),
         ("POST /v1/jobs", json, r#"{"resources": {"gpus": 1}, "command": []}"#, 422, "invalid"),
         ("POST /v1/jobs/1/release", json, "", 409, "forbidden_transition"),
+        ("POST /v1/jobs/1/signal", json, r#"{"number": 10}"#, 409, "not_running"),
+        ("POST /v1/jobs/1/signal", json, r#"{"number": 32}"#, 422, "invalid"),
+        ("POST /v1/jobs/1/signal", json, r#"{"number": "USR1"}"#, 400, "malformed"),
+        ("POST /v1/jobs/3/signal", json, r#"{"number": 10}"#, 404, "no_such_job"),
         ("GET /v1/jobs/3", json, "", 404, "no_such_job"),
         ("GET /v1/jobs/x", json, "", 400, "malformed"),
         ("GET /v1/jobs/-1", json, "", 400, "malformed"),

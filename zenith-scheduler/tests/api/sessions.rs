@@ -133,12 +133,14 @@ async fn an_ill_gpu_is_shown_and_gets_nothing() {
     let mut client = server.client().await;
     let mut node = Agent::join(server.grpc, register("a", 2, &[])).await;
     let reason = "Xid 79".to_owned();
-    node.say(Said::GpuHealth(v1::GpuHealth { gpu: 0, healthy: false, reason })).await;
+    let ill = v1::GpuHealth { gpu: 0, healthy: false, reason, degraded: false };
+    node.say(Said::GpuHealth(ill)).await;
     // Whatever is said later is done later.
     let number = node.report(1, 1, 0, started()).await;
     node.acknowledged(number).await;
     let cluster = client.cluster(v1::ClusterRequest {}).await.unwrap().into_inner();
     assert_eq!(cluster.nodes[0].gpus_ill, [0]);
+    assert_eq!(cluster.nodes[0].ill, [v1::IllGpu { gpu: 0, reason: "Xid 79".to_owned() }]);
     client.submit(submitting(work(1))).await.unwrap();
     assert_eq!(node.start().await.slice.unwrap().gpus, [1]);
     server.stop().await;

@@ -6,17 +6,17 @@ mod laws;
 
 use zenith_proto::v1;
 use zenith_scheduler::api::convert::{
-    cluster_of, detail_of, gpu_index, job_of, joining_of, queue_settings, report_of, submission_of,
+    cluster_of, condition_of, detail_of, job_of, joining_of, queue_settings, report_of, submission_of,
     user_settings, why_of,
 };
 use zenith_scheduler::api::query::Filter;
-use zenith_scheduler::controller::ops::{Act, Happened};
+use zenith_scheduler::controller::ops::{Act, Condition, Happened};
 use zenith_scheduler::core::comm::{Comm, Start};
 use zenith_scheduler::core::job::Placement;
 use zenith_scheduler::core::on_job::{on_cancel, on_hold, on_release, on_requeue, on_submit};
 use zenith_scheduler::core::on_node::{
-    on_drain, on_gpu_healthy, on_gpu_unhealthy, on_node_joined, on_node_lost, on_node_returned,
-    on_node_silent, on_orphan_gone,
+    on_drain, on_gpu_degraded, on_gpu_healthy, on_gpu_unhealthy, on_node_joined, on_node_lost,
+    on_node_returned, on_node_silent, on_orphan_gone,
 };
 use zenith_scheduler::core::on_rank::{Process, on_rank_exited, on_rank_note, on_rank_started, on_rank_used};
 use zenith_scheduler::core::on_round::{on_round, on_tick};
@@ -128,9 +128,18 @@ impl Listener {
                     }
                 }
             }
-            Call::Health(node, gpu, true) => on_gpu_healthy(core, comm, now, NodeId(node), gpu_index(gpu)?)?,
-            Call::Health(node, gpu, false) => {
-                on_gpu_unhealthy(core, comm, now, NodeId(node), gpu_index(gpu)?)?;
+            Call::Health(node, gpu, healthy) => {
+                let said =
+                    v1::GpuHealth { gpu, healthy, reason: "Xid 79".to_owned(), ..v1::GpuHealth::default() };
+                match condition_of(said)? {
+                    (gpu, Condition::Well) => on_gpu_healthy(core, comm, now, NodeId(node), gpu)?,
+                    (gpu, Condition::Degraded(reason)) => {
+                        on_gpu_degraded(core, comm, now, NodeId(node), gpu, &reason)?;
+                    }
+                    (gpu, Condition::Ill(reason)) => {
+                        on_gpu_unhealthy(core, comm, now, NodeId(node), gpu, &reason)?
+                    }
+                }
             }
             Call::Drain(node, drained) => on_drain(core, comm, now, NodeId(node), drained)?,
             Call::Silent(node) => on_node_silent(core, comm, now, NodeId(node))?,

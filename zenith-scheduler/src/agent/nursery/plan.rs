@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use zenith_proto::v1;
 
+use crate::agent::gpus::{Family, Gpu};
 use crate::agent::layout::{Key, Layout};
 
 /// Variables of the agent that its processes see. Everything else they have from their job.
@@ -26,8 +27,24 @@ pub(crate) struct Machine {
     /// The node's name.
     pub(crate) name: String,
     pub(crate) numa: Vec<NumaNode>,
-    /// The NUMA node of each GPU.
-    pub(crate) gpus: Vec<u32>,
+    /// What there is to know of each GPU.
+    pub(crate) gpus: Vec<Place>,
+}
+
+/// A GPU as far as processes are fitted to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) family: Family,
+    pub(crate) number: u32,
+    pub(crate) uuid: Option<String>,
+    /// Its NUMA node; none where that is not known.
+    pub(crate) numa: Option<u32>,
+}
+
+impl From<&Gpu> for Place {
+    fn from(gpu: &Gpu) -> Self {
+        Self { family: gpu.family, number: gpu.number, uuid: gpu.uuid.clone(), numa: gpu.numa }
+    }
 }
 
 /// One process.
@@ -69,8 +86,14 @@ fn rank(
     let rank = start.rank_offset + local;
     let slice = start.slice.clone().unwrap_or_default();
     let gpus = share(&slice.gpus, local, start.local_ranks);
-    let listed: Vec<String> = gpus.iter().map(u32::to_string).collect();
-    let threads = (slice.cpus / start.local_ranks.max(1)).max(1);
+    let memory_nodes = nodes_of(gpus, machine);
+    let of_nodes = machine.numa.iter().filter(|node| memory_nodes.contains(&node.id));
+    let cpus: Vec<u32> = of_nodes.flat_map(|node| node.cpus.clone()).collect();
+    let mut threads = (slice.cpus / start.local_ranks.max(1)).max(1);
+    if !cpus.is_empty() {
+        // Threads beyond the processors that it is bound to would only take turns.
+        threads = threads.min(cpus.len() as u32);
+    }
     environment.entry("OMP_NUM_THREADS".into()).or_insert_with(|| threads.to_string().into());
     let mut set = |name: &str, value: OsString| environment.insert(name.into(), value);
     set("MASTER_ADDR", (&start.master_address).into());
@@ -81,7 +104,9 @@ fn rank(
     set("LOCAL_WORLD_SIZE", start.local_ranks.to_string().into());
     set("NODE_RANK", start.node_rank.to_string().into());
     set("GROUP_RANK", start.node_rank.to_string().into());
-    set("CUDA_VISIBLE_DEVICES", listed.join(",").into());
+    for (name, value) in visible(gpus, machine) {
+        set(name, value.into());
+    }
     set("ZENITH_JOB_ID", start.job.to_string().into());
     set("ZENITH_JOB_NAME", (&start.name).into());
     set("ZENITH_ARRAY_INDEX", start.job.saturating_sub(start.first).to_string().into());
@@ -90,9 +115,44 @@ fn rank(
     set("ZENITH_CHECKPOINT_DIR", layout.checkpoint(start.job).into());
     set("ZENITH_NODE_NAME", (&machine.name).into());
     set(MARK, mark(&layout.run(key)));
-    let memory_nodes = nodes_of(gpus, machine);
-    let of_nodes = machine.numa.iter().filter(|node| memory_nodes.contains(&node.id));
-    RankPlan { rank, environment, cpus: of_nodes.flat_map(|node| node.cpus.clone()).collect(), memory_nodes }
+    RankPlan { rank, environment, cpus, memory_nodes }
+}
+
+/// The variables that show a process its GPUs and no others.
+fn visible(gpus: &[u32], machine: &Machine) -> Vec<(&'static str, String)> {
+    let places: Vec<&Place> = gpus.iter().filter_map(|gpu| machine.gpus.get(*gpu as usize)).collect();
+    let node_has = |family| machine.gpus.iter().any(|place| place.family == family);
+    let of = |family| places.iter().filter(move |place| place.family == family);
+    let joined = |names: Vec<String>| names.join(",");
+    let mut variables = Vec::new();
+    if node_has(Family::Nvidia) {
+        // Beside a GPU that does not answer it is not sure what CUDA counts, so there names are safer than numbers.
+        let silent = machine.gpus.iter().any(|place| place.family == Family::Nvidia && place.uuid.is_none());
+        let name = |place: &&Place| match &place.uuid {
+            Some(uuid) if silent => uuid.clone(),
+            _ => place.number.to_string(),
+        };
+        variables.push(("CUDA_DEVICE_ORDER", "PCI_BUS_ID".to_owned()));
+        variables.push(("CUDA_VISIBLE_DEVICES", joined(of(Family::Nvidia).map(name).collect())));
+    } else {
+        let declared = gpus.iter().filter(|gpu| {
+            let place = machine.gpus.get(**gpu as usize);
+            place.is_none_or(|place| place.family == Family::Declared)
+        });
+        variables.push(("CUDA_VISIBLE_DEVICES", joined(declared.map(u32::to_string).collect())));
+    }
+    if node_has(Family::Amd) {
+        // What HIP counts is what ROCr lets it see.
+        let name = |place: &&Place| match &place.uuid {
+            Some(uuid) => format!("GPU-{uuid}"),
+            None => place.number.to_string(),
+        };
+        let names: Vec<String> = of(Family::Amd).map(name).collect();
+        variables
+            .push(("HIP_VISIBLE_DEVICES", joined((0..names.len()).map(|hip| hip.to_string()).collect())));
+        variables.push(("ROCR_VISIBLE_DEVICES", joined(names)));
+    }
+    variables
 }
 
 /// The variable by which the processes of an attempt are known, whatever became of their parents.
@@ -117,7 +177,7 @@ fn nodes_of(gpus: &[u32], machine: &Machine) -> Vec<u32> {
         return Vec::new();
     }
     let known = |node: &u32| machine.numa.iter().any(|numa| numa.id == *node && !numa.cpus.is_empty());
-    let node = |gpu: &u32| machine.gpus.get(*gpu as usize).copied().filter(known);
+    let node = |gpu: &u32| machine.gpus.get(*gpu as usize).and_then(|place| place.numa).filter(known);
     let Some(mut nodes) = gpus.iter().map(node).collect::<Option<Vec<u32>>>() else { return Vec::new() };
     nodes.sort_unstable();
     nodes.dedup();
@@ -126,11 +186,23 @@ fn nodes_of(gpus: &[u32], machine: &Machine) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     fn machine() -> Machine {
         let numa = |id, cpus: &[u32]| NumaNode { id, cpus: cpus.to_vec() };
-        Machine { name: "n1".into(), numa: vec![numa(0, &[0, 1]), numa(1, &[2, 3])], gpus: vec![0, 0, 1, 1] }
+        let gpu = |number| place(Family::Declared, number, None);
+        Machine {
+            name: "n1".into(),
+            numa: vec![numa(0, &[0, 1]), numa(1, &[2, 3])],
+            gpus: (0..4).map(gpu).collect(),
+        }
+    }
+
+    /// Two at each NUMA node.
+    fn place(family: Family, number: u32, uuid: Option<&str>) -> Place {
+        Place { family, number, uuid: uuid.map(str::to_owned), numa: Some(number / 2 % 2) }
     }
 
     fn start(gpus: &[u32], local_ranks: u32) -> v1::Start {
@@ -206,6 +278,51 @@ mod tests {
         assert_eq!(bound(&[0, 3], 1), [(vec![0, 1, 2, 3], vec![0, 1])]);
         assert_eq!(bound(&[], 1), [(vec![], vec![])]);
         assert_eq!(bound(&[7], 1), [(vec![], vec![])], "a GPU that nobody knows");
+    }
+
+    #[test]
+    fn threads_fit_the_processors_that_a_rank_is_bound_to() {
+        let threads = |gpus: &[u32], ranks| {
+            planned(&start(gpus, ranks))[0].environment[OsStr::new("OMP_NUM_THREADS")].clone()
+        };
+        assert_eq!(threads(&[0], 1), "2", "six processors are held, and its node has two");
+        assert_eq!(threads(&[0, 3], 1), "4");
+        assert_eq!(threads(&[], 1), "6");
+    }
+
+    #[test]
+    fn a_machine_with_one_numa_node_binds_nobody() {
+        let one = Machine { numa: vec![NumaNode { id: 0, cpus: vec![0, 1] }], ..machine() };
+        let plan = ranks(&start(&[0], 1), &one, &Layout::new(Path::new("/s")), std::iter::empty());
+        assert_eq!((plan[0].cpus.len(), plan[0].memory_nodes.len()), (0, 0));
+        let mut unknown = machine();
+        unknown.gpus[0].numa = None;
+        let plan = ranks(&start(&[0], 1), &unknown, &Layout::new(Path::new("/s")), std::iter::empty());
+        assert_eq!(plan[0].cpus, [0; 0], "nobody knows where that GPU is");
+    }
+
+    #[test]
+    fn gpus_are_shown_by_what_their_own_software_calls_them() {
+        let shown = |gpus: &[u32], places: &[Place]| {
+            let machine = Machine { gpus: places.to_vec(), ..machine() };
+            visible(gpus, &machine).iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        let nvidia = |number, uuid| place(Family::Nvidia, number, uuid);
+        let order = "CUDA_DEVICE_ORDER=PCI_BUS_ID";
+        let sound = [nvidia(0, Some("GPU-a")), nvidia(1, Some("GPU-b")), nvidia(2, Some("GPU-c"))];
+        assert_eq!(shown(&[0, 2], &sound), [order, "CUDA_VISIBLE_DEVICES=0,2"]);
+        let silent = [nvidia(0, Some("GPU-a")), nvidia(1, None), nvidia(2, Some("GPU-c"))];
+        assert_eq!(shown(&[0, 2], &silent), [order, "CUDA_VISIBLE_DEVICES=GPU-a,GPU-c"]);
+        let amd = [place(Family::Amd, 0, Some("12ab")), place(Family::Amd, 1, None)];
+        assert_eq!(
+            shown(&[0, 1], &amd),
+            ["CUDA_VISIBLE_DEVICES=", "HIP_VISIBLE_DEVICES=0,1", "ROCR_VISIBLE_DEVICES=GPU-12ab,1"]
+        );
+        let both = [nvidia(0, Some("GPU-a")), place(Family::Amd, 0, Some("12ab"))];
+        assert_eq!(
+            shown(&[1], &both),
+            [order, "CUDA_VISIBLE_DEVICES=", "HIP_VISIBLE_DEVICES=0", "ROCR_VISIBLE_DEVICES=GPU-12ab"]
+        );
     }
 
     #[test]

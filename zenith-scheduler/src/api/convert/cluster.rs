@@ -48,6 +48,7 @@ fn spec_of(spec: &NodeSpec) -> v1::NodeSpec {
         numa: gpu.numa.into(),
         nvlink: gpu.nvlink.into(),
         model: spec.models.get(index).cloned().unwrap_or_default(),
+        memory_mib: spec.gpu_memory_mib.get(index).copied().filter(|memory| *memory > 0),
     });
     v1::NodeSpec {
         name: spec.name.clone(),
@@ -79,7 +80,12 @@ fn node_of(node: &Node) -> v1::Node {
         cpus_used: spec.cpus.saturating_sub(node.free_cpus()),
         memory_used_mib: spec.memory_mib.saturating_sub(node.free_memory_mib()),
         jobs,
+        ill: node.ill.iter().map(|gpu| ill(node, gpu)).collect(),
     }
+}
+
+fn ill(node: &Node, gpu: u8) -> v1::IllGpu {
+    v1::IllGpu { gpu: gpu.into(), reason: node.illnesses.get(&gpu).cloned().unwrap_or_default() }
 }
 
 /// A queue's name and settings, as they came.

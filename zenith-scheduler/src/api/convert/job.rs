@@ -146,6 +146,7 @@ pub fn why_of(core: &Core, id: JobId, now: Time) -> Result<v1::WhyResponse, Erro
         Reason::Ended { cause: Some(cause) } => format!("it has ended: {}", cause_text(core, *cause)),
         Reason::Stopping { cause: Some(cause) } => format!("it is being ended: {}", cause_text(core, *cause)),
         Reason::NodesAway { nodes } => format!("{} are away", names_of(core, nodes)),
+        Reason::GpusIll { gpus } => illnesses(core, gpus),
         Reason::MakingRoom { nodes } => format!("room is being made for it on {}", names_of(core, nodes)),
         reason => reason.to_string(),
     };
@@ -171,6 +172,7 @@ fn word_of(reason: &Reason) -> &'static str {
         Reason::UserLimit { .. } => "user_limit",
         Reason::TooLarge { .. } => "too_large",
         Reason::NodesAway { .. } => "nodes_away",
+        Reason::GpusIll { .. } => "gpus_ill",
         Reason::MakingRoom { .. } => "making_room",
         Reason::Next { .. } => "next",
         Reason::Behind { .. } => "behind",
@@ -231,6 +233,21 @@ fn names_of(core: &Core, nodes: &[NodeId]) -> String {
     match nodes.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more nodes", shown.join(", ")),
+    }
+}
+
+/// The first few GPUs that are ill and why, and how many more there are.
+fn illnesses(core: &Core, gpus: &[(NodeId, u8)]) -> String {
+    const SHOWN: usize = 3;
+    let one = |(node, gpu): &(NodeId, u8)| {
+        let reason = core.cluster().node(*node).and_then(|node| node.illnesses.get(gpu));
+        let reason = reason.filter(|reason| !reason.is_empty()).map(|reason| format!(" ({reason})"));
+        format!("GPU {gpu} of node {} is ill{}", name_of(core, *node), reason.unwrap_or_default())
+    };
+    let shown: Vec<String> = gpus.iter().take(SHOWN).map(one).collect();
+    match gpus.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more GPUs are", shown.join(", ")),
     }
 }
 

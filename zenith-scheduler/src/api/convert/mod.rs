@@ -9,7 +9,7 @@ mod text;
 
 pub use self::cluster::{cluster_of, queue_settings, user_settings};
 pub use self::job::{cause_text, detail_of, job_of, outcome_of, state_of, state_on_wire, why_of};
-pub use self::node::{gpu_index, joining_of, report_of};
+pub use self::node::{condition_of, joining_of, report_of};
 pub use self::submission::{submission_of, submission_on_wire};
 
 use crate::refusal::Refusal;

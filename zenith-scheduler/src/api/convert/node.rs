@@ -3,7 +3,7 @@
 use zenith_proto::v1;
 
 use super::{invalid, text};
-use crate::controller::ops::{Happened, Joining, Report};
+use crate::controller::ops::{Condition, Happened, Joining, Report};
 use crate::core::JobId;
 use crate::core::job::{Exit, Used};
 use crate::core::node::{Gpu, NodeSpec};
@@ -11,6 +11,8 @@ use crate::refusal::Refusal;
 
 /// Longest note that is kept of a job.
 const MAX_NOTE: usize = 1024;
+/// Longest reason that is kept of a GPU.
+const MAX_REASON: usize = 512;
 
 /// A node that wants to join.
 ///
@@ -25,6 +27,11 @@ pub fn joining_of(given: v1::Register) -> Result<Joining, Refusal> {
     let gpus: Result<Vec<Gpu>, Refusal> = spec.gpus.iter().map(gpu_of).collect();
     spec.gpus.iter().try_for_each(|gpu| text::title("model", &gpu.model))?;
     let known = given.known.iter().map(|known| (JobId(known.job), known.attempt));
+    let mut gpu_memory_mib: Vec<u64> =
+        spec.gpus.iter().map(|gpu| gpu.memory_mib.unwrap_or_default()).collect();
+    if gpu_memory_mib.iter().all(|memory| *memory == 0) {
+        gpu_memory_mib.clear();
+    }
     Ok(Joining {
         spec: NodeSpec {
             name: spec.name,
@@ -35,6 +42,7 @@ pub fn joining_of(given: v1::Register) -> Result<Joining, Refusal> {
             gpus: gpus?,
             models: spec.gpus.into_iter().map(|gpu| gpu.model).collect(),
             identity: given.identity,
+            gpu_memory_mib,
         },
         address: given.address,
         known: known.collect(),
@@ -48,12 +56,21 @@ fn gpu_of(given: &v1::Gpu) -> Result<Gpu, Refusal> {
     Ok(Gpu { numa: small("numa", given.numa)?, nvlink: small("nvlink", given.nvlink)? })
 }
 
-/// The index of a GPU.
+/// A GPU's index, and how it is.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for one that no node can have.
-pub fn gpu_index(given: u32) -> Result<u8, Refusal> {
-    u8::try_from(given).map_err(|_| invalid("gpu", format!("{given} is no GPU of any node")))
+/// [`Refusal::Invalid`] for an index that no node can have.
+pub fn condition_of(given: v1::GpuHealth) -> Result<(u8, Condition), Refusal> {
+    let v1::GpuHealth { gpu, healthy, reason, degraded } = given;
+    let index = u8::try_from(gpu).map_err(|_| invalid("gpu", format!("{gpu} is no GPU of any node")))?;
+    // It comes from a driver, and is shown on terminals.
+    let plain = |reason: String| reason.replace(char::is_control, " ");
+    let condition = match (healthy, degraded) {
+        (true, _) => Condition::Well,
+        (false, true) => Condition::Degraded(shortened(plain(reason), MAX_REASON)),
+        (false, false) => Condition::Ill(shortened(plain(reason), MAX_REASON)),
+    };
+    Ok((index, condition))
 }
 
 /// What a node reports.
@@ -63,9 +80,10 @@ pub fn gpu_index(given: u32) -> Result<u8, Refusal> {
 pub fn report_of(given: v1::Report) -> Result<Report, Refusal> {
     let v1::Report { job, attempt, rank, what, .. } = given;
     let what = match what.ok_or_else(|| invalid("what", "the report says nothing"))? {
-        v1::report::What::Started(v1::RankStarted { notes }) => {
-            Happened::Started { rank, notes: notes.into_iter().map(shortened).collect() }
-        }
+        v1::report::What::Started(v1::RankStarted { notes }) => Happened::Started {
+            rank,
+            notes: notes.into_iter().map(|note| shortened(note, MAX_NOTE)).collect(),
+        },
         v1::report::What::Exited(v1::RankExited { how, usage, fault }) => {
             // One that this program does not know is nobody's for sure.
             let fault = v1::Fault::try_from(fault).unwrap_or(v1::Fault::Unspecified);
@@ -80,7 +98,7 @@ pub fn report_of(given: v1::Report) -> Result<Report, Refusal> {
                         v1::Fault::Node => Exit::NodeFault,
                         v1::Fault::Port => Exit::PortTaken,
                     };
-                    (exit, Some(shortened(why)))
+                    (exit, Some(shortened(why, MAX_NOTE)))
                 }
             };
             let used = usage.map_or_else(Used::default, |usage| Used {
@@ -95,9 +113,9 @@ pub fn report_of(given: v1::Report) -> Result<Report, Refusal> {
     Ok(Report { job: JobId(job), attempt, what })
 }
 
-fn shortened(mut note: String) -> String {
-    if note.len() > MAX_NOTE {
-        let end = (0..=MAX_NOTE).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
+fn shortened(mut note: String, most: usize) -> String {
+    if note.len() > most {
+        let end = (0..=most).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
         note.truncate(end);
     }
     note
@@ -109,9 +127,19 @@ mod tests {
 
     #[test]
     fn a_note_is_cut_between_characters() {
-        assert_eq!(shortened("ä".repeat(1000)).len(), MAX_NOTE);
-        assert_eq!(shortened(format!("x{}", "ä".repeat(1000))).len(), MAX_NOTE - 1);
-        assert_eq!(shortened("short".to_owned()), "short");
+        assert_eq!(shortened("ä".repeat(1000), MAX_NOTE).len(), MAX_NOTE);
+        assert_eq!(shortened(format!("x{}", "ä".repeat(1000)), MAX_NOTE).len(), MAX_NOTE - 1);
+        assert_eq!(shortened("short".to_owned(), MAX_NOTE), "short");
+    }
+
+    #[test]
+    fn a_gpu_that_works_on_is_told_from_one_that_does_not() {
+        let given =
+            |healthy, degraded| v1::GpuHealth { gpu: 3, healthy, reason: "a\nb".to_owned(), degraded };
+        assert_eq!(condition_of(given(false, false)).unwrap(), (3, Condition::Ill("a b".to_owned())));
+        assert_eq!(condition_of(given(false, true)).unwrap(), (3, Condition::Degraded("a b".to_owned())));
+        assert_eq!(condition_of(given(true, false)).unwrap(), (3, Condition::Well));
+        assert!(condition_of(v1::GpuHealth { gpu: 256, ..given(true, false) }).is_err());
     }
 
     #[test]

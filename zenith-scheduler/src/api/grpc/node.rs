@@ -18,8 +18,9 @@ use zenith_proto::v1::node_agent_service_server::NodeAgentService;
 
 use super::{Service, status_of};
 use crate::api::Api;
-use crate::api::convert::{gpu_index, joining_of, report_of};
+use crate::api::convert::{condition_of, joining_of, report_of};
 use crate::controller::logs::Routes;
+use crate::controller::ops::Condition;
 use crate::controller::{Begun, OUTSTANDING, Turn, Welcome};
 use crate::refusal::Refusal;
 
@@ -213,12 +214,15 @@ impl Session {
                 Ok(())
             }
             Some(Said::GpuHealth(health)) => {
-                let gpu = gpu_index(health.gpu)?;
-                if !health.healthy {
-                    tracing::warn!(node = self.name, gpu, reason = health.reason, "a GPU is ill");
+                let (gpu, condition) = condition_of(health)?;
+                match &condition {
+                    Condition::Well => tracing::debug!(node = self.name, gpu, "a GPU is well"),
+                    Condition::Degraded(reason) => {
+                        tracing::warn!(node = self.name, gpu, reason, "a GPU is degraded");
+                    }
+                    Condition::Ill(reason) => tracing::warn!(node = self.name, gpu, reason, "a GPU is ill"),
                 }
-                let call =
-                    self.api.handle.call(move |turn| turn.gpu_health(node, session, gpu, health.healthy));
+                let call = self.api.handle.call(move |turn| turn.gpu_health(node, session, gpu, &condition));
                 call.await
             }
             Some(Said::LogPart(part)) => self.pass_on(part).await,

@@ -215,6 +215,8 @@ pub(super) struct Signal {
 }
 
 /// Send a signal to every rank of a running job
+///
+/// Its attempt goes on, unless its processes end because of it. A job that does not run is refused by 409, `not_running`.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/signal", tag = "jobs", request_body = Signal,
     params(("id" = u64, Path, minimum = 1, maximum = 9007199254740991_u64)),
