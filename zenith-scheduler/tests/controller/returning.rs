@@ -70,7 +70,7 @@ async fn a_member_that_was_away_when_its_gang_died_is_ended_when_it_returns() {
     let mut b = house.join("b", 1, &[(job, 1)]).await;
     b.told_to_end(job, 1).await;
     b.end(&on_b, Exit::Signal(15)).await;
-    assert_eq!(a.told_to_end(job, 1).await, false, "it was told too");
+    assert!(!a.told_to_end(job, 1).await, "it was told too");
     assert_eq!(a.told_to_start().await.attempt, 2);
 }
 
