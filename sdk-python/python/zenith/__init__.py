@@ -28,7 +28,7 @@ from ._numpy import DataLoader
 from ._report import Report, Stage
 from ._resources import Resources
 from ._sampling import WeightedSampler
-from ._scheduler import Cluster, Gpu, Job, LogPart, Node, Queue, SchedulerClient, User, Why
+from ._scheduler import Cluster, Gpu, IllGpu, Job, LogPart, Node, Queue, SchedulerClient, User, Why
 
 __all__ = [
     "Cluster",
@@ -41,6 +41,7 @@ __all__ = [
     "Devices",
     "Engine",
     "Gpu",
+    "IllGpu",
     "Job",
     "JobError",
     "LoaderClosedError",

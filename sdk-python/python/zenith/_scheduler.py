@@ -56,11 +56,26 @@ class Gpu:
         numa: the NUMA node it hangs on.
         nvlink: the group of GPUs that NVLink joins.
         model: what it is called; empty where that is not known.
+        memory_mib: its memory in MiB, or None where that is not known.
     """
 
     numa: int
     nvlink: int
     model: str
+    memory_mib: int | None
+
+
+@dataclass(frozen=True)
+class IllGpu:
+    """A GPU on which nothing new is placed.
+
+    Attributes:
+        gpu: its number on the node.
+        reason: what its driver says; empty where it says nothing.
+    """
+
+    gpu: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,7 @@ class Node:
         gpus: its GPUs; their numbers are their places.
         gpus_used: numbers of the GPUs in use.
         gpus_ill: numbers of the GPUs that failed.
+        ill: why they are that.
         jobs: numbers of the jobs on it.
     """
 
@@ -93,6 +109,7 @@ class Node:
     gpus: tuple[Gpu, ...]
     gpus_used: tuple[int, ...]
     gpus_ill: tuple[int, ...]
+    ill: tuple[IllGpu, ...]
     jobs: tuple[int, ...]
 
 
@@ -522,11 +539,13 @@ class SchedulerClient:
 
         Args:
             job: the job, or its number.
-            signal: a name such as ``"USR1"`` or ``"SIGUSR1"``, a number from 1 to 31, or one of :class:`signal.Signals`.
+            signal: a name such as ``"USR1"`` or ``"SIGUSR1"``, a number from 1 to 31, or one of
+                :class:`signal.Signals`.
 
         Raises:
             ConfigError: a signal that is none.
-            SchedulerError: a refusal, with ``.code``: ``"not_running"``, ``"not_yours"``, ``"no_such_job"`` among others.
+            SchedulerError: a refusal, with ``.code``: ``"not_running"``, ``"not_yours"``, ``"no_such_job"`` among
+                others.
         """
         number = job.id if isinstance(job, Job) else job
         self._core.signal(number, signal if isinstance(signal, str) else str(int(signal)))
@@ -562,8 +581,9 @@ def _log_parts(parts: _core.LogParts) -> Iterator[LogPart]:
 
 def _node(told: dict[str, Any]) -> Node:
     gpus = tuple(Gpu(**gpu) for gpu in told.pop("gpus"))
+    ill = tuple(IllGpu(**gpu) for gpu in told.pop("ill"))
     lists = {name: tuple(told.pop(name)) for name in ("gpus_used", "gpus_ill", "jobs")}
-    return Node(**told, **lists, gpus=gpus)
+    return Node(**told, **lists, gpus=gpus, ill=ill)
 
 
 __all__ = [
