@@ -174,7 +174,11 @@ def test_the_cluster_is_seen(client):
     cluster = client.cluster()
     node = next(node for node in client.nodes() if node.name == "here")
     assert (len(node.gpus), node.cpus, node.contact, node.drained) == (2, 4, "up", False)
-    assert cluster.gpus == 2 and cluster.version == zenith.__version__ and cluster.started_ms <= time.time() * 1000
+    assert (
+        cluster.gpus == 2
+        and cluster.version == zenith.__version__
+        and cluster.started_ms <= time.time() * 1000
+    )
     assert "default" in {queue.name for queue in client.queues()}
     client.drain("here")
     assert client.nodes()[0].drained
