@@ -162,9 +162,13 @@ impl Node {
 
     /// The next report, which is not acknowledged.
     pub(crate) async fn report(&mut self) -> v1::Report {
-        match self.next().await {
-            Kind::Report(report) => report,
-            other => panic!("{other:?} is no report"),
+        loop {
+            match self.next().await {
+                Kind::Report(report) => return report,
+                // Of a log that is not wanted any more a part may still be on its way.
+                Kind::LogPart(_) => {}
+                other => panic!("{other:?} is no report"),
+            }
         }
     }
 
