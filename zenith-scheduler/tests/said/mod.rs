@@ -137,7 +137,7 @@ impl Listener {
                         on_gpu_degraded(core, comm, now, NodeId(node), gpu, &reason)?;
                     }
                     (gpu, Condition::Ill(reason)) => {
-                        on_gpu_unhealthy(core, comm, now, NodeId(node), gpu, &reason)?
+                        on_gpu_unhealthy(core, comm, now, NodeId(node), gpu, &reason)?;
                     }
                 }
             }
