@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from . import transforms
+from ._cluster import Cluster, Gpu, IllGpu, Node, Queue, User
 from ._core import __version__
 from ._engine import Engine
 from ._errors import (
@@ -28,7 +29,7 @@ from ._numpy import DataLoader
 from ._report import Report, Stage
 from ._resources import Resources
 from ._sampling import WeightedSampler
-from ._scheduler import Cluster, Gpu, IllGpu, Job, LogPart, Node, Queue, SchedulerClient, User, Why
+from ._scheduler import Job, LogPart, SchedulerClient, Why
 
 __all__ = [
     "Cluster",
