@@ -83,9 +83,8 @@ fn resources(input: &mut Unstructured<'_>) -> Result<v1::Resources> {
 
 /// A submission; one that has a program, and nothing else that is seldom right, where it is to be taken in.
 fn submission(input: &mut Unstructured<'_>, is_sensible: bool) -> Result<v1::Submission> {
-    let after = |input: &mut Unstructured<'_>| {
-        Ok(v1::Dependency { job: id(input)?, completed: input.arbitrary()? })
-    };
+    let after =
+        |input: &mut Unstructured<'_>| Ok(v1::Dependency { job: id(input)?, completed: input.arbitrary()? });
     let asked = v1::Submission {
         user: "a".to_owned(),
         priority: input.arbitrary::<i8>()?.into(),
@@ -125,13 +124,17 @@ fn bounded(asked: v1::Submission) -> v1::Submission {
 fn register(input: &mut Unstructured<'_>) -> Result<v1::Register> {
     let gpu = |input: &mut Unstructured<'_>| {
         let (numa, nvlink) = (number(input)?, number(input)?);
-        Ok(v1::Gpu { numa, nvlink, model: String::new() })
+        Ok(v1::Gpu { numa, nvlink, model: String::new(), memory_mib: maybe(input, id)? })
     };
     let known = |input: &mut Unstructured<'_>| {
         Ok(v1::Attempt { job: id(input)?, attempt: number(input)?, master_port: number(input)? })
     };
-    let name = if input.ratio(9, 10)? { ["a", "b", "c"][input.choose_index(3)?].to_owned() } else { word(input)? };
+    let name =
+        if input.ratio(9, 10)? { ["a", "b", "c"][input.choose_index(3)?].to_owned() } else { word(input)? };
+    let identity =
+        if input.ratio(9, 10)? { ["", "1", "2"][input.choose_index(3)?].to_owned() } else { word(input)? };
     Ok(v1::Register {
+        identity,
         spec: Some(v1::NodeSpec {
             name,
             rack: word(input)?,
@@ -164,7 +167,8 @@ fn report(input: &mut Unstructured<'_>) -> Result<v1::Report> {
                 3 => Some(How::Code(input.arbitrary()?)),
                 _ => Some(How::Code(0)),
             };
-            Some(What::Exited(v1::RankExited { how, usage: maybe(input, usage)? }))
+            let fault = input.int_in_range(-1..=4)?;
+            Some(What::Exited(v1::RankExited { how, usage: maybe(input, usage)?, fault }))
         }
     };
     Ok(v1::Report { number: 0, job: id(input)?, attempt: number(input)?, rank: number(input)?, what })
@@ -212,7 +216,8 @@ fn call(input: &mut Unstructured<'_>) -> Result<Call> {
 /// A node that has room, so that what is taken in also starts.
 fn roomy() -> Call {
     let gpus = vec![v1::Gpu::default(); 8];
-    let spec = v1::NodeSpec { name: "a".to_owned(), cpus: 64, memory_mib: 1 << 20, gpus, ..Default::default() };
+    let spec =
+        v1::NodeSpec { name: "a".to_owned(), cpus: 64, memory_mib: 1 << 20, gpus, ..Default::default() };
     let address = "127.0.0.1".to_owned();
     Call::Join(Box::new(v1::Register { spec: Some(spec), address, ..Default::default() }))
 }
