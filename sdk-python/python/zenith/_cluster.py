@@ -149,7 +149,7 @@ def cluster_of(told: dict[str, Any]) -> Cluster:
 def _node(told: dict[str, Any]) -> Node:
     gpus = tuple(Gpu(**gpu) for gpu in told.pop("gpus"))
     ill = tuple(IllGpu(**gpu) for gpu in told.pop("ill"))
-    lists = {name: tuple(told.pop(name)) for name in ("gpus_used", "gpus_ill", "jobs")}
+    lists: dict[str, Any] = {name: tuple(told.pop(name)) for name in ("gpus_used", "gpus_ill", "jobs")}
     return Node(**told, **lists, gpus=gpus, ill=ill)
 
 
