@@ -1,5 +1,6 @@
 //! The list of GPUs that a node was last known by. A node whose work runs keeps its list, whatever drivers say when its agent
-//! returns: the controller knows GPUs by their place in it, and takes back no node that has others than before.
+//! returns: the controller knows GPUs by their place in it, and gives a node that has others than before nothing new until nothing
+//! is held there.
 
 use std::fs;
 use std::io;
