@@ -75,10 +75,7 @@ async fn after_the_controller_stood_still_nodes_have_their_whole_time_again() {
     let (_dir, path) = place();
     let hands = Hands::new();
     let house = House::by(&path, settings(), hands.clone());
-    let mut node = house.join("a", 1, &[]).await;
-    let job = house.submit(work(1)).await.unwrap();
-    let start = node.told_to_start().await;
-    node.run(&start).await;
+    let (node, job, _) = house.at_work("a", 1, 1).await;
     live(&house, &hands, &node, 5).await;
     hands.pass(100 * HOUR);
     house.look().await;

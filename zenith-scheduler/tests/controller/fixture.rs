@@ -82,6 +82,15 @@ impl House {
         self.handle.call(move |turn| turn.act(&ada(), job, Act::Cancel)).await.unwrap();
     }
 
+    /// A node with so many GPUs on which a job with some of them runs.
+    pub(crate) async fn at_work(&self, name: &str, gpus: u32, of_job: u32) -> (Node, JobId, v1::Start) {
+        let mut node = self.join(name, gpus, &[]).await;
+        let job = self.submit(work(of_job)).await.unwrap();
+        let start = node.told_to_start().await;
+        node.run(&start).await;
+        (node, job, start)
+    }
+
     pub(crate) async fn submit(&self, submission: Submission) -> Result<JobId, Refusal> {
         self.handle.call(move |turn| turn.submit(&ada(), submission)).await.map(|submitted| submitted.first)
     }

@@ -104,10 +104,7 @@ async fn what_a_node_never_heard_of_is_sent_again_and_what_it_knows_is_not() {
 async fn what_ran_on_a_node_and_is_no_longer_known_there_is_done_again() {
     let (_dir, path) = place();
     let house = House::open(&path);
-    let mut node = house.join("a", 8, &[]).await;
-    let job = house.submit(work(1)).await.unwrap();
-    let start = node.told_to_start().await;
-    node.run(&start).await;
+    let (_node, job, _) = house.at_work("a", 8, 1).await;
     let mut node = house.join("a", 8, &[]).await;
     let again = node.told_to_start().await;
     assert_eq!((again.job, again.attempt), (job.0, 2));
@@ -122,10 +119,7 @@ async fn an_attempt_that_was_given_up_is_killed_when_its_node_returns() {
         ..settings()
     };
     let house = House::with(&path, quick);
-    let mut node = house.join("a", 2, &[]).await;
-    let job = house.submit(work(2)).await.unwrap();
-    let start = node.told_to_start().await;
-    node.run(&start).await;
+    let (node, job, start) = house.at_work("a", 2, 2).await;
     house.until(job, State::Queued).await;
     assert_eq!(house.contact(&node).await, Contact::Lost);
     assert_eq!(node.report(&start, Happened::Gone).await.unwrap_err().code(), "unreachable");
@@ -148,10 +142,7 @@ async fn an_attempt_that_was_given_up_is_killed_when_its_node_returns() {
 async fn a_node_that_is_slow_to_answer_gets_nothing_new_and_loses_nothing() {
     let (_dir, path) = place();
     let house = House::with(&path, Settings { silent_after: Duration::from_millis(200), ..settings() });
-    let mut node = house.join("a", 8, &[]).await;
-    let job = house.submit(work(1)).await.unwrap();
-    let start = node.told_to_start().await;
-    node.run(&start).await;
+    let (mut node, job, _) = house.at_work("a", 8, 1).await;
     while house.contact(&node).await == Contact::Up {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

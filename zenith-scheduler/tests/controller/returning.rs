@@ -21,10 +21,7 @@ use crate::fixture::{Hands, House, Node, pair, place, settings, work};
 async fn what_a_node_missed_of_the_end_of_a_job_is_said_when_it_returns() {
     let (_dir, path) = place();
     let house = House::open(&path);
-    let mut node = house.join("a", 1, &[]).await;
-    let job = house.submit(work(1)).await.unwrap();
-    let start = node.told_to_start().await;
-    node.run(&start).await;
+    let (node, job, start) = house.at_work("a", 1, 1).await;
     drop(node);
     house.cancel(job).await;
     let mut node = house.join("a", 1, &[(job, 1)]).await;
@@ -38,10 +35,7 @@ async fn a_kill_that_was_decided_while_a_node_was_away_is_said_over_a_restart_to
     let (_dir, path) = place();
     let hasty = Policy { grace: Span(20), ..Policy::default() };
     let house = House::with(&path, Settings { policy: hasty, ..settings() });
-    let mut node = house.join("a", 1, &[]).await;
-    let job = house.submit(work(1)).await.unwrap();
-    let start = node.told_to_start().await;
-    node.run(&start).await;
+    let (node, job, start) = house.at_work("a", 1, 1).await;
     drop(node);
     house.cancel(job).await;
     while !is_killed(&house, job).await {
@@ -93,10 +87,7 @@ async fn spec(house: &House, node: &Node) -> NodeSpec {
 async fn another_kernel_rack_or_one_more_gpu_is_taken_in_while_jobs_run() {
     let (_dir, path) = place();
     let house = House::open(&path);
-    let mut node = house.join("a", 2, &[]).await;
-    let job = house.submit(work(1)).await.unwrap();
-    let start = node.told_to_start().await;
-    node.run(&start).await;
+    let (_node, job, _) = house.at_work("a", 2, 1).await;
     let plain = NodeSpec::with_gpus("a", 2);
     let more = NodeSpec { gpus: NodeSpec::with_gpus("a", 8).gpus, ..plain.clone() };
     let more = NodeSpec { gpus: [&plain.gpus[..], &more.gpus[2..]].concat(), ..more };
@@ -118,10 +109,7 @@ async fn another_kernel_rack_or_one_more_gpu_is_taken_in_while_jobs_run() {
 async fn a_gpu_that_fell_off_is_gone_as_soon_as_nothing_holds_one_and_nothing_new_comes_before() {
     let (_dir, path) = place();
     let house = House::open(&path);
-    let mut node = house.join("a", 4, &[]).await;
-    let job = house.submit(work(1)).await.unwrap();
-    let start = node.told_to_start().await;
-    node.run(&start).await;
+    let (_node, job, start) = house.at_work("a", 4, 1).await;
     let mut node = house.join("a", 3, &[(job, 1)]).await;
     let next = house.submit(work(1)).await.unwrap();
     assert_eq!((house.state(job).await, house.state(next).await), (State::Running, State::Queued));
@@ -140,10 +128,7 @@ async fn a_node_that_rebooted_into_something_else_is_back_at_once() {
         ..settings()
     };
     let house = House::with(&path, quick);
-    let mut node = house.join("a", 2, &[]).await;
-    let job = house.submit(work(2)).await.unwrap();
-    let start = node.told_to_start().await;
-    node.run(&start).await;
+    let (node, job, _) = house.at_work("a", 2, 2).await;
     house.until(job, State::Queued).await;
     assert_eq!(house.contact(&node).await, Contact::Lost);
     let other =
