@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// The dependencies between crates that are allowed; any other edge is a fault. Only leaves compose.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("zenith-runtime-cpu", &[]),
     ("zenith-data", &["zenith-runtime-cpu"]),
     ("zenith-device", &["zenith-runtime-cpu", "zenith-fakenvml"]),
     ("zenith-device/fake", &[]),
+    ("zenith-runtime-gpu", &["zenith-runtime-cpu", "zenith-device", "zenith-fakenvml"]),
     ("zenith-proto", &[]),
     ("zenith-scheduler", &["zenith-proto", "zenith-device", "zenith-fakenvml"]),
     ("zenith-plugin", &["zenith-runtime-cpu", "zenith-data"]),
@@ -23,6 +24,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "zenith-runtime-cpu",
             "zenith-data",
             "zenith-device",
+            "zenith-runtime-gpu",
             "zenith-plugin",
             "zenith-proto",
             "zenith-scheduler",
@@ -35,6 +37,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "zenith-runtime-cpu",
             "zenith-data",
             "zenith-device",
+            "zenith-runtime-gpu",
             "zenith-plugin",
             "zenith-proto",
             "zenith-scheduler",
@@ -45,12 +48,13 @@ const EDGES: [(&str, &[&str]); 11] = [
 ];
 
 /// Names that a crate must not depend on, with the reason.
-const ABSENT: [(&str, &[&str], &str); 2] = [
+const ABSENT: [(&str, &[&str], &str); 3] = [
     (
         "zenith-runtime-cpu",
         &["pyo3", "tokio", "arrow-array", "parquet", "cudarc"],
         "the machine knows no Python, tokio, Arrow or CUDA",
     ),
+    ("zenith-runtime-gpu", &["pyo3", "tokio", "arrow-array"], "the GPU runtime knows no Python, tokio or Arrow"),
     ("zenith-data", &["pyo3", "tokio", "cudarc"], "the data plane knows no Python, tokio or CUDA"),
 ];
 

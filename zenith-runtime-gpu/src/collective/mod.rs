@@ -1,0 +1,1 @@
+//! Ranks that exchange data and agree: shared memory, TCP, NCCL.

@@ -1,0 +1,1 @@
+//! Which implementation of an operation is the fastest: measured, remembered, explained.

@@ -1,0 +1,1 @@
+//! Batches on their way to a device: pinned memory, a stream of their own, ordered by events.
