@@ -20,6 +20,7 @@ mod asymmetric;
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
+mod patience;
 mod slots;
 #[cfg(test)]
 #[cfg(not(loom))]
@@ -29,9 +30,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
+use crate::sync::Gate;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::sync::{Gate, hint};
 use asymmetric::Barriers;
+use patience::Patience;
 use slots::Slots;
 
 /// The ring has no room; here is the value back.
@@ -128,6 +130,7 @@ pub struct Producer<T, const WAITS: bool = false> {
     capacity: usize,
     slots: Slots<T>,
     barriers: Barriers,
+    patience: Patience,
 }
 
 /// The end of a ring that values come out at. With `WAITS` it can wait for values; see [`waiting`].
@@ -139,6 +142,7 @@ pub struct Consumer<T, const WAITS: bool = false> {
     tail: usize,
     slots: Slots<T>,
     barriers: Barriers,
+    patience: Patience,
 }
 
 /// A ring with room for exactly `capacity` values (at least one), for ends that never wait in it: they try, and do
@@ -176,25 +180,31 @@ fn make<T, const WAITS: bool>(capacity: usize) -> (Producer<T, WAITS>, Consumer<
     let shared = NonNull::from(Box::leak(shared));
     let hold = |produces| Hold { shared, produces };
     (
-        Producer { shared: hold(true), tail: 0, head: 0, capacity, slots, barriers },
-        Consumer { shared: hold(false), head: 0, tail: 0, slots, barriers },
+        Producer {
+            shared: hold(true),
+            tail: 0,
+            head: 0,
+            capacity,
+            slots,
+            barriers,
+            patience: Patience::new(capacity),
+        },
+        Consumer {
+            shared: hold(false),
+            head: 0,
+            tail: 0,
+            slots,
+            barriers,
+            patience: Patience::new(capacity),
+        },
     )
 }
 
 /// How many slots ahead of its writes a producer asks for.
 const WRITE_AHEAD: usize = 8;
 
-/// Pauses before a vain look at the other end's index is repeated, and only then given up: about a microsecond. An end
-/// that tries over and over would otherwise keep taking the index's line from the end that is writing to it, and slow
-/// both. It has to outlast the way of a line between the two processors, which differs by a factor of five: eight pauses
-/// are enough for neighbours, and lose a third of the throughput between processors that share no cache.
-#[cfg(not(loom))]
-const PAUSES: u32 = 64;
-#[cfg(loom)]
-const PAUSES: u32 = 0;
-
 impl<T, const WAITS: bool> Producer<T, WAITS> {
-    /// Pushes a value if there is room; a vain try takes about a microsecond.
+    /// Pushes a value if there is room; a vain try takes up to a microsecond.
     ///
     /// # Errors
     /// [`Full`], with the value. A ring without a consumer fills up; see [`Producer::is_abandoned`].
@@ -271,8 +281,10 @@ impl<T, const WAITS: bool> Producer<T, WAITS> {
 
     #[inline(always)]
     fn look_again(&mut self) -> usize {
-        (0..PAUSES).for_each(|_| hint::spin_loop());
-        self.look()
+        self.patience.wait();
+        let found = self.look();
+        self.patience.learn(found);
+        found
     }
 
     #[inline(always)]
@@ -319,7 +331,7 @@ impl<T> Producer<T, true> {
 }
 
 impl<T, const WAITS: bool> Consumer<T, WAITS> {
-    /// Pops the oldest value if there is one; a vain try takes about a microsecond.
+    /// Pops the oldest value if there is one; a vain try takes up to a microsecond.
     #[inline]
     pub fn try_pop(&mut self) -> Option<T> {
         if self.head == self.tail && self.look() == 0 && self.look_again() == 0 {
@@ -384,8 +396,10 @@ impl<T, const WAITS: bool> Consumer<T, WAITS> {
 
     #[inline(always)]
     fn look_again(&mut self) -> usize {
-        (0..PAUSES).for_each(|_| hint::spin_loop());
-        self.look()
+        self.patience.wait();
+        let found = self.look();
+        self.patience.learn(found);
+        found
     }
 
     #[inline(always)]
