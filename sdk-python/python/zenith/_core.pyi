@@ -164,7 +164,9 @@ class Dispatcher:
 class KernelSelector:
     """Chooses implementations, and remembers; answers are JSON."""
 
-    def __new__(cls, folder: str | None, device: tuple[str, str, str | None] | None, settings: str) -> KernelSelector: ...
+    def __new__(
+        cls, folder: str | None, device: tuple[str, str, str | None] | None, settings: str
+    ) -> KernelSelector: ...
     def choose(
         self,
         problem: str,

@@ -215,8 +215,8 @@ impl KernelSelector {
 
     /// The store's folder; None where there is none.
     #[getter]
-    fn folder(&self) -> Option<PathBuf> {
-        self.0.store().map(|store| store.root().to_path_buf())
+    fn folder(&self) -> Option<String> {
+        self.0.store().map(|store| store.root().to_string_lossy().into_owned())
     }
 
     /// The device's (kind, model, driver).

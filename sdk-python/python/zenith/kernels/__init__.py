@@ -57,7 +57,10 @@ def find(op: Any) -> Kernel:
         return owner
     found = _process.named(op) if isinstance(op, str) else None
     if found is None:
-        raise KernelError(f"{op!r} is no operation of this process: one that zenith.kernel made, or its name, would work", kind="op")
+        raise KernelError(
+            f"{op!r} is no operation of this process: one that zenith.kernel made, or its name, would work",
+            kind="op",
+        )
     return found
 
 
@@ -92,7 +95,9 @@ def pin(op: Any, candidate: str, *args: Any, note: str = "", **kwargs: Any) -> N
     found = find(op)
     if all(known.name != candidate for known in found.candidates):
         names = ", ".join(known.name for known in found.candidates)
-        raise KernelError(f"{found.name} has no candidate {candidate!r}: {names} would work", kind="candidate")
+        raise KernelError(
+            f"{found.name} has no candidate {candidate!r}: {names} would work", kind="candidate"
+        )
     _process.selector().pin(candidate, note, *_scope(found, args, kwargs))
     _process.forget()
 

@@ -92,7 +92,9 @@ def source_hash(function: Callable[..., Any]) -> str:
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):
-        text = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(type(function)))}"
+        text = (
+            f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(type(function)))}"
+        )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -207,9 +207,7 @@ class Kernel(_core.Dispatcher):
         described = self._described(met, args, kwargs)
         selector = _process.selector()
         try:
-            told = selector.choose(
-                met.problem, described, self._steps, lambda: self._operands(args, kwargs)
-            )
+            told = selector.choose(met.problem, described, self._steps, lambda: self._operands(args, kwargs))
         except KernelError as error:
             if met.problem not in self._warned:
                 self._warned.add(met.problem)

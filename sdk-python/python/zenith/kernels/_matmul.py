@@ -26,9 +26,25 @@ class MatMul(Kernel):
     """``matmul(a, b)``: the product of two matrices, or whatever ``torch.matmul`` and ``numpy.matmul`` make of others."""
 
     def __init__(self) -> None:
-        torch = Candidate("torch", _torch, libraries=("torch",), when=_when_torch, differentiable=True, resolve=_resolve_torch)
+        torch = Candidate(
+            "torch",
+            _torch,
+            libraries=("torch",),
+            when=_when_torch,
+            differentiable=True,
+            resolve=_resolve_torch,
+        )
         super().__init__("matmul", torch, key=_sizes)
-        self.add(Candidate("torch.mm", _torch_mm, libraries=("torch",), when=_when_torch, differentiable=True, resolve=_resolve_mm))
+        self.add(
+            Candidate(
+                "torch.mm",
+                _torch_mm,
+                libraries=("torch",),
+                when=_when_torch,
+                differentiable=True,
+                resolve=_resolve_mm,
+            )
+        )
         self.add(Candidate("numpy", _numpy, libraries=("numpy",), when=_when_numpy, resolve=_resolve_numpy))
         for backend, libraries in _core.matmul_backends():
             self.add(

@@ -197,9 +197,7 @@ class Operands:
         reference = self._kernel.reference or self._kernel.default(args, kwargs)
         return [_numbers(result) for result in _tuple(reference(*args, **kwargs))]
 
-    def _difference(
-        self, got: np.ndarray[Any, Any], want: np.ndarray[Any, Any], like: Any
-    ) -> str | None:
+    def _difference(self, got: np.ndarray[Any, Any], want: np.ndarray[Any, Any], like: Any) -> str | None:
         if got.shape != want.shape:
             return f"the reference has shape {want.shape}, not {got.shape}"
         tolerance = self._kernel.tol
@@ -235,10 +233,16 @@ def _numbers(value: Any) -> np.ndarray[Any, Any]:
     if hasattr(value, "detach"):
         torch: Any = _frameworks.torch()
         value = value.detach().resolve_conj().resolve_neg()
-        wide = torch.complex128 if value.is_complex() else torch.float64 if value.is_floating_point() else None
+        wide = (
+            torch.complex128 if value.is_complex() else torch.float64 if value.is_floating_point() else None
+        )
         value = (value if wide is None else value.to(wide)).numpy()
     value = np.asarray(value)
-    return value.astype(np.complex128 if value.dtype.kind == "c" else np.float64) if value.dtype.kind in "fc" else value
+    return (
+        value.astype(np.complex128 if value.dtype.kind == "c" else np.float64)
+        if value.dtype.kind in "fc"
+        else value
+    )
 
 
 def _upcast(value: Any) -> Any:

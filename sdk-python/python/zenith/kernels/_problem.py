@@ -102,4 +102,8 @@ def _word(words: dict[str, Any]) -> str:
         return "none"
     said = "+".join(f"{name}:{value}" for name, value in words.items())
     fits = all(character.isascii() and (character.isalnum() or character in "_.+:/-") for character in said)
-    return said if fits and len(said) <= 128 else hashlib.sha256(repr(sorted(words.items())).encode()).hexdigest()[:32]
+    return (
+        said
+        if fits and len(said) <= 128
+        else hashlib.sha256(repr(sorted(words.items())).encode()).hexdigest()[:32]
+    )

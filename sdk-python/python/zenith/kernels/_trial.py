@@ -69,7 +69,9 @@ def command(kernel: Judged, candidate: Candidate, args: tuple[Any, ...], kwargs:
     args = tuple(_detached(value) for value in args)
     kwargs = {name: _detached(value) for name, value in kwargs.items()}
     expected = Operands(kernel, args, kwargs).expected()
-    packed = _pickled(_try, (candidate.name, candidate.call, candidate.out, kernel.tol, args, kwargs, expected), {})
+    packed = _pickled(
+        _try, (candidate.name, candidate.call, candidate.out, kernel.tol, args, kwargs, expected), {}
+    )
     handle, path = tempfile.mkstemp(prefix="zenith-trial-")
     with os.fdopen(handle, "wb") as file:
         file.write(packed)
