@@ -3,7 +3,6 @@
 import itertools
 
 import pytest
-
 import zenith.kernels as zk
 
 _number = itertools.count()

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-
 import zenith.kernels as zk
 
 
@@ -75,7 +74,7 @@ def test_pins_are_seen_by_programs(filled):
 
 
 def test_a_store_travels_and_is_compared(filled, tmp_path):
-    folder, key = filled
+    folder, _ = filled
     document, other = tmp_path / "kernels.json", tmp_path / "other"
     zenith_command("export", document, "--store", folder)
     assert json.loads(zenith_command("export", "--store", folder).stdout) == json.loads(document.read_text())

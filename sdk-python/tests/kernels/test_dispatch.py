@@ -1,9 +1,8 @@
-"""The way from a call to what was chosen for it: every difference that matters is seen, and no call gives another result."""
+"""The way from a call to what was chosen for it: each difference that matters is seen, and no result is another."""
 
 import numpy as np
 import pytest
 import torch
-
 import zenith
 import zenith.kernels as zk
 from zenith.kernels._matmul import operation

@@ -1,10 +1,9 @@
 """Candidates that are wrong in any way are rejected by name, and this process goes on."""
 
+import candidates
 import numpy as np
 import pytest
 import torch
-import candidates
-
 import zenith
 
 
@@ -60,7 +59,7 @@ def test_what_cannot_be_sent_is_not_tried(store, op_name):
 
 def test_freed_memory_of_torch_is_poisoned(store, op_name):
     kernel = zenith.kernel(op_name, libraries={})(lambda x: x + x)
-    kernel.register("lazy", lambda x: torch.empty_like(x), libraries={}, differentiable=True)
+    kernel.register("lazy", torch.empty_like, libraries={}, differentiable=True)
     x = torch.randn(64, 48)
     assert torch.equal(kernel(x), x + x)
     assert kernel.explain(x)["lazy"].verdict == "rejected"

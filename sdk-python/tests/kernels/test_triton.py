@@ -1,11 +1,10 @@
-"""Triton's autotuner with the store behind it, measured by a fake benchmark: no GPU is needed to see what is measured when."""
+"""Triton's autotuner with the store behind it, with a fake benchmark: no GPU is needed to see what is measured."""
 
 import math
 import runpy
 import sys
 
 import pytest
-
 import zenith
 import zenith.kernels as zk
 
@@ -41,7 +40,7 @@ class Launched:
 
 @pytest.fixture
 def tuner(store, tmp_path):
-    """Makes autotuned kernels whose configurations take as long as their block says, and the list of what was measured."""
+    """Makes autotuned kernels whose configurations take as long as their block says."""
     file = tmp_path / "kernels_of_test.py"
     file.write_text(KERNEL)
     functions = runpy.run_path(str(file))

@@ -21,7 +21,7 @@ from ._triton import install
 
 matmul = _matmul.function(
     "matmul",
-    "matmul(a, b)\n--\n\nThe product of two matrices, by whatever is the fastest for their sizes, types and layouts.\n\n"
+    "matmul(a, b)\n--\n\nThe product of two matrices, by whatever is the fastest for their sizes and layouts.\n\n"
     "Takes tensors of torch or arrays of NumPy, and gives what torch.matmul or numpy.matmul gives, within the\n"
     "element type's precision. Other operands than two matrices of one type go there directly.",
 )
@@ -103,7 +103,7 @@ def pin(op: Any, candidate: str, *args: Any, note: str = "", **kwargs: Any) -> N
 
 
 def unpin(op: Any, *args: Any, **kwargs: Any) -> bool:
-    """Takes a fixed choice back, that for an operation or with arguments that for calls like that one; whether there was one.
+    """Takes a fixed choice back: of an operation, or with arguments of calls like that one; whether there was one.
 
     Raises:
         KernelError: as for ``pin``.

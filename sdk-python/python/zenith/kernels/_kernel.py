@@ -257,13 +257,15 @@ def kernel(
     steps: int | Mapping[str, int] = STEPS,
     libraries: Mapping[str, str] | Sequence[str] | None = None,
 ) -> Callable[[Callable[..., Any]], Kernel]:
-    """Makes an operation of a function, which is its default candidate and must be differentiable where gradients are wanted.
+    """Makes an operation of a function, which is its default candidate.
+
+    The default is what autograd sees through, where gradients are wanted.
 
     Args:
         name: the operation's name in the store: letters, digits and ``_ . + : / -``.
         key: what matters of the arguments: takes them and gives a dictionary of sizes (whole numbers, which are put
-            together in spans) and words, or a text that says why nothing can be chosen. By default all sizes of arrays and all plain values. Element types, layouts
-            and alignment of arrays always matter.
+            together in spans) and words, or a text that says why nothing can be chosen. By default all sizes of arrays
+            and all plain values. Element types, layouts and alignment of arrays always matter.
         reference: computes the right result; called with float64 in the place of all floats. By default the function
             itself.
         tol: how far a result may be from the reference, as a part of the reference's largest value. By default 1e-4 for

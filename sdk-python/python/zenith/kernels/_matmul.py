@@ -1,7 +1,7 @@
 """The product of two matrices: the operation that comes with candidates.
 
-For tensors the default is ``torch.matmul``, for arrays ``numpy.matmul``; whatever is not two matrices of one type goes there
-directly.
+For tensors the default is ``torch.matmul``, for arrays ``numpy.matmul``; whatever is not two matrices of one type goes
+there directly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PARALLEL = ("gemm", "faer")
 
 
 class MatMul(Kernel):
-    """``matmul(a, b)``: the product of two matrices, or whatever ``torch.matmul`` and ``numpy.matmul`` make of others."""
+    """``matmul(a, b)``: the product of two matrices, or what ``torch.matmul`` and ``numpy.matmul`` make of others."""
 
     def __init__(self) -> None:
         torch = Candidate(

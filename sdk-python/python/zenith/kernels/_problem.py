@@ -1,4 +1,4 @@
-"""From the arguments of a call to the text of its problem: what decides which candidate is the fastest. Reads, and keeps nothing."""
+"""From the arguments of a call to the text of its problem: what decides which candidate is fastest. Keeps nothing."""
 
 from __future__ import annotations
 

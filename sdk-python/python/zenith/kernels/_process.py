@@ -1,4 +1,4 @@
-"""What this process has of the decision store: one selection for its processors, counters, and all operations that choose by it."""
+"""What this process has of the decision store: one selection for its processors, counters, and its operations."""
 
 from __future__ import annotations
 

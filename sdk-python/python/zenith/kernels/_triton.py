@@ -1,6 +1,6 @@
-"""Kernels under ``@triton.autotune``: what Triton measures of their configurations is kept, so that it is measured once.
+"""Kernels under ``@triton.autotune``: what Triton measures of configurations is kept, so that it is measured once.
 
-Triton goes on to prune, measure and choose as it does; only the measuring of a configuration is asked of the store first.
+Triton goes on to prune, measure and choose as it does; only the measuring of a configuration asks the store first.
 """
 
 from __future__ import annotations
