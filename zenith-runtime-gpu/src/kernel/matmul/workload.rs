@@ -9,7 +9,7 @@ use super::reference::{Dense, Reference};
 use super::{FLOAT32, FLOAT64};
 use crate::kernel::candidate::{Failure, Judgement, Rejection, Workload};
 use crate::kernel::host::HostTensor;
-use crate::kernel::key::{KeyError, Layout, Name, Problem};
+use crate::kernel::key::{Layout, Name, Problem};
 use crate::kernel::select::gate::{Element, Guarded};
 
 /// The gap between rows or columns of a padded layout, in elements.
