@@ -345,7 +345,12 @@ impl Key {
 
 /// 32 hexadecimal digits that stand for `text`.
 pub(crate) fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes())[..16].iter().fold(String::with_capacity(32), |mut hex, byte| {
+    hex(&Sha256::digest(text.as_bytes())[..16])
+}
+
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex

@@ -9,7 +9,7 @@ use super::reference::{Dense, Reference};
 use super::{FLOAT32, FLOAT64};
 use crate::kernel::candidate::{Failure, Judgement, Rejection, Workload};
 use crate::kernel::host::HostTensor;
-use crate::kernel::key::{KeyError, Layout, Name, Problem};
+use crate::kernel::key::{Layout, Name, Problem};
 use crate::kernel::select::gate::{Element, Guarded};
 
 /// The gap between rows or columns of a padded layout, in elements.
@@ -141,8 +141,7 @@ impl<T: Scalar> MatmulWorkload<T> {
             problem.dim(name).ok_or_else(|| Failure(format!("{problem} has no dimension {name}")))
         };
         let (m, n, k) = (size("m")?, size("n")?, size("k")?);
-        let elements = |rows: u64, cols: u64| rows.checked_mul(cols).unwrap_or(u64::MAX);
-        let all = elements(m, k).saturating_add(elements(k, n)).saturating_add(elements(m, n));
+        let all = m.saturating_mul(k).saturating_add(k.saturating_mul(n)).saturating_add(m.saturating_mul(n));
         if all > MAX_ELEMENTS {
             return Err(Failure(format!("{problem} has more than {MAX_ELEMENTS} elements")));
         }

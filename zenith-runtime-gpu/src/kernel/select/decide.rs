@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_first_wins_within_noise_and_only_then() {
-        let at = |ns: f64| estimate(&samples(&vec![ns; 20]));
+        let at = |ns: f64| estimate(&samples(&[ns; 20]));
         assert_eq!(decide(&[at(101.9), at(100.0)], 0.02), Some(0));
         assert_eq!(decide(&[at(102.5), at(100.0)], 0.02), Some(1));
         assert_eq!(decide(&[None, at(100.0), at(99.0), at(200.0)], 0.02), Some(1));

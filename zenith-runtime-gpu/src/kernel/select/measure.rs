@@ -18,7 +18,7 @@ impl Selector {
         workload: &mut dyn FnMut() -> Result<Box<dyn Workload>, Failure>,
         timer: &mut dyn Timer,
     ) -> Result<(), SelectError> {
-        let nothing = |reason| SelectError::Workload { problem: view.problem.clone(), reason };
+        let nothing = |reason| SelectError::Workload { problem: Box::new(view.problem.clone()), reason };
         let rules = Rules { delta: self.settings.delta, end: timer.now() + self.settings.budget };
         let mut workload = workload().map_err(nothing)?;
         let mut lanes = Vec::new();

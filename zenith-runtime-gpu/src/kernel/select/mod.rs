@@ -58,7 +58,7 @@ pub enum SelectError {
     #[error("no candidate can do {problem}: {reasons}")]
     Nobody {
         /// The problem.
-        problem: Problem,
+        problem: Box<Problem>,
         /// What each said.
         reasons: String,
     },
@@ -66,7 +66,7 @@ pub enum SelectError {
     #[error("the workload of {problem}: {reason}")]
     Workload {
         /// The problem.
-        problem: Problem,
+        problem: Box<Problem>,
         /// What went wrong.
         reason: Failure,
     },

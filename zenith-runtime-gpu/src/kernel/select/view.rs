@@ -157,7 +157,7 @@ impl<'a> View<'a> {
             format!("{}: {reason}", candidate.id().name)
         };
         let reasons: Vec<String> = self.known.iter().zip(self.candidates.list()).map(reason).collect();
-        SelectError::Nobody { problem: self.problem.clone(), reasons: reasons.join("; ") }
+        SelectError::Nobody { problem: Box::new(self.problem.clone()), reasons: reasons.join("; ") }
     }
 
     /// Why it is what it is. `choice` is what is in force, if that is known.

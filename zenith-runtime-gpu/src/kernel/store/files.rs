@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
+use crate::kernel::key::{digest, hex};
 
 /// The most bytes that a file is read to: the greatest row has a quarter of it.
 pub(super) const MAX_FILE: u64 = 1 << 20;
@@ -76,7 +77,7 @@ fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn head(kind: &str, body: &[u8]) -> String {
-    format!("zenith-kernel-{kind} {VERSION} {:x}\n", Sha256::digest(body))
+    format!("zenith-kernel-{kind} {VERSION} {}\n", hex(&Sha256::digest(body)))
 }
 
 /// The content of whole text, or why it is none.
@@ -203,7 +204,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 /// A word that no other writer has, on this machine or another one with the same folder.
 fn unique() -> String {
-    let host = super::super::key::digest(&rustix::system::uname().nodename().to_string_lossy());
+    let host = digest(&rustix::system::uname().nodename().to_string_lossy());
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!(
         "{}-{}-{}-{}",

@@ -103,7 +103,7 @@ fn a_library_s_new_version_makes_its_rows_stale_and_no_others() {
 
     let (bumped, calls) = counted(with("2.0", 6e4));
     assert_eq!(choose(&selector(store()), &clock, 100, &bumped).unwrap().index, 0);
-    assert!(matches!(total(&calls)[..], [0, 1..]), "{:?}", total(&calls));
+    assert!(matches!(total(&calls)[..], [0, anew] if anew > 0), "{:?}", total(&calls));
 
     // Back at the old version nothing is measured again.
     let (back, calls) = counted(with("1.0", 2e4));

@@ -32,7 +32,7 @@ prop_compose! {
 proptest! {
     #[test]
     fn text_and_back(problem in problem(), steps in 1_u32..64) {
-        prop_assert_eq!(problem.to_string().parse::<Problem>().unwrap(), problem.clone());
+        prop_assert_eq!(&problem.to_string().parse::<Problem>().unwrap(), &problem);
         for rule in [Rule::Exact, Rule::Octave(steps)] {
             let key = problem.key(&Buckets::all(rule));
             prop_assert_eq!(key.to_string().parse::<Key>().unwrap(), key.clone());

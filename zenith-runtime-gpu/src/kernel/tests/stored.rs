@@ -83,7 +83,7 @@ fn every_flipped_bit_and_every_cut_hides_the_row_and_no_other() {
         bytes[place] ^= 1 << (place % 8);
         for bytes in [&bytes[..], &whole[..place]] {
             fs::write(&path, bytes).unwrap();
-            assert_eq!(store.rows(&key(64)), [other.clone()], "byte {place}");
+            assert_eq!(store.rows(&key(64)), std::slice::from_ref(&other), "byte {place}");
         }
     }
     // What is damaged is written anew when it is measured again.
@@ -168,8 +168,8 @@ fn pins_are_kept_replaced_and_taken_back() {
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
-    let row = (1_u64..4000, "[a-d]", prop::collection::vec(1e-3..1e12_f64, 1..6));
-    prop::collection::vec(row, 0..6)
+    let parts = (1_u64..4000, "[a-d]", prop::collection::vec(1e-3..1e12_f64, 1..6));
+    prop::collection::vec(parts, 0..6)
         .prop_map(|rows| rows.iter().map(|(length, name, times)| row(*length, name, times)).collect())
 }
 
@@ -188,7 +188,7 @@ proptest! {
         prop_assert_eq!(&exported, &store.export());
         let imported = copy.import(&exported).unwrap();
         prop_assert_eq!((imported.rows, imported.known, imported.pins), (exported.rows.len(), 0, 1));
-        prop_assert_eq!(copy.export(), exported.clone());
+        prop_assert_eq!(&copy.export(), &exported);
         prop_assert_eq!(copy.import(&exported).unwrap().known, exported.rows.len());
         prop_assert_eq!(exported.diff(&copy.export(), 0.02), []);
     }
