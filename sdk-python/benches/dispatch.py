@@ -1,4 +1,4 @@
-"""What a call through the decision store adds to a call of torch: against torch itself, and against a dictionary in Python.
+"""What a call through the decision store adds to one of torch: against torch, and against dictionaries in Python.
 
 Rounds alternate, and each is one loop in one thread; the figures are medians of rounds. Run it on a quiet machine::
 
@@ -86,14 +86,8 @@ def main() -> None:
         for name, times in rounds.items()
     }
     if options.json:
-        print(
-            json.dumps(
-                {
-                    name: {"ns": statistics.median(rounds[name]) * 1e9, "added_ns": added[name] * 1e9}
-                    for name in ways
-                }
-            )
-        )
+        medians = {name: statistics.median(times) for name, times in rounds.items()}
+        print(json.dumps({name: {"ns": medians[name] * 1e9, "added_ns": added[name] * 1e9} for name in ways}))
         return
     for name, times in rounds.items():
         print(f"{name:24} {statistics.median(times) * 1e9:8.0f} ns  {added[name] * 1e9:+8.0f} ns")

@@ -69,7 +69,8 @@ pub(crate) struct PyCandidate {
 impl PyCandidate {
     pub(crate) fn new(described: Described, interrupt: &Interrupt) -> Result<Self, KeyError> {
         let id = CandidateId::new(&described.name, &described.version, &described.source)?;
-        let libraries = described.libraries.iter().map(|(name, version)| Library::new(name, version)).collect();
+        let libraries =
+            described.libraries.iter().map(|(name, version)| Library::new(name, version)).collect();
         let probe = described.probe.map(|(command, deadline)| {
             (command, Duration::try_from_secs_f64(deadline).unwrap_or(Duration::MAX))
         });
@@ -110,7 +111,9 @@ impl Candidate for PyCandidate {
         let (command, deadline) = self.probe.as_ref()?;
         // A command that cannot be made runs nothing, which is what the selection then says of the candidate.
         let (command, env) = Python::attach(|py| {
-            let told = command.call0(py).and_then(|told| told.extract::<(Vec<OsString>, Vec<(OsString, OsString)>)>(py));
+            let told = command
+                .call0(py)
+                .and_then(|told| told.extract::<(Vec<OsString>, Vec<(OsString, OsString)>)>(py));
             told.unwrap_or_else(|error| {
                 self.interrupt.failure(py, Some(&self.id), error);
                 (Vec::new(), Vec::new())
@@ -137,7 +140,8 @@ impl Prepared for PyPrepared {
             for _ in 0..calls {
                 let judged = self.judged.take();
                 let call = judged.as_ref().unwrap_or(&self.timed);
-                let made = call.call0(py).map_err(|error| self.interrupt.failure(py, Some(&self.id), error))?;
+                let made =
+                    call.call0(py).map_err(|error| self.interrupt.failure(py, Some(&self.id), error))?;
                 self.result = Some(made);
             }
             py.check_signals().map_err(|error| self.interrupt.failure(py, Some(&self.id), error))
@@ -166,7 +170,11 @@ impl PyWorkload {
 }
 
 /// What a function that makes operands says went wrong.
-pub(crate) fn made(py: Python<'_>, interrupt: &Interrupt, made: PyResult<Py<PyAny>>) -> Result<Py<PyAny>, Failure> {
+pub(crate) fn made(
+    py: Python<'_>,
+    interrupt: &Interrupt,
+    made: PyResult<Py<PyAny>>,
+) -> Result<Py<PyAny>, Failure> {
     made.map_err(|error| interrupt.failure(py, None, error))
 }
 

@@ -111,6 +111,7 @@ impl Dispatcher {
         for entry in table.iter() {
             visit.call(&entry.target)?;
             visit.call(&entry.fallback)?;
+            entry.names.iter().try_for_each(|name| visit.call(name))?;
         }
         Ok(())
     }
@@ -126,7 +127,12 @@ impl Dispatcher {
     /// # Safety
     /// `args` and `names` are live objects; the last arguments have the names.
     #[inline]
-    unsafe fn find<'py>(&self, py: Python<'py>, args: &[*mut ffi::PyObject], names: &[*mut ffi::PyObject]) -> Found<'py> {
+    unsafe fn find<'py>(
+        &self,
+        py: Python<'py>,
+        args: &[*mut ffi::PyObject],
+        names: &[*mut ffi::PyObject],
+    ) -> Found<'py> {
         let mut signature = Signature::new();
         let mut seen = Seen::default();
         signature.push((args.len() as u64) << 8 | names.len() as u64);
@@ -224,8 +230,11 @@ unsafe extern "C" fn fast_call(
     // SAFETY: `kwnames` is null or a tuple of strings that lives during the call, and `args` has as many values as is said.
     let (values, names) = unsafe {
         let named = if kwnames.is_null() { 0 } else { ffi::PyTuple_Size(kwnames).max(0) as usize };
-        let values =
-            if nargs as usize + named == 0 { &[][..] } else { slice::from_raw_parts(args, nargs as usize + named) };
+        let values = if nargs as usize + named == 0 {
+            &[][..]
+        } else {
+            slice::from_raw_parts(args, nargs as usize + named)
+        };
         for (place, name) in names.iter_mut().take(named).enumerate() {
             *name = ffi::PyTuple_GetItem(kwnames, place as ffi::Py_ssize_t);
         }
@@ -244,7 +253,8 @@ unsafe extern "C" fn fast_call(
         return unsafe { vectorcall(target.as_ptr(), args, nargs as usize, kwnames) };
     }
     // SAFETY: the arguments are alive, and the values in front have no names.
-    let outcome = Python::attach(|py| unsafe { slow_call(py, &this, values, nargs as usize, kwnames, found) });
+    let outcome =
+        Python::attach(|py| unsafe { slow_call(py, &this, values, nargs as usize, kwnames, found) });
     outcome.unwrap_or(std::ptr::null_mut())
 }
 

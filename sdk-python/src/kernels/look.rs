@@ -181,7 +181,11 @@ pub(crate) fn know_numpy(
             && view.strides == Some(&[4])
             && view.dtype == (0, 16)
     });
-    if agrees { Ok(()) } else { Err(PyRuntimeError::new_err("NumPy's arrays do not lie in memory as NumPy 1 and 2 say")) }
+    if agrees {
+        Ok(())
+    } else {
+        Err(PyRuntimeError::new_err("NumPy's arrays do not lie in memory as NumPy 1 and 2 say"))
+    }
 }
 
 /// Looks at one argument, and writes down what it is; false if that is unknown.
@@ -189,7 +193,12 @@ pub(crate) fn know_numpy(
 /// # Safety
 /// `object` is a live object.
 #[inline]
-pub(crate) unsafe fn describe(py: Python<'_>, object: *mut ffi::PyObject, signature: &mut Signature, seen: &mut Seen) -> bool {
+pub(crate) unsafe fn describe(
+    py: Python<'_>,
+    object: *mut ffi::PyObject,
+    signature: &mut Signature,
+    seen: &mut Seen,
+) -> bool {
     // SAFETY: by contract, here and below.
     if let Some(view) = unsafe { view(py, object) } {
         let (code, bits) = view.dtype;
@@ -278,7 +287,11 @@ pub(crate) unsafe fn is_plain(py: Python<'_>, arguments: impl Iterator<Item = *m
         let plain = unsafe {
             !is_tensor(torch, object)
                 || [negative, conjugate].iter().all(|name| {
-                    is_false(ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), ptr::null_mut::<ffi::PyObject>()))
+                    is_false(ffi::PyObject_CallMethodObjArgs(
+                        object,
+                        name.as_ptr(),
+                        ptr::null_mut::<ffi::PyObject>(),
+                    ))
                 })
         };
         if !plain {
@@ -329,7 +342,8 @@ unsafe fn tensor_view<'a>(torch: &Torch, object: *mut ffi::PyObject) -> Option<V
         }
         told.assume_init()
     };
-    let dimensions = usize::try_from(told.dimensions).ok().filter(|&d| d <= MOST_DIMENSIONS && told.lanes == 1)?;
+    let dimensions =
+        usize::try_from(told.dimensions).ok().filter(|&d| d <= MOST_DIMENSIONS && told.lanes == 1)?;
     // SAFETY: the exporter's shape and strides have as many elements as there are dimensions, and live as long as the tensor.
     let (shape, strides) = unsafe { (list(told.shape, dimensions), list(told.strides, dimensions)) };
     Some(View {
@@ -481,11 +495,16 @@ impl View<'_> {
             }
             (None, _) => {
                 let mut next = 1;
-                let mut strides: Vec<i64> = self.shape.iter().rev().map(|&length| {
-                    let own = next;
-                    next *= length.max(1);
-                    own
-                }).collect();
+                let mut strides: Vec<i64> = self
+                    .shape
+                    .iter()
+                    .rev()
+                    .map(|&length| {
+                        let own = next;
+                        next *= length.max(1);
+                        own
+                    })
+                    .collect();
                 strides.reverse();
                 Some(strides)
             }

@@ -1,5 +1,8 @@
 //! The runtime's own multiplications over the memory of arrays of torch and NumPy, without a copy.
-#![expect(unsafe_code, reason = "the libraries take addresses, which are those of arrays that the caller holds")]
+#![expect(
+    unsafe_code,
+    reason = "the libraries take addresses, which are those of arrays that the caller holds"
+)]
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -15,7 +18,8 @@ const CPU: i32 = 1;
 /// An operand's elements: the bytes from the first to behind the last.
 fn extent(view: &View<'_>, strides: &[i64]) -> std::ops::Range<i128> {
     let width = i128::from(view.dtype.1 / 8);
-    let reach = view.shape.iter().zip(strides).map(|(&n, &stride)| i128::from(stride) * (i128::from(n) - 1) * width);
+    let reach =
+        view.shape.iter().zip(strides).map(|(&n, &stride)| i128::from(stride) * (i128::from(n) - 1) * width);
     let (low, high) = reach.fold((0, width), |(low, high), reach| (low + reach.min(0), high + reach.max(0)));
     let address = view.data as usize as i128;
     address + low..address + high
@@ -32,7 +36,8 @@ impl<'a> Operand<'a> {
         let view = unsafe { view(object.py(), object.as_ptr()) };
         let view = view.ok_or_else(|| PyTypeError::new_err("an operand is no array of torch or NumPy"))?;
         let strides = view.strides_in_elements();
-        let strides = strides.ok_or_else(|| PyTypeError::new_err("an operand's elements are not whole apart"))?;
+        let strides =
+            strides.ok_or_else(|| PyTypeError::new_err("an operand's elements are not whole apart"))?;
         if view.shape.len() != 2 || view.device.0 != CPU {
             return Err(PyTypeError::new_err("an operand is no matrix in the processor's memory"));
         }
@@ -51,7 +56,8 @@ impl<'a> Operand<'a> {
 
     /// Whether no two of its elements are the same: one row lies behind the other, or one column.
     fn is_distinct(&self) -> bool {
-        let ([rows, cols], [row, col]) = ([self.view.shape[0], self.view.shape[1]], [self.strides[0], self.strides[1]]);
+        let ([rows, cols], [row, col]) =
+            ([self.view.shape[0], self.view.shape[1]], [self.strides[0], self.strides[1]]);
         (col >= 1 && row >= cols.saturating_mul(col)) || (row >= 1 && col >= rows.saturating_mul(row))
     }
 }

@@ -12,8 +12,8 @@ use serde_json::json;
 use zenith_runtime_gpu::kernel::store::{Exchange, Outcome, Scope};
 use zenith_runtime_gpu::kernel::timer::Sample;
 use zenith_runtime_gpu::kernel::{
-    Buckets, CandidateId, Candidates, CpuTimer, Device, Environment, Failure, Key, Library, Name, Pin, Problem,
-    Rejection, Row, Rule, Selector, Settings, Store, Workload,
+    Buckets, CandidateId, Candidates, CpuTimer, Device, Environment, Failure, Key, Library, Name, Pin,
+    Problem, Rejection, Row, Rule, Selector, Settings, Store, Workload,
 };
 
 use super::candidate::{Described, Interrupt, PyCandidate, PyWorkload, made};
@@ -76,7 +76,9 @@ impl KernelSelector {
     }
 
     fn store<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Store> {
-        self.0.store().ok_or_else(|| fail(py, "store", &"there is no store: the user has no cache folder, or it was turned off"))
+        self.0.store().ok_or_else(|| {
+            fail(py, "store", &"there is no store: the user has no cache folder, or it was turned off")
+        })
     }
 
     fn place(
@@ -110,11 +112,14 @@ impl KernelSelector {
         device: Option<(String, String, Option<String>)>,
         settings: &str,
     ) -> PyResult<Self> {
-        let raw: RawSettings = serde_json::from_str(settings).map_err(|error| fail(py, "settings", &error))?;
+        let raw: RawSettings =
+            serde_json::from_str(settings).map_err(|error| fail(py, "settings", &error))?;
         let default = Settings::default();
         let budget = match raw.budget_ms {
             None => default.budget,
-            Some(ms) => Duration::try_from_secs_f64(ms / 1e3).map_err(|error| fail(py, "settings", &error))?,
+            Some(ms) => {
+                Duration::try_from_secs_f64(ms / 1e3).map_err(|error| fail(py, "settings", &error))?
+            }
         };
         let settings = Settings {
             delta: raw.delta.unwrap_or(default.delta),
@@ -161,7 +166,13 @@ impl KernelSelector {
     }
 
     /// The same by what is known; measures nothing.
-    fn recall(&self, py: Python<'_>, problem: &str, candidates: Vec<Described>, steps: Steps) -> PyResult<String> {
+    fn recall(
+        &self,
+        py: Python<'_>,
+        problem: &str,
+        candidates: Vec<Described>,
+        steps: Steps,
+    ) -> PyResult<String> {
         let problem = Self::problem(py, problem)?;
         let candidates = Self::candidates(py, candidates, steps, &Interrupt::default())?;
         let choice = py.detach(|| self.0.recall(&problem, &candidates));
@@ -228,7 +239,14 @@ impl KernelSelector {
 
     /// Fixes the choice for an operation, or for a key.
     #[pyo3(signature = (candidate, note, op=None, key=None))]
-    fn pin(&self, py: Python<'_>, candidate: &str, note: String, op: Option<&str>, key: Option<&str>) -> PyResult<()> {
+    fn pin(
+        &self,
+        py: Python<'_>,
+        candidate: &str,
+        note: String,
+        op: Option<&str>,
+        key: Option<&str>,
+    ) -> PyResult<()> {
         let scope = Self::scope(py, op, key)?;
         let candidate = Name::new(candidate).map_err(|error| fail(py, "key", &error))?;
         self.0.pin(&Pin { scope, candidate, note }).map_err(|error| fail(py, "store", &error))
@@ -288,7 +306,9 @@ impl KernelSelector {
     fn export(&self, py: Python<'_>, path: PathBuf) -> PyResult<(usize, usize)> {
         let exchange = self.store(py)?.export();
         let written = py.detach(|| fs::write(&path, exchange.to_json()));
-        written.map_err(|error| kernel_error(py, "store", &format!("{}: {error}", path.display()), Some(&path)))?;
+        written.map_err(|error| {
+            kernel_error(py, "store", &format!("{}: {error}", path.display()), Some(&path))
+        })?;
         Ok((exchange.rows.len(), exchange.pins.len()))
     }
 

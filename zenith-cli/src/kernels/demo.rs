@@ -56,7 +56,12 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     outcome
 }
 
-fn both(arguments: &Arguments, problems: &[Problem], store: &Store, out: &mut dyn Write) -> Result<(), Failure> {
+fn both(
+    arguments: &Arguments,
+    problems: &[Problem],
+    store: &Store,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let candidates = matmul::candidates()?;
     let device = Device::cpu();
     let passes = [pass(problems, &candidates, store, &device)?, pass(problems, &candidates, store, &device)?];
@@ -79,7 +84,9 @@ fn both(arguments: &Arguments, problems: &[Problem], store: &Store, out: &mut dy
         writeln!(out)?;
         write!(out, "{}", selector.explain(problem, &candidates)?)?;
     }
-    for (title, pass) in ["first pass", "second pass, with an empty memory and the same store"].iter().zip(&passes) {
+    for (title, pass) in
+        ["first pass", "second pass, with an empty memory and the same store"].iter().zip(&passes)
+    {
         writeln!(out, "\n{title}")?;
         let lines: Vec<Vec<String>> = pass.iter().map(line).collect();
         columns(out, &["M", "N", "K", "CHOICE", "FROM", "BENCHMARKS", "TOOK"], &[0, 1, 2, 5, 6], &lines)?;
@@ -95,7 +102,7 @@ fn pass(
     device: &Device,
 ) -> Result<Vec<Step>, Failure> {
     let selector = Selector::new(device.clone(), Some(store.clone()), Settings::default());
-    let step = |problem: &Problem| {
+    let step = |problem: &Problem| -> Result<Step, Failure> {
         let tuned = Cell::new(false);
         let mut workload = || {
             tuned.set(true);
@@ -106,13 +113,19 @@ fn pass(
         let choice = selector.choose(problem, candidates, &mut workload, &mut CpuTimer::new())?;
         let seconds = start.elapsed().as_secs_f64();
         let now = store.rows(&candidates.key(problem)).len();
-        Ok(Step { problem: problem.clone(), choice, benchmarks: if tuned.get() { now - known } else { 0 }, seconds })
+        Ok(Step {
+            problem: problem.clone(),
+            choice,
+            benchmarks: if tuned.get() { now - known } else { 0 },
+            seconds,
+        })
     };
     problems.iter().map(step).collect()
 }
 
 fn problem(dtype: &str, shape: &str) -> Result<Problem, Failure> {
-    let sizes: Option<Vec<u64>> = shape.split('x').map(|size| size.parse().ok().filter(|&size| size > 0)).collect();
+    let sizes: Option<Vec<u64>> =
+        shape.split('x').map(|size| size.parse().ok().filter(|&size| size > 0)).collect();
     match sizes.as_deref() {
         Some(&[m, n, k]) => Ok(matmul::problem(dtype, [m, n, k], [Layout::Rows; 3])?),
         _ => Err(format!("{} is no m x n x k: 256x256x64 would work", plain(shape)).into()),

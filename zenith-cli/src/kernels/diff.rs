@@ -40,7 +40,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
 }
 
 fn told(difference: &Difference) -> String {
-    let at = |place: &Place| format!("{} for {} on {}", place.candidate.name, place.key, place.environment.device.model);
+    let at = |place: &Place| {
+        format!("{} for {} on {}", place.candidate.name, place.key, place.environment.device.model)
+    };
     match difference {
         Difference::OnlyFirst(place) => format!("only the first has {}", at(place)),
         Difference::OnlySecond(place) => format!("only the second has {}", at(place)),

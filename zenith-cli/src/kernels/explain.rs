@@ -50,7 +50,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let key: Option<Key> = if arguments.what.contains('(') { Some(arguments.what.parse()?) } else { None };
     let rows = match &key {
         Some(key) => store.rows(key),
-        None => store.all().into_iter().filter(|row| row.key.family().op.name.as_str() == arguments.what).collect(),
+        None => store
+            .all()
+            .into_iter()
+            .filter(|row| row.key.family().op.name.as_str() == arguments.what)
+            .collect(),
     };
     if rows.is_empty() {
         return Err(format!(
@@ -109,7 +113,12 @@ fn standings(rows: &[Row], key: &Key, device: &Device) -> Vec<Standing> {
     own.iter()
         .map(|&(row, known)| Standing {
             candidate: row.candidate.name.to_string(),
-            libraries: row.environment.libraries.iter().map(|(name, version)| format!("{name} {version}")).collect(),
+            libraries: row
+                .environment
+                .libraries
+                .iter()
+                .map(|(name, version)| format!("{name} {version}"))
+                .collect(),
             estimate: known,
             verdict: verdict(row, known),
         })
@@ -127,7 +136,14 @@ fn show(told: &Told, out: &mut dyn Write) -> Result<(), Failure> {
             (time(known.ns), format!("{:.1} %", known.spread * 100.0), known.samples.to_string())
         });
         let libraries = plain(&standing.libraries.join(", ")).into_owned();
-        vec![standing.candidate.clone(), median, spread, samples, plain(&standing.verdict).into_owned(), libraries]
+        vec![
+            standing.candidate.clone(),
+            median,
+            spread,
+            samples,
+            plain(&standing.verdict).into_owned(),
+            libraries,
+        ]
     };
     let lines: Vec<Vec<String>> = told.standings.iter().map(line).collect();
     columns(out, &["CANDIDATE", "MEDIAN", "SPREAD", "SAMPLES", "VERDICT", "LIBRARIES"], &[1, 2, 3], &lines)?;

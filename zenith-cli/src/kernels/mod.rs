@@ -47,7 +47,9 @@ struct Chosen {
 impl Chosen {
     fn open(&self) -> Result<Store, Failure> {
         let store = self.store.as_deref().map(Store::at).or_else(Store::user);
-        store.ok_or_else(|| "there is no store: neither HOME nor a folder in ZENITH_KERNEL_STORE; --store would work".into())
+        store.ok_or_else(|| {
+            "there is no store: neither HOME nor a folder in ZENITH_KERNEL_STORE; --store would work".into()
+        })
     }
 }
 

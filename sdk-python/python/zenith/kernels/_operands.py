@@ -2,7 +2,8 @@
 
 Arguments are copied into memory between guard zones, byte for byte and with the same layout and alignment, so that a
 candidate that writes where it must not is found, and nothing of the caller's is touched. What a candidate is to write
-into is filled with NaN first, and so is memory that was just freed: who does not write gets no credit for what lay there.
+into is filled with NaN first, and so is memory that was just freed: who does not write gets no credit for what lay
+there.
 """
 
 from __future__ import annotations
