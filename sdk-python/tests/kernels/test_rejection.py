@@ -24,7 +24,7 @@ def tried(op_name, call, **arguments):
     ("call", "arguments", "reasons"),
     [
         (candidates.wrong, {}, ["wrong", "element [32, 0] is", "1 of 3072 differ"]),
-        (candidates.lazy, {}, ["wrong", "not written"]),
+        (candidates.lazy, {}, ["wrong", "differ"]),
         (candidates.in_place, {}, ["wrong", "wrote into argument 0"]),
         (candidates.narrow, {}, ["wrong", "float16 instead of float32"]),
         (candidates.beyond, {}, ["out-of-bounds", "argument 0", "behind its end"]),

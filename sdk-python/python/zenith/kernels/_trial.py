@@ -37,7 +37,7 @@ class Described:
     probe: tuple[Callable[[], Command], float] | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Tried:
     """An operation with one candidate: the one on trial."""
 

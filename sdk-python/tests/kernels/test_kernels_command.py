@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import zenith.kernels as zk
+from aligned import aligned
 
 
 def zenith_command(*arguments, status=0):
@@ -24,7 +25,7 @@ def zenith_command(*arguments, status=0):
 @pytest.fixture
 def filled(store):
     """A store with measurements of one key; its folder and the key."""
-    a = np.ones((24, 24))
+    a = aligned(np.ones((24, 24)))
     zk.matmul(a, a)
     return store, zk.find("matmul").key(a, a)
 
@@ -60,7 +61,7 @@ def test_ls_and_explain_show_what_is_stored(filled):
 
 def test_pins_are_seen_by_programs(filled):
     folder, key = filled
-    a = np.ones((24, 24))
+    a = aligned(np.ones((24, 24)))
     assert "fixed" in zenith_command("pin", key, "gemm", "--note", "tried it", "--store", folder).stdout
     zk.refresh()
     told = zk.explain("matmul", a, a)
