@@ -12,8 +12,8 @@ use crate::kernel::timer::{Pace, Sample, Timer, TimerError};
 const MIN_ROUNDS: usize = 5;
 /// The most rounds. With disturbances of 5 % a median of so many is within 1 % of the truth.
 const MAX_ROUNDS: usize = 64;
-/// Who takes this many times as long as the fastest even in its best sample is out at once.
-const HOPELESS: f64 = 2.0;
+/// Who takes this many times as long as the fastest even in its best sample is out after so many rounds.
+const HOPELESS: [(usize, f64); 2] = [(1, 10.0), (2, 2.0)];
 /// The part of `delta` that the errors of those that are left may be for the race to end.
 const SHARP: f64 = 0.25;
 /// Samples that everybody gets even where time is up, and what one may last for that; of longer ones, a single one.
@@ -130,7 +130,9 @@ pub(super) fn race(
                 lane.samples.push(sample);
             }
         }
-        drop_the_hopeless(lanes, known);
+        if let Some((_, factor)) = HOPELESS.iter().rfind(|(rounds, _)| round + 1 >= *rounds) {
+            drop_the_hopeless(lanes, known, *factor);
+        }
         if round + 1 >= MIN_ROUNDS {
             drop_the_slower(lanes, known, rules.delta);
         }
@@ -155,10 +157,10 @@ fn start(lanes: &mut [Lane], timer: &mut dyn Timer, rules: &Rules) -> Result<(),
     Ok(())
 }
 
-fn drop_the_hopeless(lanes: &mut [Lane], known: &[Estimate]) {
+fn drop_the_hopeless(lanes: &mut [Lane], known: &[Estimate], factor: f64) {
     let running = lanes.iter().filter(|lane| lane.is_running()).map(Lane::best);
     let best = running.chain(known.iter().map(|estimate| estimate.ns)).fold(f64::INFINITY, f64::min);
-    for lane in lanes.iter_mut().filter(|lane| lane.is_running() && lane.best() > HOPELESS * best) {
+    for lane in lanes.iter_mut().filter(|lane| lane.is_running() && lane.best() > factor * best) {
         lane.leave();
     }
 }
