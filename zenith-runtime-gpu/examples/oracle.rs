@@ -17,6 +17,8 @@ use zenith_runtime_gpu::kernel::{Candidates, Device, Selector, Settings, Store};
 
 /// Rounds of the oracle, each a sample of every candidate.
 const ROUNDS: usize = 31;
+/// A loss that is explained.
+const EXPLAINED: f64 = 0.05;
 /// What the oracle warms up with.
 const WARM: Duration = Duration::from_millis(20);
 
@@ -155,6 +157,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             took.as_millis(),
             times.iter().map(|own| format!("{:.2}", own / times[best])).collect::<Vec<_>>().join(" "),
         );
+    }
+
+    // What is lost is explained: by what the selection saw.
+    for (problem, _) in problems.iter().zip(&losses).filter(|(_, loss)| **loss > EXPLAINED) {
+        println!("{}", selector.explain(problem, &candidates)?);
     }
 
     let warm = Selector::new(Device::cpu(), Some(Store::at(folder.path())), Settings::default());

@@ -42,9 +42,9 @@ impl Selector {
     fn write(&self, view: &View<'_>, index: usize, outcome: Outcome) {
         let candidate = view.candidates.list()[index].id().clone();
         if let Outcome::Rejected(rejection) = &outcome {
-            tracing::warn!(key = %view.key, %candidate, %rejection, "a kernel candidate is rejected");
+            tracing::warn!(key = %view.key(), %candidate, %rejection, "a kernel candidate is rejected");
         }
-        self.ledger.put(Row::new(view.key.clone(), candidate, view.environments[index].clone(), outcome));
+        self.ledger.put(Row::new(view.key().clone(), candidate, view.environment(index).clone(), outcome));
     }
 }
 

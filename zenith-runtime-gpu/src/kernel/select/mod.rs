@@ -12,7 +12,7 @@ mod view;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use thiserror::Error;
 
 pub use explain::{Choice, Explain, Source, Standing, Verdict, time};
 
-use super::candidate::{CandidateId, Candidates, Failure, Workload};
-use super::environment::Device;
+use super::candidate::{Candidate, CandidateId, Candidates, Failure, Workload};
+use super::environment::{Device, Environment};
 use super::key::{Key, Problem};
 use super::store::{Pin, Scope, Store, StoreError};
 use super::timer::Timer;
@@ -96,7 +96,16 @@ pub struct Selector {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Question {
     key: Key,
-    candidates: Vec<(CandidateId, bool)>,
+    candidates: Vec<Contender>,
+}
+
+/// A candidate as a question sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Contender {
+    id: CandidateId,
+    environment: Environment,
+    /// Why it cannot do the problem, if it cannot.
+    unable: Option<String>,
 }
 
 impl Selector {
@@ -145,7 +154,7 @@ impl Selector {
         workload: &mut dyn FnMut() -> Result<Box<dyn Workload>, Failure>,
         timer: &mut dyn Timer,
     ) -> Result<Choice, SelectError> {
-        let question = Question::new(problem, candidates);
+        let question = Question::new(&self.device, problem, candidates);
         if let Some(choice) = lock(&self.memory).get(&question) {
             return Ok(choice.clone());
         }
@@ -154,17 +163,17 @@ impl Selector {
         }
         let view = self.view(problem, candidates, &question);
         if view.is_settled(self.settings.near) {
-            return self.remember(question, view.choice(false)?);
+            return self.remember(&question, view.choice(false)?);
         }
         let _turn = Turn::take(self);
         // Another thread may have measured it meanwhile.
         let view = self.view(problem, candidates, &question);
         if view.is_settled(self.settings.near) {
-            return self.remember(question, view.choice(false)?);
+            return self.remember(&question, view.choice(false)?);
         }
         self.measure(&view, workload, timer)?;
         let choice = self.view(problem, candidates, &question).choice(true)?;
-        self.remember(question, choice)
+        self.remember(&question, choice)
     }
 
     /// What runs `problem` by what is known; measures nothing.
@@ -172,13 +181,13 @@ impl Selector {
     /// # Errors
     /// When nobody can do the problem.
     pub fn recall(&self, problem: &Problem, candidates: &Candidates) -> Result<Choice, SelectError> {
-        let question = Question::new(problem, candidates);
+        let question = Question::new(&self.device, problem, candidates);
         if let Some(choice) = lock(&self.memory).get(&question) {
             return Ok(choice.clone());
         }
         let choice = self.view(problem, candidates, &question).choice(false)?;
         // What was not measured may be measured later, unless that is forbidden.
-        if self.is_frozen() { self.remember(question, choice) } else { Ok(choice) }
+        if self.is_frozen() { self.remember(&question, choice) } else { Ok(choice) }
     }
 
     /// Why `problem` is run by what it is; measures nothing.
@@ -186,7 +195,7 @@ impl Selector {
     /// # Errors
     /// When nobody can do the problem.
     pub fn explain(&self, problem: &Problem, candidates: &Candidates) -> Result<Explain, SelectError> {
-        let question = Question::new(problem, candidates);
+        let question = Question::new(&self.device, problem, candidates);
         let known = lock(&self.memory).get(&question).cloned();
         self.view(problem, candidates, &question).explain(known, self.settings.delta)
     }
@@ -251,26 +260,33 @@ impl Selector {
         done
     }
 
-    fn view<'a>(&'a self, problem: &'a Problem, candidates: &'a Candidates, question: &Question) -> View<'a> {
-        View::new(&self.ledger, &self.device, &self.settings, problem, candidates, question.key.clone())
+    fn view<'a>(
+        &'a self,
+        problem: &'a Problem,
+        candidates: &'a Candidates,
+        question: &'a Question,
+    ) -> View<'a> {
+        View::new(&self.ledger, &self.settings, problem, candidates, question)
     }
 
-    fn remember(&self, question: Question, choice: Choice) -> Result<Choice, SelectError> {
+    fn remember(&self, question: &Question, choice: Choice) -> Result<Choice, SelectError> {
         let mut memory = lock(&self.memory);
         if memory.len() >= MAX_MEMORY {
             memory.clear();
         }
-        memory.insert(question, choice.clone());
+        memory.insert(question.clone(), choice.clone());
         Ok(choice)
     }
 }
 
 impl Question {
-    fn new(problem: &Problem, candidates: &Candidates) -> Self {
-        let able = |candidate: &std::sync::Arc<dyn super::Candidate>| {
-            (candidate.id().clone(), candidate.supports(problem).is_ok())
+    fn new(device: &Device, problem: &Problem, candidates: &Candidates) -> Self {
+        let contender = |candidate: &Arc<dyn Candidate>| Contender {
+            id: candidate.id().clone(),
+            environment: Environment::new(device, candidate.env_deps()),
+            unable: candidate.supports(problem).err(),
         };
-        Self { key: candidates.key(problem), candidates: candidates.list().iter().map(able).collect() }
+        Self { key: candidates.key(problem), candidates: candidates.list().iter().map(contender).collect() }
     }
 }
 

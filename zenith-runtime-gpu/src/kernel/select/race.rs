@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::decide::{Estimate, estimate};
+use super::decide::{Estimate, could_be_chance, estimate, pooled};
 use crate::kernel::candidate::{Prepared, Rejection};
 use crate::kernel::store::MAX_SAMPLES;
 use crate::kernel::timer::{Pace, Sample, Timer, TimerError};
@@ -12,10 +12,8 @@ use crate::kernel::timer::{Pace, Sample, Timer, TimerError};
 const MIN_ROUNDS: usize = 5;
 /// The most rounds. With disturbances of 5 % a median of so many is within 1 % of the truth.
 const MAX_ROUNDS: usize = 64;
-/// Who takes this many times as long as the fastest even in its best sample is out at once.
-const HOPELESS: f64 = 2.0;
-/// Slower by so many of its errors, a candidate is certainly slower, however often one looks.
-const CERTAIN: f64 = 2.0;
+/// Who takes this many times as long as the fastest even in its best sample is out after so many rounds.
+const HOPELESS: [(usize, f64); 2] = [(1, 10.0), (2, 2.0)];
 /// The part of `delta` that the errors of those that are left may be for the race to end.
 const SHARP: f64 = 0.25;
 /// Samples that everybody gets even where time is up, and what one may last for that; of longer ones, a single one.
@@ -132,7 +130,9 @@ pub(super) fn race(
                 lane.samples.push(sample);
             }
         }
-        drop_the_hopeless(lanes, known);
+        if let Some((_, factor)) = HOPELESS.iter().rfind(|(rounds, _)| round + 1 >= *rounds) {
+            drop_the_hopeless(lanes, known, *factor);
+        }
         if round + 1 >= MIN_ROUNDS {
             drop_the_slower(lanes, known, rules.delta);
         }
@@ -157,25 +157,31 @@ fn start(lanes: &mut [Lane], timer: &mut dyn Timer, rules: &Rules) -> Result<(),
     Ok(())
 }
 
-fn drop_the_hopeless(lanes: &mut [Lane], known: &[Estimate]) {
+fn drop_the_hopeless(lanes: &mut [Lane], known: &[Estimate], factor: f64) {
     let running = lanes.iter().filter(|lane| lane.is_running()).map(Lane::best);
     let best = running.chain(known.iter().map(|estimate| estimate.ns)).fold(f64::INFINITY, f64::min);
-    for lane in lanes.iter_mut().filter(|lane| lane.is_running() && lane.best() > HOPELESS * best) {
+    for lane in lanes.iter_mut().filter(|lane| lane.is_running() && lane.best() > factor * best) {
         lane.leave();
     }
 }
 
-fn fastest(lanes: &[Lane], known: &[Estimate]) -> Option<Estimate> {
-    let running = lanes.iter().filter(|lane| lane.is_running()).filter_map(|lane| estimate(&lane.samples));
-    running.chain(known.iter().copied()).min_by(|a, b| a.ns.total_cmp(&b.ns))
+/// What is known of each lane and of those that were measured before, lanes first, and the fastest of those that are in question.
+fn standing(lanes: &[Lane], known: &[Estimate]) -> Option<(Vec<Option<Estimate>>, Estimate)> {
+    let own = lanes.iter().map(|lane| estimate(&lane.samples));
+    let all = pooled(&own.chain(known.iter().copied().map(Some)).collect::<Vec<_>>());
+    let (own, known) = all.split_at(lanes.len());
+    let running =
+        lanes.iter().zip(own).filter(|(lane, _)| lane.is_running()).filter_map(|(_, own)| own.as_ref());
+    let fastest = running.chain(known.iter().flatten()).min_by(|a, b| a.ns.total_cmp(&b.ns)).copied()?;
+    Some((all, fastest))
 }
 
 fn drop_the_slower(lanes: &mut [Lane], known: &[Estimate], delta: f64) {
-    let Some(fastest) = fastest(lanes, known) else { return };
-    for lane in lanes.iter_mut().filter(|lane| lane.is_running()) {
-        let Some(own) = estimate(&lane.samples) else { continue };
-        let apart = own.ns - fastest.ns;
-        if apart > delta * fastest.ns && apart > CERTAIN * own.error_ns.hypot(fastest.error_ns) {
+    let Some((all, fastest)) = standing(lanes, known) else { return };
+    for (lane, own) in lanes.iter_mut().zip(&all) {
+        let slower =
+            own.is_some_and(|own| own.ns > fastest.ns * (1.0 + delta) && !could_be_chance(&own, &fastest));
+        if slower {
             lane.leave();
         }
     }
@@ -183,11 +189,9 @@ fn drop_the_slower(lanes: &mut [Lane], known: &[Estimate], delta: f64) {
 
 /// Whether more samples would tell nothing that matters: one is left, or all that are left are known sharply.
 fn is_over(lanes: &[Lane], known: &[Estimate], delta: f64) -> bool {
-    let running = || lanes.iter().filter(|lane| lane.is_running());
-    let Some(fastest) = fastest(lanes, known) else { return true };
+    let Some((all, fastest)) = standing(lanes, known) else { return true };
+    let running = || lanes.iter().zip(&all).filter(|(lane, _)| lane.is_running());
     let rivals = running().count() + usize::from(known.iter().any(|estimate| estimate.ns <= fastest.ns));
-    let sharp = |lane: &Lane| {
-        estimate(&lane.samples).is_some_and(|estimate| estimate.error_ns <= SHARP * delta * fastest.ns)
-    };
-    rivals <= 1 || running().all(sharp)
+    let sharp = |own: &Option<Estimate>| own.is_some_and(|own| own.error_ns <= SHARP * delta * fastest.ns);
+    rivals <= 1 || running().all(|(_, own)| sharp(own))
 }

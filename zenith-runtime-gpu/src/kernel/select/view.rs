@@ -1,11 +1,11 @@
 //! What is known of a problem's candidates at one moment, and what follows from it. Reads, and measures nothing.
 
-use super::decide::{Estimate, decide, estimate, tied};
+use super::decide::{Estimate, decide, estimate, pooled, tied};
 use super::explain::{Choice, Explain, Source, Standing, Verdict};
 use super::ledger::Ledger;
-use super::{SelectError, Settings};
+use super::{Contender, Question, SelectError, Settings};
 use crate::kernel::candidate::{Candidates, Rejection};
-use crate::kernel::environment::{Device, Environment};
+use crate::kernel::environment::Environment;
 use crate::kernel::key::{Key, Problem};
 use crate::kernel::store::{Outcome, Pin, Row};
 
@@ -23,9 +23,7 @@ pub(super) struct View<'a> {
     settings: &'a Settings,
     pub(super) problem: &'a Problem,
     pub(super) candidates: &'a Candidates,
-    pub(super) key: Key,
-    /// Of each candidate, in their order.
-    pub(super) environments: Vec<Environment>,
+    question: &'a Question,
     known: Vec<Known>,
     pin: Option<Pin>,
 }
@@ -33,40 +31,22 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     pub(super) fn new(
         ledger: &'a Ledger,
-        device: &Device,
         settings: &'a Settings,
         problem: &'a Problem,
         candidates: &'a Candidates,
-        key: Key,
+        question: &'a Question,
     ) -> Self {
-        let environments: Vec<Environment> = candidates
-            .list()
-            .iter()
-            .map(|candidate| Environment::new(device, candidate.env_deps()))
-            .collect();
-        let mut view =
-            Self { ledger, settings, problem, candidates, key, environments, known: Vec::new(), pin: None };
-        view.known = view.known_of(&view.key);
-        view.pin = ledger.pinned(&view.key);
-        view
+        let known = known_of(ledger, question, &question.key);
+        let pin = ledger.pinned(&question.key);
+        Self { ledger, settings, problem, candidates, question, known, pin }
     }
 
-    /// What is known of each candidate for `key`, as far as it can do this view's problem.
-    fn known_of(&self, key: &Key) -> Vec<Known> {
-        let rows = self.ledger.rows(key);
-        let each = self.candidates.list().iter().zip(&self.environments);
-        each.map(|(candidate, environment)| {
-            if let Err(reason) = candidate.supports(self.problem) {
-                return Known::Unsupported(reason);
-            }
-            let own = |row: &&Row| row.candidate == *candidate.id() && row.environment == *environment;
-            match rows.iter().find(own).map(|row| &row.outcome) {
-                Some(Outcome::Rejected(rejection)) => Known::Rejected(rejection.clone()),
-                Some(Outcome::Measured(samples)) => estimate(samples).map_or(Known::Nothing, Known::Measured),
-                None => Known::Nothing,
-            }
-        })
-        .collect()
+    pub(super) fn key(&self) -> &Key {
+        &self.question.key
+    }
+
+    pub(super) fn environment(&self, index: usize) -> &Environment {
+        &self.question.candidates[index].environment
     }
 
     /// The candidates that can do it and of which nothing is known.
@@ -122,14 +102,14 @@ impl<'a> View<'a> {
 
     /// The choice of the nearest key within `reach` for which there is one that can do this problem.
     fn neighbour(&self, reach: f64) -> Option<(usize, Key, f64)> {
-        let mut keys: Vec<Key> = self.ledger.keys(self.key.family());
+        let mut keys: Vec<Key> = self.ledger.keys(self.key().family());
         keys.retain(|key| {
-            *key != self.key && self.key.distance(key).is_some_and(|distance| distance <= reach)
+            key != self.key() && self.key().distance(key).is_some_and(|distance| distance <= reach)
         });
-        while let Some((nearest, doublings)) = self.key.nearest(&keys) {
+        while let Some((nearest, doublings)) = self.key().nearest(&keys) {
             let nearest = nearest.clone();
             // Who is rejected here stays so, whatever is known of it nearby.
-            let mut known = self.known_of(&nearest);
+            let mut known = known_of(self.ledger, self.question, &nearest);
             for (there, here) in known.iter_mut().zip(&self.known) {
                 if let Known::Rejected(_) = here {
                     *there = here.clone();
@@ -163,7 +143,7 @@ impl<'a> View<'a> {
     /// Why it is what it is. `choice` is what is in force, if that is known.
     pub(super) fn explain(&self, choice: Option<Choice>, delta: f64) -> Result<Explain, SelectError> {
         let choice = choice.map_or_else(|| self.choice(false), Ok)?;
-        let estimates = estimates(&self.known);
+        let estimates = pooled(&estimates(&self.known));
         let fastest = estimates.iter().flatten().min_by(|a, b| a.ns.total_cmp(&b.ns)).copied();
         let standing = |(index, known): (usize, &Known)| {
             let verdict = match known {
@@ -197,8 +177,25 @@ impl<'a> View<'a> {
             notes.push(format!("`{}` is pinned and not taken: {why}", pin.candidate));
         }
         let standings = self.known.iter().enumerate().map(standing).collect();
-        Ok(Explain { key: self.key.clone(), choice, delta, standings, notes })
+        Ok(Explain { key: self.key().clone(), choice, delta, standings, notes })
     }
+}
+
+/// What is known of each candidate for `key`, as far as it can do the problem of `question`.
+fn known_of(ledger: &Ledger, question: &Question, key: &Key) -> Vec<Known> {
+    let rows = ledger.rows(key);
+    let known = |candidate: &Contender| {
+        if let Some(reason) = &candidate.unable {
+            return Known::Unsupported(reason.clone());
+        }
+        let own = |row: &&Row| row.candidate == candidate.id && row.environment == candidate.environment;
+        match rows.iter().find(own).map(|row| &row.outcome) {
+            Some(Outcome::Rejected(rejection)) => Known::Rejected(rejection.clone()),
+            Some(Outcome::Measured(samples)) => estimate(samples).map_or(Known::Nothing, Known::Measured),
+            None => Known::Nothing,
+        }
+    };
+    question.candidates.iter().map(known).collect()
 }
 
 fn estimates(known: &[Known]) -> Vec<Option<Estimate>> {

@@ -39,20 +39,42 @@ pub(super) enum Existing {
     IsReplaced,
 }
 
-/// The content of a file that is whole, of this kind and version. `None` if there is none; what there is instead is logged.
-pub(super) fn read<T: DeserializeOwned>(path: &Path, kind: &str) -> Option<T> {
+/// What is in a file's place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Found<T> {
+    /// Nothing.
+    Nothing,
+    /// Something that is no whole file of this kind and version, which was logged.
+    Damage,
+    /// The content of a whole one.
+    Whole(T),
+}
+
+impl<T> Found<T> {
+    /// The content, if it is whole.
+    pub(super) fn whole(self) -> Option<T> {
+        match self {
+            Self::Whole(content) => Some(content),
+            Self::Nothing | Self::Damage => None,
+        }
+    }
+}
+
+/// What is in the place of a file of this kind.
+pub(super) fn read<T: DeserializeOwned>(path: &Path, kind: &str) -> Found<T> {
     let text = match bytes(path) {
-        Ok(bytes) => bytes?,
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Found::Nothing,
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "a file of the kernel store cannot be read and is ignored");
-            return None;
+            return Found::Damage;
         }
     };
     match parse(&text, kind) {
-        Ok(content) => Some(content),
+        Ok(content) => Found::Whole(content),
         Err(reason) => {
             tracing::warn!(path = %path.display(), reason, "a file of the kernel store is ignored");
-            None
+            Found::Damage
         }
     }
 }
@@ -234,7 +256,7 @@ mod tests {
         let path = dir.path().join("a");
         let content: Vec<f64> = vec![1.5, 2.5, 3.5];
         assert!(write(&path, "row", &content, Existing::Stays).unwrap());
-        assert_eq!(read::<Vec<f64>>(&path, "row"), Some(content));
+        assert_eq!(read::<Vec<f64>>(&path, "row"), Found::Whole(content));
         let whole = fs::read(&path).unwrap();
         for place in 0..whole.len() {
             for bit in 0..8 {
@@ -263,23 +285,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        assert_eq!(read::<Vec<f64>>(&pipe, "row"), None);
-        assert_eq!(read::<Vec<f64>>(Path::new("/dev/zero"), "row"), None);
-        assert_eq!(read::<Vec<f64>>(dir.path(), "row"), None);
+        assert_eq!(read::<Vec<f64>>(&pipe, "row"), Found::Damage);
+        assert_eq!(read::<Vec<f64>>(Path::new("/dev/zero"), "row"), Found::Damage);
+        assert_eq!(read::<Vec<f64>>(dir.path(), "row"), Found::Damage);
         let large = dir.path().join("large");
         File::create(&large).unwrap().set_len(1 << 40).unwrap();
-        assert_eq!(read::<Vec<f64>>(&large, "row"), None);
+        assert_eq!(read::<Vec<f64>>(&large, "row"), Found::Damage);
     }
 
     #[test]
     fn the_first_writer_stays_unless_it_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/down/a");
+        assert_eq!(read::<i32>(&path, "row"), Found::Nothing);
         assert!(write(&path, "row", &1, Existing::Stays).unwrap());
         assert!(!write(&path, "row", &2, Existing::Stays).unwrap());
-        assert_eq!(read::<i32>(&path, "row"), Some(1));
+        assert_eq!(read::<i32>(&path, "row").whole(), Some(1));
         assert!(write(&path, "row", &3, Existing::IsReplaced).unwrap());
-        assert_eq!(read::<i32>(&path, "row"), Some(3));
+        assert_eq!(read::<i32>(&path, "row").whole(), Some(3));
         let folder = path.parent().unwrap();
         assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "no unfinished file is left");
         assert!(remove(&path).unwrap() && !remove(&path).unwrap());

@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use super::candidate::CandidateId;
 use super::key::{Family, Key};
-use files::Existing;
+use files::{Existing, Found};
 
 pub use exchange::{Difference, Exchange, ExchangeError, Imported, MAX_DOCUMENT, Place};
 pub use pins::{Pin, Scope};
@@ -121,7 +121,11 @@ impl Store {
     /// When it cannot be written, or its times cannot be.
     pub fn put(&self, row: &Row) -> Result<bool, StoreError> {
         let path = self.row_path(row)?;
-        let existing = if self.read(&path).is_some() { Existing::Stays } else { Self::over_damage(&path) };
+        let existing = match self.read(&path) {
+            Found::Whole(_) => return Ok(false),
+            Found::Nothing => Existing::Stays,
+            Found::Damage => Existing::IsReplaced,
+        };
         files::write(&path, KIND, row, existing)
     }
 
@@ -151,27 +155,24 @@ impl Store {
         }
     }
 
-    /// Nothing is there: whoever writes first stays. Something is there that is no row: it is replaced.
-    fn over_damage(path: &Path) -> Existing {
-        if path.symlink_metadata().is_ok() { Existing::IsReplaced } else { Existing::Stays }
-    }
-
     fn rows_in(&self, folder: &Path) -> Vec<Row> {
         let rows =
             files::list(folder).into_iter().filter(|path| path.extension().is_some_and(|kind| kind == KIND));
-        let mut rows: Vec<Row> = rows.filter_map(|path| self.read(&path)).collect();
+        let mut rows: Vec<Row> = rows.filter_map(|path| self.read(&path).whole()).collect();
         rows.sort_by(order);
         rows
     }
 
     /// The row in a file, if the file is the one that the row belongs in.
-    fn read(&self, path: &Path) -> Option<Row> {
-        let row: Row = files::read(path, KIND)?;
-        if row.is_sound() && self.path_of(&row) == path {
-            return Some(row);
+    fn read(&self, path: &Path) -> Found<Row> {
+        let found = files::read(path, KIND);
+        if let Found::Whole(row) = &found
+            && !(Row::is_sound(row) && self.path_of(row) == path)
+        {
+            tracing::warn!(path = %path.display(), "a row that is not what its file's name says, or cannot be, is ignored");
+            return Found::Damage;
         }
-        tracing::warn!(path = %path.display(), "a row that is not what its file's name says, or cannot be, is ignored");
-        None
+        found
     }
 
     fn row_path(&self, row: &Row) -> Result<PathBuf, StoreError> {

@@ -60,7 +60,7 @@ impl Store {
     pub fn pinned(&self, key: &Key) -> Option<Pin> {
         let scopes = [Scope::Key(key.clone()), Scope::Op(key.family().op.name.clone())];
         scopes.into_iter().find_map(|scope| {
-            let pin: Pin = files::read(&self.pin_path(&scope), KIND)?;
+            let pin: Pin = files::read(&self.pin_path(&scope), KIND).whole()?;
             (pin.scope == scope).then_some(pin)
         })
     }
@@ -68,8 +68,9 @@ impl Store {
     /// All fixed choices, in the order of their scopes.
     #[must_use]
     pub fn pins(&self) -> Vec<Pin> {
-        let read =
-            |path: PathBuf| files::read::<Pin>(&path, KIND).filter(|pin| self.pin_path(&pin.scope) == path);
+        let read = |path: PathBuf| {
+            files::read::<Pin>(&path, KIND).whole().filter(|pin| self.pin_path(&pin.scope) == path)
+        };
         let mut pins: Vec<Pin> = files::list(&self.pins_folder()).into_iter().filter_map(read).collect();
         pins.sort_by(|a, b| a.scope.cmp(&b.scope));
         pins

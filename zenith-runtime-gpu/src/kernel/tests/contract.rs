@@ -47,11 +47,9 @@ fn suite(mut make: impl FnMut() -> (Box<dyn Timer>, Arc<Clock>)) {
         work.runs.clear();
         let sample = timer.sample(&mut work, &mut pace).unwrap();
         assert!(sample.ns.is_finite() && sample.ns > 0.0);
-        assert!(
-            !work.runs.is_empty() && work.runs.iter().all(|&calls| calls == pace.calls),
-            "{:?}",
-            work.runs
-        );
+        // It may warm up, with no more calls than are measured; what is measured comes last.
+        assert!(work.runs.iter().all(|&calls| calls <= pace.calls), "{:?}", work.runs);
+        assert_eq!(work.runs.last(), Some(&pace.calls));
     }
     assert!(timer.now() >= start);
 

@@ -28,12 +28,6 @@ fn rejection(manner: Manner) -> Rejection {
     // With another version of its library it gets another chance.
     let repaired =
         candidates(vec![Fake::new(&clock, "good", 1e5), Fake::new(&clock, "bad", 1e3).library("1.1")]);
-    assert_eq!(
-        choose(&selector, &clock, 64, &repaired).unwrap().index,
-        0,
-        "choices of a process stay until it asks anew"
-    );
-    selector.refresh();
     assert_eq!(choose(&selector, &clock, 64, &repaired).unwrap().index, 1);
 
     match &selector.explain(&problem(64), &warm).unwrap().standings[1].verdict {

@@ -124,7 +124,7 @@ fn of_writers_that_race_one_is_right_for_all() {
             let writer = |number: usize| {
                 let (store, start) = (&store, &start);
                 scope.spawn(move || {
-                    let own = row(64 * round, "a", &[number as f64 + 1.0]);
+                    let own = row(1 << round, "a", &[number as f64 + 1.0]);
                     start.wait();
                     (store.put(&own).unwrap(), store.rows(&own.key))
                 })

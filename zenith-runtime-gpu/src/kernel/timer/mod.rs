@@ -36,7 +36,7 @@ pub struct Pace {
     pub calls: u64,
     /// What a call took while the pace was found, in nanoseconds.
     pub ns: f64,
-    /// Processors that it kept busy when nobody disturbed it, as far as seen; zero where that is not known.
+    /// Processors that it kept busy; zero where that is not known.
     pub busy: f64,
 }
 
