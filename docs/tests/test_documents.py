@@ -89,7 +89,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def surroundings(
     path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """For documents that start a scheduler a new one, which is where commands and programs look for it."""
+    """A store of kernels of the document's own; and for those that start a scheduler a new one, where programs look for it."""
+    monkeypatch.setenv("ZENITH_KERNEL_STORE", str(tmp_path_factory.mktemp("kernels")))
     if not any(block.text.startswith("zenith-scheduler") for block in blocks(path)):
         yield
         return

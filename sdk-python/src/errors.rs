@@ -1,4 +1,5 @@
-//! The one map from errors of the data plane and of the scheduler's client to the exceptions of `zenith._errors`.
+//! The one map from errors of the data plane, of the scheduler's client and of the kernel decision store to the exceptions of
+//! `zenith._errors`.
 
 use std::path::Path;
 
@@ -79,6 +80,17 @@ pub(crate) fn scheduler_error(py: Python<'_>, error: &ClientError) -> PyErr {
         facts.set_item("code", error.code())?;
         facts.set_item("hint", error.hint())?;
         Ok(PyErr::from_value(class_of(py, "SchedulerError")?.call((error.to_string(),), Some(&facts))?))
+    };
+    build().unwrap_or_else(|broken: PyErr| broken)
+}
+
+/// The Python exception for what the kernel decision store refuses; `kind` is the cause in a word.
+pub(crate) fn kernel_error(py: Python<'_>, kind: &str, message: &str, path: Option<&Path>) -> PyErr {
+    let build = || {
+        let facts = PyDict::new(py);
+        facts.set_item("kind", kind)?;
+        facts.set_item("path", path.map(|path| path.to_string_lossy().into_owned()))?;
+        Ok(PyErr::from_value(class_of(py, "KernelError")?.call((message,), Some(&facts))?))
     };
     build().unwrap_or_else(|broken: PyErr| broken)
 }

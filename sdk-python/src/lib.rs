@@ -1,10 +1,12 @@
-//! The extension module `zenith._core`: thin classes over the data plane and the scheduler's client. What users type lives in the Python package.
+//! The extension module `zenith._core`: thin classes over the data plane, the scheduler's client and the
+//! kernel decision store. What users type lives in the Python package.
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands over the arguments it has converted")]
 
 mod array;
 mod dlpack;
 mod engine;
 mod errors;
+mod kernels;
 mod loader;
 mod machine;
 mod meter;
@@ -23,6 +25,10 @@ mod _core {
     use crate::array::Array;
     #[pymodule_export]
     use crate::engine::{Engine, EngineStream, Tensor};
+    #[pymodule_export]
+    use crate::kernels::{
+        Dispatcher, KernelSelector, array_facts, know_numpy, know_torch, matmul_backends, matmul_into,
+    };
     #[pymodule_export]
     use crate::loader::{Batches, Loader};
     #[pymodule_export]

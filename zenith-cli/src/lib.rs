@@ -1,5 +1,5 @@
-//! The `zenith` command: what limits this machine, what is in a dataset, how fast it loads, what a plugin does, what runs on
-//! the cluster.
+//! The `zenith` command: what limits this machine, what is in a dataset, how fast it loads, what a plugin does, which
+//! kernel is the fastest, what runs on the cluster.
 //!
 //! One file per subcommand. Answers go to stdout, everything else to stderr; the exit status is 0, or 1 for an error or a
 //! refusal, or 2 for arguments that make no sense, or that of a job which was waited for.
@@ -14,6 +14,7 @@ mod connection;
 mod data;
 mod doctor;
 mod job;
+mod kernels;
 pub mod log;
 mod node;
 mod plugin;
@@ -52,6 +53,9 @@ enum Task {
     /// Look into WebAssembly plugins.
     #[command(subcommand)]
     Plugin(plugin::Task),
+    /// See which implementation of an operation is the fastest, and why.
+    #[command(subcommand)]
+    Kernels(kernels::Task),
 }
 
 /// Why a command failed, for one line on stderr.
@@ -76,6 +80,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> u8 {
         Task::Top(arguments) => top::run(&arguments, &mut out),
         Task::Data(task) => data::run(&task, &mut out),
         Task::Plugin(task) => plugin::run(&task, &mut out),
+        Task::Kernels(task) => kernels::run(&task, &mut out),
     };
     match outcome.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => 0,

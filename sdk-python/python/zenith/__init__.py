@@ -1,11 +1,12 @@
 """Zenith: a performance layer under PyTorch.
 
-``zenith.torch.DataLoader`` for torch, ``zenith.DataLoader`` for NumPy, ``zenith.SchedulerClient`` for the cluster.
+``zenith.torch.DataLoader`` for torch, ``zenith.DataLoader`` for NumPy, ``zenith.SchedulerClient`` for the cluster,
+``zenith.kernels`` for the fastest implementation of an operation.
 """
 
 from __future__ import annotations
 
-from . import transforms
+from . import kernels, transforms
 from ._cluster import Cluster, Gpu, IllGpu, Node, Queue, User
 from ._core import __version__
 from ._engine import Engine
@@ -13,6 +14,7 @@ from ._errors import (
     ConfigError,
     DecodeError,
     JobError,
+    KernelError,
     LoaderClosedError,
     MachineError,
     PluginError,
@@ -30,6 +32,7 @@ from ._report import Report, Stage
 from ._resources import Resources
 from ._sampling import WeightedSampler
 from ._scheduler import Job, LogPart, SchedulerClient, Why
+from .kernels import kernel
 
 __all__ = [
     "Cluster",
@@ -45,6 +48,7 @@ __all__ = [
     "IllGpu",
     "Job",
     "JobError",
+    "KernelError",
     "LoaderClosedError",
     "LogPart",
     "MachineError",
@@ -69,6 +73,8 @@ __all__ = [
     "devices",
     "is_available",
     "job",
+    "kernel",
+    "kernels",
     "submit",
     "topology",
     "transforms",

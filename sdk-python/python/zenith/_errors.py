@@ -137,10 +137,23 @@ class JobError(ZenithError, RuntimeError):
         self.exit_code = exit_code
 
 
+class KernelError(ZenithError, RuntimeError):
+    """The kernel decision store refuses something, or cannot be read or written.
+
+    Attributes:
+        kind: the cause in a word: "key", "candidate", "op", "settings", "selection", "store", "import", "triton".
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, kind: str = "") -> None:
+        super().__init__(message, path=path)
+        self.kind = kind
+
+
 __all__ = [
     "ConfigError",
     "DecodeError",
     "JobError",
+    "KernelError",
     "LoaderClosedError",
     "MachineError",
     "PluginError",
