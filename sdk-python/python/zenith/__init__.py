@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from . import transforms
+from . import collective, transforms
 from ._cluster import Cluster, Gpu, IllGpu, Node, Queue, User
 from ._core import __version__
 from ._engine import Engine
 from ._errors import (
+    CollectiveError,
     ConfigError,
     DecodeError,
     JobError,
@@ -33,6 +34,7 @@ from ._scheduler import Job, LogPart, SchedulerClient, Why
 
 __all__ = [
     "Cluster",
+    "CollectiveError",
     "ConfigError",
     "DataLoader",
     "DecodeError",
@@ -66,6 +68,7 @@ __all__ = [
     "WorkerError",
     "ZenithError",
     "__version__",
+    "collective",
     "devices",
     "is_available",
     "job",

@@ -15,7 +15,7 @@ mod communicator;
 mod contract;
 mod env;
 mod error;
-//pub mod nccl;
+pub mod nccl;
 mod reduce;
 pub mod shared;
 mod solo;
