@@ -94,7 +94,12 @@ impl Communicator {
 impl Communicator {
     /// Meets the other ranks that the variables of a launcher speak of.
     #[staticmethod]
-    fn meet(py: Python<'_>, environment: HashMap<String, String>, name: String, timeout: f64) -> PyResult<Self> {
+    fn meet(
+        py: Python<'_>,
+        environment: HashMap<String, String>,
+        name: String,
+        timeout: f64,
+    ) -> PyResult<Self> {
         let timeout = limit(timeout)?;
         let ranks = py.detach(|| {
             let launch = Launch::from(|variable| environment.get(variable).cloned())?;
@@ -138,7 +143,14 @@ impl Communicator {
     }
 
     /// Fills an array whose parts are the ranks', this rank's being in place.
-    fn all_gather(&self, py: Python<'_>, address: usize, bytes: usize, dtype: &str, timeout: f64) -> PyResult<()> {
+    fn all_gather(
+        &self,
+        py: Python<'_>,
+        address: usize,
+        bytes: usize,
+        dtype: &str,
+        timeout: f64,
+    ) -> PyResult<()> {
         let (dtype, timeout) = (dtype_of(dtype)?, limit(timeout)?);
         let lent = Lent { address, bytes };
         // SAFETY: as for `all_reduce`.
@@ -146,7 +158,14 @@ impl Communicator {
     }
 
     /// Fills an array with that of rank `root`.
-    fn broadcast(&self, py: Python<'_>, address: usize, bytes: usize, root: usize, timeout: f64) -> PyResult<()> {
+    fn broadcast(
+        &self,
+        py: Python<'_>,
+        address: usize,
+        bytes: usize,
+        root: usize,
+        timeout: f64,
+    ) -> PyResult<()> {
         let timeout = limit(timeout)?;
         let lent = Lent { address, bytes };
         // SAFETY: as for `all_reduce`.
@@ -220,7 +239,9 @@ fn told(outcome: Outcome) -> String {
             let reason = Cause::Failed(ranks.clone()).to_string();
             json!({ "reason": reason, "code": "failed", "ranks": ranks.keys().collect::<Vec<_>>() })
         }
-        Outcome::Defaults(cause) => json!({ "reason": cause.to_string(), "code": "unconfirmed", "ranks": [] }),
+        Outcome::Defaults(cause) => {
+            json!({ "reason": cause.to_string(), "code": "unconfirmed", "ranks": [] })
+        }
     };
     value.to_string()
 }

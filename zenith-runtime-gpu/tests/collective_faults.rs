@@ -131,7 +131,8 @@ fn agree(ranks: &mut dyn Communicator) {
                 let noisy = time * (950 + random(101)) / 1000;
                 Candidate {
                     id: format!("c{candidate}"),
-                    evidence: (random(3) > 0).then_some(Evidence { samples: 1 + random(20), median_ns: noisy }),
+                    evidence: (random(3) > 0)
+                        .then_some(Evidence { samples: 1 + random(20), median_ns: noisy }),
                 }
             };
             let candidates: Vec<Candidate> = (0..4).map(&mut measure).collect();

@@ -62,7 +62,8 @@ impl Call {
 
     /// Number, nature and size.
     pub(crate) const fn pack(&self, sequence: u32) -> [u64; WORDS] {
-        let nature = (self.kind as u64) | (self.dtype as u64) << 8 | (self.op as u64) << 16 | (self.root as u64) << 32;
+        let nature =
+            (self.kind as u64) | (self.dtype as u64) << 8 | (self.op as u64) << 16 | (self.root as u64) << 32;
         [sequence as u64, nature, self.bytes as u64]
     }
 }
@@ -79,10 +80,8 @@ pub(crate) fn describe([sequence, nature, bytes]: [u64; WORDS]) -> String {
         _ => return format!("something unknown (call {sequence})"),
     };
     let dtype = Dtype::ALL.into_iter().find(|dtype| *dtype as u64 == nature >> 8 & 0xff);
-    let elements = dtype.map_or_else(
-        || format!("{bytes} bytes"),
-        |dtype| format!("{} {dtype}", bytes / dtype.size() as u64),
-    );
+    let elements = dtype
+        .map_or_else(|| format!("{bytes} bytes"), |dtype| format!("{} {dtype}", bytes / dtype.size() as u64));
     let op = match nature >> 16 & 0xff {
         1 => "sum",
         2 => "min",

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::Result;
 use super::call::{Call, Kind, ReduceOp};
 use super::error::CollectiveError;
 use super::reduce::Dtype;
-use super::Result;
 
 /// One rank's end of a group of ranks.
 ///
@@ -70,7 +70,8 @@ pub trait Communicator: Send {
     /// # Errors
     /// When ranks die, are late or call something else.
     fn broadcast(&mut self, data: &mut [u8], root: usize, limit: Duration) -> Result<()> {
-        let call = Call { kind: Kind::Broadcast, dtype: Dtype::U8, op: ReduceOp::Sum, root, bytes: data.len() };
+        let call =
+            Call { kind: Kind::Broadcast, dtype: Dtype::U8, op: ReduceOp::Sum, root, bytes: data.len() };
         self.carry_out(checked(call, self.world())?, data, limit)
     }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Communicator, CollectiveError, Dtype, ReduceOp, Solo, share};
 use super::shared::Shared;
 use super::tcp::{Tcp, Token};
+use super::{CollectiveError, Communicator, Dtype, ReduceOp, Solo, share};
 
 /// Longer than any machine is stopped while tests run.
 const LONG: Duration = Duration::from_secs(120);
@@ -94,7 +94,10 @@ fn reduces_and_gathers(meet: Meet, world: usize) {
 
                 let mut data = mine.clone();
                 rank.all_reduce(&mut data, dtype, ReduceOp::Min, LONG).unwrap();
-                assert!(data == encode(dtype, (0..count).map(|index| value(0, index))), "min of {count} {dtype}");
+                assert!(
+                    data == encode(dtype, (0..count).map(|index| value(0, index))),
+                    "min of {count} {dtype}"
+                );
                 rank.all_reduce(&mut data, dtype, ReduceOp::Max, LONG).unwrap();
 
                 let mut data = mine.clone();

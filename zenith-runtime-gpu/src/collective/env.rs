@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::Result;
 use super::communicator::Communicator;
 use super::error::CollectiveError;
 use super::shared::Shared;
 use super::solo::Solo;
 use super::tcp::{Tcp, Token};
-use super::Result;
 
 /// Ranks meet at `MASTER_PORT` plus this, since the port itself is the framework's; within the range of ports modulo its
 /// size. `ZENITH_COLLECTIVE_PORT` names another one.
@@ -54,14 +54,18 @@ impl Launch {
         let number = |variable: &'static str| -> Result<Option<usize>> {
             let Some(text) = get(variable) else { return Ok(None) };
             let parsed = text.trim().parse();
-            parsed.map(Some).map_err(|_| CollectiveError::Environment { variable, reason: format!("{text:?} is no number") })
+            parsed.map(Some).map_err(|_| CollectiveError::Environment {
+                variable,
+                reason: format!("{text:?} is no number"),
+            })
         };
         let missing = |variable| CollectiveError::Environment {
             variable,
             reason: "is not set; torchrun and `zenith job submit` set it".to_owned(),
         };
         let world = number("WORLD_SIZE")?.unwrap_or(1);
-        let rank = if world == 1 { number("RANK")?.unwrap_or(0) } else { number("RANK")?.ok_or(missing("RANK"))? };
+        let rank =
+            if world == 1 { number("RANK")?.unwrap_or(0) } else { number("RANK")?.ok_or(missing("RANK"))? };
         if rank >= world {
             let reason = format!("there is no rank {rank} among {world} (WORLD_SIZE)");
             return Err(CollectiveError::Environment { variable: "RANK", reason });
@@ -84,7 +88,8 @@ impl Launch {
             variable: "ZENITH_COLLECTIVE_PORT",
             reason: format!("{port} is no port"),
         })?;
-        let token = get("ZENITH_COLLECTIVE_TOKEN").map_or_else(|| public_token(&get, &address, master), Token::new);
+        let token =
+            get("ZENITH_COLLECTIVE_TOKEN").map_or_else(|| public_token(&get, &address, master), Token::new);
         let one_machine = number("LOCAL_WORLD_SIZE")? == Some(world);
         Ok(Self { one_machine, address, port, token, ..alone })
     }
@@ -124,7 +129,9 @@ pub fn connect(launch: &Launch, name: &str, limit: Duration) -> Result<Box<dyn C
     if launch.rank == 0 {
         let listener = TcpListener::bind(resolve(launch)?).map_err(|error| {
             let (address, port) = (&launch.address, launch.port);
-            CollectiveError::meeting(format!("rank 0 cannot listen at {address}:{port}: {error}; ZENITH_COLLECTIVE_PORT names another port"))
+            CollectiveError::meeting(format!(
+                "rank 0 cannot listen at {address}:{port}: {error}; ZENITH_COLLECTIVE_PORT names another port"
+            ))
         })?;
         return Ok(Box::new(Tcp::host(listener, launch.world, token, limit)?));
     }
@@ -133,7 +140,9 @@ pub fn connect(launch: &Launch, name: &str, limit: Duration) -> Result<Box<dyn C
 
 fn resolve(launch: &Launch) -> Result<SocketAddr> {
     let unknown = |reason: String| CollectiveError::Environment { variable: "MASTER_ADDR", reason };
-    let mut found = (launch.address.as_str(), launch.port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
+    let mut found = (launch.address.as_str(), launch.port)
+        .to_socket_addrs()
+        .map_err(|error| unknown(error.to_string()))?;
     found.next().ok_or_else(|| unknown(format!("{} has no address", launch.address)))
 }
 
@@ -142,7 +151,9 @@ mod tests {
     use super::*;
 
     fn launch(variables: &[(&'static str, &str)]) -> Result<Launch> {
-        Launch::from(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Launch::from(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]
@@ -153,7 +164,8 @@ mod tests {
 
     #[test]
     fn ranks_meet_beside_the_frameworks_port() {
-        let base = [("WORLD_SIZE", "2"), ("RANK", "1"), ("MASTER_ADDR", "localhost"), ("MASTER_PORT", "29500")];
+        let base =
+            [("WORLD_SIZE", "2"), ("RANK", "1"), ("MASTER_ADDR", "localhost"), ("MASTER_PORT", "29500")];
         let plain = launch(&base).unwrap();
         assert_eq!((plain.port, plain.one_machine), (49_500, false));
         let local = launch(&[&base[..], &[("LOCAL_WORLD_SIZE", "2")]].concat()).unwrap();

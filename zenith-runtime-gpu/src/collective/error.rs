@@ -21,7 +21,10 @@ pub struct Peer {
 #[non_exhaustive]
 pub enum CollectiveError {
     /// Time ran out, and these ranks are the farthest behind.
-    #[error("{call}: no answer within {waited:.1?} from {}; look at what they do, or allow more time", list(stragglers))]
+    #[error(
+        "{call}: no answer within {waited:.1?} from {}; look at what they do, or allow more time",
+        list(stragglers)
+    )]
     Deadline {
         /// What was called.
         call: Kind,
@@ -49,7 +52,9 @@ pub enum CollectiveError {
         peer: Peer,
     },
     /// Two ranks called different things.
-    #[error("this rank calls {ours}, but {peer} calls {theirs}; all ranks must make the same calls in the same order")]
+    #[error(
+        "this rank calls {ours}, but {peer} calls {theirs}; all ranks must make the same calls in the same order"
+    )]
     Mismatch {
         /// Another rank.
         peer: Peer,
@@ -143,11 +148,6 @@ impl CollectiveError {
             Self::Environment { .. } => "environment",
             Self::Machine { .. } => "machine",
         }
-    }
-
-    /// Whether nothing was sent because of it, so that the communicator is as good as before.
-    pub(crate) fn is_harmless(&self) -> bool {
-        matches!(self, Self::Refused { .. })
     }
 }
 

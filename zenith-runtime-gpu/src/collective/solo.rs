@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::Result;
 use super::call::Call;
 use super::communicator::Communicator;
-use super::Result;
 
 /// The communicator of a world of one: every result is the rank's own elements.
 #[derive(Debug, Default)]

@@ -140,7 +140,8 @@ pub fn gather(ranks: &mut dyn Communicator, mine: &[u8], limit: Duration) -> Res
     let lengths: Vec<usize> = lengths.iter().map(|length| u64::from_ne_bytes(*length) as usize).collect();
     let longest = lengths.iter().copied().max().unwrap_or(0);
     if longest > MAX_PROPOSAL {
-        let reason = format!("a rank has {longest} bytes for the others, of which {MAX_PROPOSAL} are allowed");
+        let reason =
+            format!("a rank has {longest} bytes for the others, of which {MAX_PROPOSAL} are allowed");
         return Err(CollectiveError::Refused { call: super::Kind::AllGather, reason });
     }
     let mut all = vec![0u8; world * longest];

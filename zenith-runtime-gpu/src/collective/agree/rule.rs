@@ -78,7 +78,8 @@ pub fn choose(ranks: &[Vec<Row>]) -> Choices {
 }
 
 fn order(row: &Row) -> (&str, Vec<(&str, Option<(u64, u64)>)>) {
-    let evidence = |candidate: &Candidate| candidate.evidence.map(|evidence| (evidence.samples, evidence.median_ns));
+    let evidence =
+        |candidate: &Candidate| candidate.evidence.map(|evidence| (evidence.samples, evidence.median_ns));
     let mut candidates: Vec<_> =
         row.candidates.iter().map(|candidate| (candidate.id.as_str(), evidence(candidate))).collect();
     candidates.sort_unstable();
@@ -100,7 +101,11 @@ fn choose_one(rows: &[&Row]) -> Option<Choice> {
     });
     let default = first.default.as_str();
     let Some(best) = measured.first() else {
-        return common(default).then(|| Choice { candidate: default.to_owned(), median_ns: None, samples: 0 });
+        return common(default).then(|| Choice {
+            candidate: default.to_owned(),
+            median_ns: None,
+            samples: 0,
+        });
     };
     let within_noise = |choice: &&Choice| {
         let (time, least) = (choice.median_ns.unwrap_or(u64::MAX), best.median_ns.unwrap_or(0));

@@ -16,7 +16,11 @@ fn row(key: &str, default: &str, candidates: &[(&str, Option<(u64, u64)>)]) -> R
         id: (*id).to_owned(),
         evidence: evidence.map(|(samples, median_ns)| Evidence { samples, median_ns }),
     };
-    Row { key: key.to_owned(), default: default.to_owned(), candidates: candidates.iter().map(candidate).collect() }
+    Row {
+        key: key.to_owned(),
+        default: default.to_owned(),
+        candidates: candidates.iter().map(candidate).collect(),
+    }
 }
 
 fn chosen(ranks: &[Vec<Row>]) -> Option<String> {
@@ -54,11 +58,9 @@ fn without_evidence_the_default_is_taken() {
 }
 
 fn any_rows() -> impl Strategy<Value = Vec<Row>> {
-    let candidate = ("[a-d]", proptest::option::of((0u64..50, 1u64..2000)))
-        .prop_map(|(id, evidence)| Candidate {
-            id,
-            evidence: evidence.map(|(samples, median_ns)| Evidence { samples, median_ns }),
-        });
+    let candidate = ("[a-d]", proptest::option::of((0u64..50, 1u64..2000))).prop_map(|(id, evidence)| {
+        Candidate { id, evidence: evidence.map(|(samples, median_ns)| Evidence { samples, median_ns }) }
+    });
     let row = ("[x-z]", "[a-d]", proptest::collection::vec(candidate, 0..5))
         .prop_map(|(key, default, candidates)| Row { key, default, candidates });
     proptest::collection::vec(row, 0..6)

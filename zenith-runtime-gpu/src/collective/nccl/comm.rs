@@ -63,7 +63,8 @@ impl Comm {
         let mut raw: RawComm = ptr::null_mut();
         let number = |value: u32| c_int::try_from(value).unwrap_or(c_int::MAX);
         // SAFETY: writes one pointer, which lives; the id goes by value.
-        let code = unsafe { (library.api.comm_init_rank)(&raw mut raw, number(world), RawId(id.0), number(rank)) };
+        let code =
+            unsafe { (library.api.comm_init_rank)(&raw mut raw, number(world), RawId(id.0), number(rank)) };
         library.check("ncclCommInitRank", code)?;
         Ok(Self { library: library.clone(), raw })
     }
@@ -78,8 +79,9 @@ impl Comm {
     pub unsafe fn all_reduce(&mut self, on: &OnStream, op: ReduceOp) -> Result<(), NcclError> {
         let (dtype, op) = (dtype_code(on.dtype), op_code(op));
         // SAFETY: the caller's promise, handed on.
-        let code =
-            unsafe { (self.library.api.all_reduce)(on.send, on.receive, on.count, dtype, op, self.raw, on.stream) };
+        let code = unsafe {
+            (self.library.api.all_reduce)(on.send, on.receive, on.count, dtype, op, self.raw, on.stream)
+        };
         self.library.check("ncclAllReduce", code)
     }
 
@@ -93,8 +95,9 @@ impl Comm {
     pub unsafe fn reduce_scatter(&mut self, on: &OnStream, op: ReduceOp) -> Result<(), NcclError> {
         let (dtype, op) = (dtype_code(on.dtype), op_code(op));
         // SAFETY: the caller's promise, handed on.
-        let code =
-            unsafe { (self.library.api.reduce_scatter)(on.send, on.receive, on.count, dtype, op, self.raw, on.stream) };
+        let code = unsafe {
+            (self.library.api.reduce_scatter)(on.send, on.receive, on.count, dtype, op, self.raw, on.stream)
+        };
         self.library.check("ncclReduceScatter", code)
     }
 
@@ -108,7 +111,9 @@ impl Comm {
     pub unsafe fn all_gather(&mut self, on: &OnStream) -> Result<(), NcclError> {
         let dtype = dtype_code(on.dtype);
         // SAFETY: the caller's promise, handed on.
-        let code = unsafe { (self.library.api.all_gather)(on.send, on.receive, on.count, dtype, self.raw, on.stream) };
+        let code = unsafe {
+            (self.library.api.all_gather)(on.send, on.receive, on.count, dtype, self.raw, on.stream)
+        };
         self.library.check("ncclAllGather", code)
     }
 
@@ -122,8 +127,9 @@ impl Comm {
     pub unsafe fn broadcast(&mut self, on: &OnStream, root: u32) -> Result<(), NcclError> {
         let (dtype, root) = (dtype_code(on.dtype), c_int::try_from(root).unwrap_or(c_int::MAX));
         // SAFETY: the caller's promise, handed on.
-        let code =
-            unsafe { (self.library.api.broadcast)(on.send, on.receive, on.count, dtype, root, self.raw, on.stream) };
+        let code = unsafe {
+            (self.library.api.broadcast)(on.send, on.receive, on.count, dtype, root, self.raw, on.stream)
+        };
         self.library.check("ncclBroadcast", code)
     }
 

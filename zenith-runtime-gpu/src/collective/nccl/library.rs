@@ -143,7 +143,9 @@ impl Library {
     pub fn open_in(places: &[PathBuf]) -> Result<Self, NcclError> {
         let file = |place: &PathBuf| if place.is_dir() { place.join(WHEEL) } else { place.clone() };
         let looked: Vec<PathBuf> = places.iter().map(file).collect();
-        let Some(path) = looked.iter().find(|path| path.exists()) else { return Err(NcclError::Absent { looked }) };
+        let Some(path) = looked.iter().find(|path| path.exists()) else {
+            return Err(NcclError::Absent { looked });
+        };
         match load(path.as_os_str()) {
             Ok(library) => Self::new(library, path.clone()),
             Err(reason) => Err(NcclError::NotALibrary { path: path.clone(), reason }),

@@ -18,7 +18,10 @@ pub use library::{Library, Version};
 #[non_exhaustive]
 pub enum NcclError {
     /// There is no such library.
-    #[error("NCCL is not installed (looked for {}); pip install nvidia-nccl-cu12 would bring it", shown(looked))]
+    #[error(
+        "NCCL is not installed (looked for {}); pip install nvidia-nccl-cu12 would bring it",
+        shown(looked)
+    )]
     Absent {
         /// Where it was looked for.
         looked: Vec<PathBuf>,
@@ -81,7 +84,10 @@ mod tests {
 
         // Every process has one library that is certainly not NCCL.
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
-        let other = maps.lines().filter_map(|line| line.split_whitespace().last()).find(|path| path.contains("libc.so"));
+        let other = maps
+            .lines()
+            .filter_map(|line| line.split_whitespace().last())
+            .find(|path| path.contains("libc.so"));
         let error = Library::open_in(&[other.unwrap().into()]).unwrap_err();
         let NcclError::SymbolsMissing { names, .. } = &error else { panic!("{error}") };
         assert!(names.contains(&"ncclAllReduce"), "{error}");

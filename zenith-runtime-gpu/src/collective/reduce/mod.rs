@@ -2,7 +2,10 @@
 //!
 //! The loops are compiled twice from one text, for every processor and for those with AVX2, so both give the same bits.
 //! Elements of 16 bits are combined in 32 and rounded once.
-#![expect(unsafe_code, reason = "elements lie in memory that other processes share, so they are reached by pointers")]
+#![expect(
+    unsafe_code,
+    reason = "elements lie in memory that other processes share, so they are reached by pointers"
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -9,7 +9,13 @@ use super::*;
 const OPS: [ReduceOp; 4] = [ReduceOp::Sum, ReduceOp::Min, ReduceOp::Max, ReduceOp::Avg];
 
 /// Runs one twin with the result on top of source `onto`; the result and its copy.
-fn run(twin: unsafe fn(&Fold<'_>) -> bool, dtype: Dtype, op: ReduceOp, parts: &[Vec<u8>], onto: usize) -> Vec<u8> {
+fn run(
+    twin: unsafe fn(&Fold<'_>) -> bool,
+    dtype: Dtype,
+    op: ReduceOp,
+    parts: &[Vec<u8>],
+    onto: usize,
+) -> Vec<u8> {
     let mut parts = parts.to_vec();
     let bytes = parts[0].len();
     let mut copy = vec![0xa5; bytes + 1];
@@ -36,7 +42,9 @@ fn reference(dtype: Dtype, op: ReduceOp, parts: &[Vec<u8>]) -> Vec<u8> {
     macro_rules! plain {
         ($type:ty, $add:expr, $divide:expr) => {{
             let read = |part: &Vec<u8>, i: usize| {
-                <$type>::from_ne_bytes(part[i * size_of::<$type>()..][..size_of::<$type>()].try_into().unwrap())
+                <$type>::from_ne_bytes(
+                    part[i * size_of::<$type>()..][..size_of::<$type>()].try_into().unwrap(),
+                )
             };
             (0..parts[0].len() / size_of::<$type>())
                 .flat_map(|i| {
@@ -44,8 +52,20 @@ fn reference(dtype: Dtype, op: ReduceOp, parts: &[Vec<u8>]) -> Vec<u8> {
                     let first = values.next().unwrap();
                     let value = values.fold(first, |a, b| match op {
                         ReduceOp::Sum | ReduceOp::Avg => $add(a, b),
-                        ReduceOp::Min => if b < a { b } else { a },
-                        ReduceOp::Max => if b > a { b } else { a },
+                        ReduceOp::Min => {
+                            if b < a {
+                                b
+                            } else {
+                                a
+                            }
+                        }
+                        ReduceOp::Max => {
+                            if b > a {
+                                b
+                            } else {
+                                a
+                            }
+                        }
                     });
                     let value: $type = if op == ReduceOp::Avg { $divide(value) } else { value };
                     value.to_ne_bytes()

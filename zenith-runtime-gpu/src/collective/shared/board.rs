@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use rustix::thread::futex;
-
+use super::futex;
 use crate::collective::call::WORDS;
 
 /// What a rank does in every round, in this order.
@@ -59,8 +58,7 @@ impl Board {
     /// Wakes everybody who waits for the owner.
     pub(super) fn ring(&self) {
         self.bell.fetch_add(1, Ordering::SeqCst);
-        // Nobody asleep is no error, and there is no other: the address is mapped and aligned.
-        let _ = futex::wake(&self.bell, futex::Flags::empty(), i32::MAX.cast_unsigned());
+        futex::wake_all(&self.bell);
     }
 
     /// The owner calls nothing any more.

@@ -4,8 +4,7 @@
 //! An abstract socket has no file that could be left behind or belong to somebody else; whose process is on its other end
 //! the kernel says, in both directions.
 
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -13,13 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::socket_peercred;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
-};
 use rustix::process::{PidfdFlags, getpid, getuid, pidfd_open};
 
+use super::passing::{MAX_FDS, peer_user, receive, send};
 use super::segment::Segment;
 use crate::collective::Result;
 use crate::collective::error::CollectiveError;
@@ -48,7 +43,12 @@ pub(super) struct Member {
 }
 
 /// The group's memory and its members, by rank.
-pub(super) fn meet(place: &str, rank: usize, world: usize, deadline: Instant) -> Result<(Segment, Vec<Member>)> {
+pub(super) fn meet(
+    place: &str,
+    rank: usize,
+    world: usize,
+    deadline: Instant,
+) -> Result<(Segment, Vec<Member>)> {
     if world == 0 || world > MAX_WORLD || rank >= world {
         return Err(CollectiveError::meeting(format!(
             "rank {rank} of {world} makes no sense; shared memory joins up to {MAX_WORLD} ranks of one machine"
@@ -78,9 +78,9 @@ fn host(
 ) -> Result<(OwnedFd, Vec<OwnedFd>)> {
     let machine = CollectiveError::machine("listening for other ranks");
     let listener = UnixListener::bind_addr(address).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            CollectiveError::meeting(format!("another rank 0 waits at {place:?}; give every group a name of its own"))
-        }
+        io::ErrorKind::AddrInUse => CollectiveError::meeting(format!(
+            "another rank 0 waits at {place:?}; give every group a name of its own"
+        )),
         _ => machine(error),
     })?;
     listener.set_nonblocking(true).map_err(&machine)?;
@@ -117,23 +117,32 @@ fn host(
         streams.push(stream);
         processes.push(process);
     }
-    let fds: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd()).chain(processes.iter().map(AsFd::as_fd)).collect();
+    let fds: Vec<BorrowedFd<'_>> =
+        std::iter::once(file.as_fd()).chain(processes.iter().map(AsFd::as_fd)).collect();
     for stream in &streams {
-        send_with(stream, &[1], &fds).map_err(CollectiveError::machine("welcoming a rank"))?;
+        send(stream, &[1], &fds).map_err(CollectiveError::machine("welcoming a rank"))?;
     }
     Ok((file, processes))
 }
 
 /// Who has come: nobody where it went away or is of another user; an error where it cannot belong to this group.
-fn introduce(stream: &UnixStream, world: usize, deadline: Instant) -> std::result::Result<Option<(usize, OwnedFd)>, String> {
-    let own = |stream: &UnixStream| socket_peercred(stream).is_ok_and(|peer| peer.uid == getuid());
+fn introduce(
+    stream: &UnixStream,
+    world: usize,
+    deadline: Instant,
+) -> std::result::Result<Option<(usize, OwnedFd)>, String> {
+    let own = |stream: &UnixStream| peer_user(stream).is_ok_and(|user| user == getuid().as_raw());
     let patience = deadline.saturating_duration_since(Instant::now()).clamp(RETRY, INTRODUCTION);
-    if !own(stream) || stream.set_nonblocking(false).is_err() || stream.set_read_timeout(Some(patience)).is_err() {
+    if !own(stream)
+        || stream.set_nonblocking(false).is_err()
+        || stream.set_read_timeout(Some(patience)).is_err()
+    {
         return Ok(None);
     }
     let mut hello = [0; HELLO];
-    let Ok((HELLO, mut fds)) = receive_with(stream, &mut hello) else { return Ok(None) };
-    let number = |at: usize| u32::from_ne_bytes([hello[at], hello[at + 1], hello[at + 2], hello[at + 3]]) as usize;
+    let Ok((HELLO, mut fds)) = receive(stream, &mut hello) else { return Ok(None) };
+    let number =
+        |at: usize| u32::from_ne_bytes([hello[at], hello[at + 1], hello[at + 2], hello[at + 3]]) as usize;
     if hello[..8] != MAGIC {
         return Ok(None);
     }
@@ -177,7 +186,7 @@ fn visit(
     left: Duration,
 ) -> Option<Result<(OwnedFd, Vec<OwnedFd>)>> {
     let stream = UnixStream::connect_addr(address).ok()?;
-    if socket_peercred(&stream).ok()?.uid != getuid() {
+    if peer_user(&stream).ok()? != getuid().as_raw() {
         return Some(Err(CollectiveError::meeting("a process of another user listens where rank 0 should")));
     }
     stream.set_read_timeout(Some(left)).ok()?;
@@ -185,9 +194,9 @@ fn visit(
     hello[..8].copy_from_slice(&MAGIC);
     hello[8..12].copy_from_slice(&u32::try_from(rank).ok()?.to_ne_bytes());
     hello[12..].copy_from_slice(&u32::try_from(world).ok()?.to_ne_bytes());
-    send_with(&stream, &hello, &[own.as_fd()]).ok()?;
+    send(&stream, &hello, &[own.as_fd()]).ok()?;
     let mut answer = [0; 1];
-    let (1, mut fds) = receive_with(&stream, &mut answer).ok()? else { return None };
+    let (1, mut fds) = receive(&stream, &mut answer).ok()? else { return None };
     if answer[0] != 1 {
         let mut reason = Vec::new();
         (&stream).take(MAX_REASON as u64).read_to_end(&mut reason).ok()?;
@@ -227,25 +236,4 @@ fn await_readable(fd: BorrowedFd<'_>, left: Duration) {
     let _ = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&left));
 }
 
-fn send_with(stream: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let message = SendAncillaryMessage::ScmRights(fds);
-    let mut space = vec![MaybeUninit::uninit(); message.size()];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(control.push(message), "the buffer has the message's size");
-    // Messages this short go in one piece.
-    sendmsg(stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-fn receive_with(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_WORLD + 1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(stream, &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let mut fds = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            fds.extend(rights);
-        }
-    }
-    Ok((received.bytes, fds))
-}
+const _: () = assert!(MAX_WORLD < MAX_FDS, "the memory and all processes go into one message");

@@ -10,10 +10,11 @@
 //! may have freed it. What is waited for is a word and a process; both are looked at, and no lock is ever held.
 
 mod board;
+mod futex;
 mod meeting;
+mod passing;
 mod segment;
 mod wait;
-
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,10 +24,10 @@ pub use meeting::MAX_WORLD;
 use self::board::Step;
 use self::meeting::Member;
 use self::segment::Segment;
+use super::Result;
 use super::call::{Call, Kind};
 use super::communicator::{Communicator, share};
 use super::error::{CollectiveError, Peer};
-use super::Result;
 
 /// One rank's end of a group on one machine.
 #[derive(Debug)]
@@ -59,7 +60,16 @@ impl Shared {
         segment.touch(rank);
         let alone = zenith_runtime_cpu::limits::processors().is_ok_and(|processors| processors >= world);
         let spins = if alone { wait::SPINS } else { 0 };
-        let mut shared = Self { rank, segment, members, sequence: 0, rounds: 0, spins, process: std::process::id(), broken: None };
+        let mut shared = Self {
+            rank,
+            segment,
+            members,
+            sequence: 0,
+            rounds: 0,
+            spins,
+            process: std::process::id(),
+            broken: None,
+        };
         // Only now is it known that everybody has mapped the memory.
         shared.barrier(limit.saturating_sub(start.elapsed()))?;
         Ok(shared)
@@ -235,7 +245,8 @@ impl Plan {
 
     fn contribute(&self, segment: &Segment, data: &[u8], round: u32, step: u32) {
         // Operands for the others, or what the others are to have of this rank.
-        let parts = (0..self.world).filter(|rank| if self.reduces { *rank != self.rank } else { *rank == self.rank });
+        let parts =
+            (0..self.world).filter(|rank| if self.reduces { *rank != self.rank } else { *rank == self.rank });
         for rank in parts {
             segment.put(self.rank, round, self.place(rank), &data[self.part(rank, step)]);
         }

@@ -80,7 +80,9 @@ impl Segment {
         let length = length(world);
         let size = fstat(&file).map_err(|error| machine(error.into()))?.st_size;
         if u64::try_from(size).ok() != Some(length as u64) {
-            return Err(CollectiveError::meeting("rank 0 sent shared memory of another size; all ranks must run one version"));
+            return Err(CollectiveError::meeting(
+                "rank 0 sent shared memory of another size; all ranks must run one version",
+            ));
         }
         // SAFETY: a new mapping at an address that the kernel chooses harms nobody.
         let base = unsafe {
@@ -168,10 +170,22 @@ impl Segment {
     }
 
     /// Combines `mine` with what all other ranks have for `rank`, in the order of ranks, into `mine`, and into its slot.
-    pub(super) fn fold_slots(&self, rank: usize, round: u32, offset: usize, mine: &mut [u8], call: Call, copied: bool) {
+    pub(super) fn fold_slots(
+        &self,
+        rank: usize,
+        round: u32,
+        offset: usize,
+        mine: &mut [u8],
+        call: Call,
+        copied: bool,
+    ) {
         let (result, bytes) = (mine.as_mut_ptr(), mine.len());
         let source = |other: usize| {
-            if other == rank { result.cast_const() } else { self.place(other, round, offset, bytes).cast_const() }
+            if other == rank {
+                result.cast_const()
+            } else {
+                self.place(other, round, offset, bytes).cast_const()
+            }
         };
         let sources: Vec<*const u8> = (0..self.world).map(source).collect();
         let copy = copied.then(|| self.place(rank, round, offset, bytes));

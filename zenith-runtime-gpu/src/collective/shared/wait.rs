@@ -5,10 +5,10 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::thread::futex;
 
 use super::Shared;
 use super::board::{Step, is_at_least};
+use super::futex;
 use crate::collective::Result;
 use crate::collective::call::{Kind, describe};
 use crate::collective::error::{CollectiveError, Peer};
@@ -70,7 +70,12 @@ impl<'a> Wait<'a> {
         }
     }
 
-    fn sleep_unless(&self, done: impl Fn() -> bool, bell: &std::sync::atomic::AtomicU32, seen: u32) -> Result<()> {
+    fn sleep_unless(
+        &self,
+        done: impl Fn() -> bool,
+        bell: &std::sync::atomic::AtomicU32,
+        seen: u32,
+    ) -> Result<()> {
         if done() {
             return Ok(());
         }
@@ -83,10 +88,7 @@ impl<'a> Wait<'a> {
             self.look()?;
             return Err(self.late());
         }
-        let nap = left.min(LOOK);
-        let nap = Timespec { tv_sec: 0, tv_nsec: nap.subsec_nanos().into() };
-        // Woken, interrupted, too late or changed before it slept: all mean to look again.
-        let _ = futex::wait(bell, futex::Flags::empty(), seen, Some(&nap));
+        futex::sleep(bell, seen, left.min(LOOK));
         Ok(())
     }
 

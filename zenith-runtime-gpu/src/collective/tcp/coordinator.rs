@@ -20,11 +20,16 @@ use crate::collective::error::CollectiveError;
 /// The thread; joined on drop, which the end of rank 0's line has let come.
 #[derive(Debug)]
 pub(super) struct Coordinator {
-    thread: Option<Thread<()>>,
+    _thread: Thread<()>,
 }
 
 impl Coordinator {
-    pub(super) fn start(listener: TcpListener, world: usize, token: Token, deadline: Instant) -> Result<Self> {
+    pub(super) fn start(
+        listener: TcpListener,
+        world: usize,
+        token: Token,
+        deadline: Instant,
+    ) -> Result<Self> {
         let thread = Thread::spawn(ThreadConfig::named("zn-coordinator"), move || {
             if let Some(lines) = gather(&listener, world, &token, deadline) {
                 drop(listener);
@@ -34,15 +39,7 @@ impl Coordinator {
         let thread = thread.map_err(|error| {
             CollectiveError::machine("starting the coordinator")(std::io::Error::other(error))
         })?;
-        Ok(Self { thread: Some(thread) })
-    }
-}
-
-impl Drop for Coordinator {
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        Ok(Self { _thread: thread })
     }
 }
 
@@ -63,7 +60,8 @@ fn gather(listener: &TcpListener, world: usize, token: &Token, deadline: Instant
         // Strangers and ranks without the token see the connection close.
         let Ok(seat) = accept(&stream, token, deadline) else { continue };
         if seat.world != world || seat.rank >= world {
-            let reason = format!("rank {} expects {} ranks and rank 0 expects {world}", seat.rank, seat.world);
+            let reason =
+                format!("rank {} expects {} ranks and rank 0 expects {world}", seat.rank, seat.world);
             refuse(&stream, &reason, &[]);
             refuse_all(&guests, &reason, &[]);
             return None;
@@ -150,8 +148,10 @@ impl Lines {
     }
 
     fn sleep(&self) {
-        let until = [self.inquiry.as_ref().map(|inquiry| inquiry.until), self.suspect.map(|suspect| suspect.1)];
-        let left = until.into_iter().flatten().min().map(|until| until.saturating_duration_since(Instant::now()));
+        let until =
+            [self.inquiry.as_ref().map(|inquiry| inquiry.until), self.suspect.map(|suspect| suspect.1)];
+        let left =
+            until.into_iter().flatten().min().map(|until| until.saturating_duration_since(Instant::now()));
         // Rounded up, so that time has come when it wakes.
         let left = left.map(|left| left + Duration::from_millis(1));
         let left = left.map(|left| Timespec {
@@ -243,10 +243,6 @@ impl Lines {
         if self.verdict || self.inquiry.is_some() {
             return;
         }
-        if let Some(rank) = (0..self.guests.len()).find(|rank| self.guests[*rank].left) {
-            let finished = self.guests[rank].finished;
-            return self.judge(Verdict::Left { rank, finished });
-        }
         self.asked = self.asked.wrapping_add(1);
         self.guests.iter_mut().for_each(|guest| guest.position = None);
         self.inquiry = Some(Inquiry { number: self.asked, by, until: Instant::now() + GRACE });
@@ -259,6 +255,13 @@ impl Lines {
         let silent = |rank: &usize| !self.guests[*rank].left && self.guests[*rank].position.is_none();
         let mut ranks: Vec<usize> = (0..self.guests.len()).filter(silent).collect();
         if ranks.is_empty() {
+            let here = self.guests.iter().filter_map(|guest| guest.position);
+            let call = here.min().map_or(0, |position| position >> 1);
+            let gone = |guest: &Guest| guest.left && u64::from(guest.finished) <= call;
+            if let Some(rank) = self.guests.iter().position(gone) {
+                let finished = self.guests[rank].finished;
+                return self.judge(Verdict::Left { rank, finished });
+            }
             let positions = self.guests.iter().map(|guest| guest.position);
             let least = positions.flatten().min();
             let behind = |rank: &usize| self.guests[*rank].position == least && *rank != inquiry.by;

@@ -226,7 +226,13 @@ impl Ring {
     }
 
     /// Receives once, so that sending has its turn.
-    fn receive(&mut self, call: Call, data: &mut [u8], plan: &Plan, progress: &mut Progress) -> Result<bool, Stop> {
+    fn receive(
+        &mut self,
+        call: Call,
+        data: &mut [u8],
+        plan: &Plan,
+        progress: &mut Progress,
+    ) -> Result<bool, Stop> {
         let Some(part) = plan.incoming.get(progress.received.0) else { return Ok(false) };
         let mut moved = false;
         let target = &mut data[part.range.start + progress.received.1..part.range.end];

@@ -8,12 +8,10 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hmac::{Hmac, KeyInit, Mac};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt;
-use sha2::Sha256;
 
 use super::message::Seat;
+use super::{hmac, keepalive};
 use crate::collective::Result;
 use crate::collective::error::CollectiveError;
 
@@ -44,13 +42,13 @@ impl Token {
         Self(secret.into())
     }
 
-    fn proof(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length will do");
+    fn proof(&self, parts: &[&[u8]]) -> [u8; PROOF] {
+        let mut text = Vec::new();
         for part in parts {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
+            text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            text.extend_from_slice(part);
         }
-        mac
+        hmac::sha256(&self.0, &text)
     }
 }
 
@@ -63,11 +61,7 @@ impl fmt::Debug for Token {
 /// Settings of a connection that stays: no delay, and signs of life from the kernel.
 pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEPALIVE)?;
-    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_TRIES)?;
-    Ok(())
+    keepalive::keep_alive(stream, KEEPALIVE, KEEPALIVE_TRIES)
 }
 
 /// Connects as soon as somebody listens.
@@ -76,7 +70,9 @@ pub(super) fn connect_patiently(address: SocketAddr, deadline: Instant) -> Resul
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(CollectiveError::Meeting {
-                reason: format!("nobody listens at {address}; does rank 0 run, and may this machine reach it?"),
+                reason: format!(
+                    "nobody listens at {address}; does rank 0 run, and may this machine reach it?"
+                ),
                 missing: Vec::new(),
             });
         }
@@ -126,12 +122,11 @@ pub(super) fn connect(mut stream: &TcpStream, token: &Token, seat: &Seat, deadli
         stream.set_read_timeout(Some(deadline.saturating_duration_since(Instant::now()).max(RETRY)))?;
         stream.read_exact(&mut theirs)?;
         stream.read_exact(&mut proof)?;
-        token
-            .proof(&[b"listens", &mine, &theirs])
-            .verify_slice(&proof)
-            .map_err(|_| io::Error::other("the other side does not know the job's token"))?;
+        if !hmac::equal(&token.proof(&[b"listens", &mine, &theirs]), &proof) {
+        return Err(io::Error::other("the other side does not know the job's token"));
+    }
         let who = serde_json::to_vec(seat)?;
-        let proof = token.proof(&[b"came", &theirs, &mine, &who]).finalize().into_bytes();
+        let proof = token.proof(&[b"came", &theirs, &mine, &who]);
         let length = u32::try_from(who.len()).map_err(io::Error::other)?;
         stream.write_all(&[&proof[..], &length.to_be_bytes(), &who].concat())
     };
@@ -148,7 +143,7 @@ pub(super) fn accept(mut stream: &TcpStream, token: &Token, deadline: Instant) -
         return Err(io::Error::other("no rank of this version"));
     }
     let mine = nonce()?;
-    let proof = token.proof(&[b"listens", theirs, &mine]).finalize().into_bytes();
+    let proof = token.proof(&[b"listens", theirs, &mine]);
     stream.write_all(&[&mine[..], &proof].concat())?;
     let (mut proof, mut length) = ([0; PROOF], [0; 4]);
     stream.read_exact(&mut proof)?;
@@ -159,10 +154,9 @@ pub(super) fn accept(mut stream: &TcpStream, token: &Token, deadline: Instant) -
     }
     let mut who = vec![0; length];
     stream.read_exact(&mut who)?;
-    token
-        .proof(&[b"came", &mine, theirs, &who])
-        .verify_slice(&proof)
-        .map_err(|_| io::Error::other("it does not know the job's token"))?;
+    if !hmac::equal(&token.proof(&[b"came", &mine, theirs, &who]), &proof) {
+        return Err(io::Error::other("it does not know the job's token"));
+    }
     Ok(serde_json::from_slice(&who)?)
 }
 

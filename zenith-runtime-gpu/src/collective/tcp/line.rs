@@ -74,7 +74,8 @@ impl Line {
         super::tune(&control).map_err(&machine)?;
         control.set_read_timeout(None).map_err(&machine)?;
         control.set_write_timeout(Some(GRACE)).map_err(&machine)?;
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| machine(error.into()))?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|error| machine(error.into()))?;
         let desk = Arc::new(Desk {
             control,
             writing: Mutex::new(()),
@@ -176,7 +177,14 @@ impl Line {
         self.tell(verdict, call, sequence, peers, start)
     }
 
-    fn tell(&self, verdict: Verdict, call: Call, sequence: u32, peers: &[Peer], start: Instant) -> CollectiveError {
+    fn tell(
+        &self,
+        verdict: Verdict,
+        call: Call,
+        sequence: u32,
+        peers: &[Peer],
+        start: Instant,
+    ) -> CollectiveError {
         let kind = call.kind;
         let waited = start.elapsed();
         let peer = |rank: usize| peers.get(rank).cloned().unwrap_or(Peer { rank, host: "?".to_owned() });

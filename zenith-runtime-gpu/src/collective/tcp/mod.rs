@@ -11,9 +11,10 @@
 mod coordinator;
 mod exchange;
 mod greeting;
+mod hmac;
+mod keepalive;
 mod line;
 mod message;
-
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -64,7 +65,13 @@ impl Tcp {
     ///
     /// # Errors
     /// As for [`host`](Self::host).
-    pub fn join(address: SocketAddr, rank: usize, world: usize, token: &Token, limit: Duration) -> Result<Self> {
+    pub fn join(
+        address: SocketAddr,
+        rank: usize,
+        world: usize,
+        token: &Token,
+        limit: Duration,
+    ) -> Result<Self> {
         let deadline = Instant::now() + limit;
         let machine = CollectiveError::machine("opening a connection between ranks");
         if rank >= world {
@@ -89,14 +96,17 @@ impl Tcp {
                 Ok(stream)
             });
             let from = accept_from(&listener, token, before, deadline);
-            let to = to.join().unwrap_or_else(|_| Err(CollectiveError::meeting("connecting to the next rank panicked")));
+            let to = to
+                .join()
+                .unwrap_or_else(|_| Err(CollectiveError::meeting("connecting to the next rank panicked")));
             Ok::<_, CollectiveError>((to?, from?))
         })?;
         for stream in [&to, &from] {
             tune(stream).map_err(&machine)?;
             stream.set_nonblocking(true).map_err(&machine)?;
         }
-        let peers: Vec<Peer> = roster.iter().map(|seat| Peer { rank: seat.rank, host: seat.host.clone() }).collect();
+        let peers: Vec<Peer> =
+            roster.iter().map(|seat| Peer { rank: seat.rank, host: seat.host.clone() }).collect();
         let line = Line::start(control, rank)?;
         let mut tcp = Self {
             rank,
@@ -126,7 +136,8 @@ impl Tcp {
     fn attempt(&mut self, call: Call, data: &mut [u8], start: Instant, limit: Duration) -> Result<()> {
         self.line.enter(self.sequence);
         let outcome = self.ring.carry_out(call, self.sequence, data, &self.line, start + limit);
-        let outcome = outcome.map_err(|stop| self.line.explain(stop, call, self.sequence, &self.peers, start));
+        let outcome =
+            outcome.map_err(|stop| self.line.explain(stop, call, self.sequence, &self.peers, start));
         if let Err(error) = &outcome {
             self.broken = Some(Arc::new(error.clone()));
         }
