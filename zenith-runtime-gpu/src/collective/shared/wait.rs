@@ -66,7 +66,8 @@ impl<'a> Wait<'a> {
                 return Ok(());
             }
             slept?;
-            self.look()?;
+            // A rank that gave up because of another one says so before it leaves.
+            self.look().map_err(|gone| if self.shared.segment.verdict() == 0 { gone } else { self.judged() })?;
         }
     }
 
@@ -120,7 +121,9 @@ impl<'a> Wait<'a> {
         }
         let dead = |(rank, fd): (usize, &PollFd<'_>)| (!fd.revents().is_empty()).then_some(rank);
         let dead: Vec<usize> = ended.iter().enumerate().filter_map(dead).collect();
-        dead.into_iter().filter(|rank| !self.has_finished(*rank)).map(|rank| self.shared.peer(rank)).collect()
+        // Who said goodbye ended well, and who had finished is not needed.
+        let missed = |rank: &usize| !self.has_finished(*rank) && !self.shared.segment.board(*rank).has_left();
+        dead.into_iter().filter(missed).map(|rank| self.shared.peer(rank)).collect()
     }
 
     /// Who is the farthest behind. What a rank waits for comes before what it has done, so the last one waits for nobody.
