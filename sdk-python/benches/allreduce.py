@@ -1,7 +1,8 @@
 """All-reduce of a float32 tensor between two processes of this machine: shared memory against torch's gloo.
 
-Both ways are open at once and take turns, a barrier before each; a round's time is the slower rank's. The ratio is gloo's median time over
-Zenith's. Run from sdk-python: ``python benches/allreduce.py [--mib N] [--rounds N] [--ranks N] [--tcp]``. One JSON record.
+Both ways are open at once and take turns, a barrier before each; a round's time is the slower rank's. The
+ratio is gloo's median time over Zenith's. Run from sdk-python: ``python benches/allreduce.py [--mib N]
+[--rounds N] [--ranks N] [--tcp]``. One JSON record.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def play(mib: int, rounds: int) -> None:
     ranks = collective.init()
     ones = torch.ones(mib << 18)
     ways: dict[str, Callable[[torch.Tensor], object]] = {
-        "zenith": lambda tensor: ranks.all_reduce(tensor),
-        "gloo": lambda tensor: dist.all_reduce(tensor),
+        "zenith": ranks.all_reduce,
+        "gloo": dist.all_reduce,
     }
     wall: dict[str, list[float]] = {name: [] for name in ways}
     processor: dict[str, list[float]] = {name: [] for name in ways}
@@ -47,7 +48,9 @@ def play(mib: int, rounds: int) -> None:
             ranks.barrier()
             start, spent = time.perf_counter(), time.process_time()
             reduce(tensor)
-            times = torch.tensor([time.perf_counter() - start, time.process_time() - spent], dtype=torch.float64)
+            times = torch.tensor(
+                [time.perf_counter() - start, time.process_time() - spent], dtype=torch.float64
+            )
             assert bool((tensor == ranks.world_size).all())
             gathered = ranks.all_gather(times)
             if number >= 2:

@@ -150,7 +150,9 @@ except zenith.CollectiveError as error:
 
 @pytest.mark.parametrize("way", ["native", "torch"])
 def test_choices_are_the_same_everywhere(way):
-    script = f"way = {way!r}" + """
+    script = (
+        f"way = {way!r}"
+        + """
 if way == "torch":
     torch.distributed.init_process_group("gloo")
     ranks = collective.from_torch()
@@ -175,13 +177,18 @@ say(bool(nonsense), nonsense.code, nonsense.ranks)
 say(ranks.commit(1), ranks.adopt(b"m" * (1 - ranks.rank)) == b"m", ranks.gather_bytes(b"") == [b"", b""])
 ranks.barrier()
 """
+    )
     with Ranks(script, 2) as ranks:
         one, other = ranks.hear(0), ranks.hear(1)
         assert one == other and one[0]
         assert sorted(key for key, _ in one[1]) == sorted(str(key) for key in range(20) if key != 7)
         for rank in range(2):
             good, code, culprits, reason = ranks.hear(rank)
-            assert (good, code, culprits) == (False, "failed", [1]) and "rank 1: the cache is broken" in reason
+            assert (good, code, culprits) == (
+                False,
+                "failed",
+                [1],
+            ) and "rank 1: the cache is broken" in reason
             assert ranks.hear(rank) == [False, "failed", [0]]
             assert ranks.hear(rank) == [None, True, True]
             ranks.end(rank)

@@ -118,7 +118,9 @@ class TorchCommunicator(Communicator):
         self.decide(True)
         return whole[: length[0]].tobytes()
 
-    def commit(self, step: int, ready: bool = True, *, timeout: float = DEFAULT_TIMEOUT) -> tuple[int, ...] | None:
+    def commit(
+        self, step: int, ready: bool = True, *, timeout: float = DEFAULT_TIMEOUT
+    ) -> tuple[int, ...] | None:
         states = self.all_gather(np.array([step, ready], np.int64))
         late = np.flatnonzero((states[:, 0] != states[0, 0]) | (states[:, 1] == 0))
         return None if self.decide(late.size == 0) else tuple(int(rank) for rank in late)

@@ -1,7 +1,8 @@
 """Ranks that speak to each other: sums, copies and common decisions across the processes of a job.
 
-:func:`init` joins the ranks that a launcher (``torchrun``, Zenith's scheduler) has started: through memory on one
-machine, in a ring of TCP connections on several. :func:`from_torch` lets an existing process group carry the decisions.
+:func:`init` joins the ranks that a launcher (``torchrun``, Zenith's scheduler) has started: through memory
+on one machine, in a ring of TCP connections on several. :func:`from_torch` lets an existing process group
+carry the decisions.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Choice:
 
     Attributes:
         candidate: the candidate.
-        median_ns: what its time is taken to be, in nanoseconds; None for a default that nobody has measured.
-        samples: samples behind it, of all ranks.
+        median_ns: what its time is taken to be, in nanoseconds; None for a default that nobody has
+        measured. samples: samples behind it, of all ranks.
     """
 
     candidate: str
@@ -93,10 +94,11 @@ class Agreement:
 class Communicator(ABC):
     """One rank's end of a group of ranks.
 
-    All ranks make the same calls in the same order. A call raises :class:`zenith.CollectiveError` when ranks die, are late
-    or call something else, with them in ``.ranks``; then the contents of the array are unspecified and the group is broken for good.
-    ``timeout`` is in seconds. Arrays are NumPy arrays or torch tensors on the CPU: contiguous, writable, of float16, bfloat16
-    (torch), float32, float64, int32, int64 or uint8.
+    All ranks make the same calls in the same order. A call raises :class:`zenith.CollectiveError` when
+    ranks die, are late or call something else, with them in ``.ranks``; then the contents of the array are
+    unspecified and the group is broken for good. ``timeout`` is in seconds. Arrays are NumPy arrays or
+    torch tensors on the CPU: contiguous, writable, of float16, bfloat16 (torch), float32, float64, int32,
+    int64 or uint8.
     """
 
     rank: int
@@ -107,7 +109,8 @@ class Communicator(ABC):
     def all_reduce(self, array: Array, op: Op = "sum", *, timeout: float = DEFAULT_TIMEOUT) -> Array:
         """Combines the elements of all ranks in place, bit-equal everywhere; returns the array.
 
-        Sums of integers wrap around; averages are for floating point only; a NaN anywhere is the least and the greatest.
+        Sums of integers wrap around; averages are for floating point only; a NaN anywhere is the least and
+        the greatest.
         """
 
     @abstractmethod
@@ -116,7 +119,8 @@ class Communicator(ABC):
 
     @abstractmethod
     def all_gather(self, array: Array, *, timeout: float = DEFAULT_TIMEOUT) -> Array:
-        """A new array of shape ``(world_size, *array.shape)`` with every rank's; all have the same shape and type."""
+        """A new array of shape ``(world_size, *array.shape)`` with every rank's; all have the same shape
+        and type."""
 
     @abstractmethod
     def barrier(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -135,7 +139,9 @@ class Communicator(ABC):
         """Rank 0's bytes on all ranks, such as a map of shards; or an error, and then nobody has them."""
 
     @abstractmethod
-    def commit(self, step: int, ready: bool = True, *, timeout: float = DEFAULT_TIMEOUT) -> tuple[int, ...] | None:
+    def commit(
+        self, step: int, ready: bool = True, *, timeout: float = DEFAULT_TIMEOUT
+    ) -> tuple[int, ...] | None:
         """None if every rank is ready to commit a checkpoint of ``step``; else nobody commits.
 
         Returns:
@@ -148,9 +154,10 @@ class Communicator(ABC):
     ) -> Agreement:
         """The same choice on all ranks for each key, from what each of them knows.
 
-        Only candidates that all ranks list are chosen. A candidate's time is the median of the ranks' medians, each counted as
-        often as it has samples; the least wins, but rank 0's default does if it is at most two percent slower. The number of
-        collectives does not depend on the rows. Raises nothing when ranks are lost: everybody then keeps to the defaults.
+        Only candidates that all ranks list are chosen. A candidate's time is the median of the ranks'
+        medians, each counted as often as it has samples; the least wins, but rank 0's default does if it is
+        at most two percent slower. The number of collectives does not depend on the rows. Raises nothing
+        when ranks are lost: everybody then keeps to the defaults.
 
         Args:
             rows: what this rank knows, by key.
@@ -178,11 +185,12 @@ def init(
     world_size: int | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Communicator:
-    """Joins the ranks of this job, as rank ``RANK`` of ``WORLD_SIZE``; one rank alone where these are not set.
+    """Joins the ranks of this job, as rank ``RANK`` of ``WORLD_SIZE``; one rank alone where these are not
+    set.
 
-    With ``LOCAL_WORLD_SIZE`` equal to ``WORLD_SIZE`` ranks speak through memory. Otherwise they speak by TCP and meet at
-    ``MASTER_ADDR``, port ``MASTER_PORT`` + 20000 or ``ZENITH_COLLECTIVE_PORT``; there ``ZENITH_COLLECTIVE_TOKEN`` keeps
-    strangers out.
+    With ``LOCAL_WORLD_SIZE`` equal to ``WORLD_SIZE`` ranks speak through memory. Otherwise they speak by
+    TCP and meet at ``MASTER_ADDR``, port ``MASTER_PORT`` + 20000 or ``ZENITH_COLLECTIVE_PORT``; there
+    ``ZENITH_COLLECTIVE_TOKEN`` keeps strangers out.
 
     Args:
         name: tells apart groups of one job that exist at the same time.
@@ -205,8 +213,9 @@ def init(
 def from_torch(group: Any = None) -> Communicator:
     """A communicator over a process group of torch.distributed, which stays the caller's.
 
-    Deadlines are the group's own, except for its barrier; who is late is not known (``.ranks`` is empty). A rank that is lost in the
-    very last step of a decision can leave the others undecided; :func:`init`'s communicators have no such moment.
+    Deadlines are the group's own, except for its barrier; who is late is not known (``.ranks`` is empty). A
+    rank that is lost in the very last step of a decision can leave the others undecided, where those of
+    :func:`init` come to one end.
 
     Args:
         group: the group; None is the default group.
@@ -284,7 +293,9 @@ class _Native(Communicator):
     def adopt(self, mine: bytes = b"", *, timeout: float = DEFAULT_TIMEOUT) -> bytes:
         return self._ranks.adopt(mine, timeout)
 
-    def commit(self, step: int, ready: bool = True, *, timeout: float = DEFAULT_TIMEOUT) -> tuple[int, ...] | None:
+    def commit(
+        self, step: int, ready: bool = True, *, timeout: float = DEFAULT_TIMEOUT
+    ) -> tuple[int, ...] | None:
         late = self._ranks.commit(step, ready, timeout)
         return None if late is None else tuple(late)
 
@@ -320,7 +331,9 @@ def _written(rows: Mapping[str, Row], failed: str | None) -> tuple[str, str | No
             {
                 "key": key,
                 "default": row.default,
-                "candidates": [{"id": name, "evidence": evidence(one)} for name, one in row.candidates.items()],
+                "candidates": [
+                    {"id": name, "evidence": evidence(one)} for name, one in row.candidates.items()
+                ],
             }
             for key, row in rows.items()
         ]
