@@ -185,8 +185,7 @@ def init(
     world_size: int | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Communicator:
-    """Joins the ranks of this job, as rank ``RANK`` of ``WORLD_SIZE``; one rank alone where these are not
-    set.
+    """Joins the ranks of this job, as rank ``RANK`` of ``WORLD_SIZE``; without these there is one rank.
 
     With ``LOCAL_WORLD_SIZE`` equal to ``WORLD_SIZE`` ranks speak through memory. Otherwise they speak by
     TCP and meet at ``MASTER_ADDR``, port ``MASTER_PORT`` + 20000 or ``ZENITH_COLLECTIVE_PORT``; there
