@@ -119,8 +119,7 @@ class Communicator(ABC):
 
     @abstractmethod
     def all_gather(self, array: Array, *, timeout: float = DEFAULT_TIMEOUT) -> Array:
-        """A new array of shape ``(world_size, *array.shape)`` with every rank's; all have the same shape
-        and type."""
+        """A new array of shape ``(world_size, *array.shape)`` with every rank's; all are of one shape and type."""
 
     @abstractmethod
     def barrier(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
