@@ -1,5 +1,5 @@
-//! The one map from errors of the data plane, of the scheduler's client and of the kernel decision store to the exceptions of
-//! `zenith._errors`.
+//! The one map from errors of the data plane, of collectives, of the scheduler's client and of the kernel decision store to the
+//! exceptions of `zenith._errors`.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use zenith_data::{Error, SampleError};
 use zenith_plugin::PluginError;
+use zenith_runtime_gpu::collective::CollectiveError;
 use zenith_scheduler::client::ClientError;
 
 const CLOSED: &str = "the loader is closed";
@@ -91,6 +92,20 @@ pub(crate) fn kernel_error(py: Python<'_>, kind: &str, message: &str, path: Opti
         facts.set_item("kind", kind)?;
         facts.set_item("path", path.map(|path| path.to_string_lossy().into_owned()))?;
         Ok(PyErr::from_value(class_of(py, "KernelError")?.call((message,), Some(&facts))?))
+    };
+    build().unwrap_or_else(|broken: PyErr| broken)
+}
+
+/// The Python exception for a collective that did not come about.
+pub(crate) fn collective_error(py: Python<'_>, error: &CollectiveError) -> PyErr {
+    let build = || {
+        if matches!(error, CollectiveError::Environment { .. } | CollectiveError::Refused { .. }) {
+            return Ok(to_python(py, &Error::Config(error.to_string())));
+        }
+        let facts = PyDict::new(py);
+        facts.set_item("code", error.code())?;
+        facts.set_item("ranks", error.ranks())?;
+        Ok(PyErr::from_value(class_of(py, "CollectiveError")?.call((error.to_string(),), Some(&facts))?))
     };
     build().unwrap_or_else(|broken: PyErr| broken)
 }

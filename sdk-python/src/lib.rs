@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands over the arguments it has converted")]
 
 mod array;
+mod collective;
 mod dlpack;
 mod engine;
 mod errors;
@@ -23,6 +24,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use crate::array::Array;
+    #[pymodule_export]
+    use crate::collective::{Communicator, choose_rows, encode_rows};
     #[pymodule_export]
     use crate::engine::{Engine, EngineStream, Tensor};
     #[pymodule_export]

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from . import kernels, transforms
+from . import collective, kernels, transforms
 from ._cluster import Cluster, Gpu, IllGpu, Node, Queue, User
 from ._core import __version__
 from ._engine import Engine
 from ._errors import (
+    CollectiveError,
     ConfigError,
     DecodeError,
     JobError,
@@ -36,6 +37,7 @@ from .kernels import kernel
 
 __all__ = [
     "Cluster",
+    "CollectiveError",
     "ConfigError",
     "DataLoader",
     "DecodeError",
@@ -70,6 +72,7 @@ __all__ = [
     "WorkerError",
     "ZenithError",
     "__version__",
+    "collective",
     "devices",
     "is_available",
     "job",

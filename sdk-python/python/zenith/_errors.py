@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ZenithError(Exception):
     """Base of everything Zenith raises on its own behalf.
@@ -95,6 +97,23 @@ class LoaderClosedError(ZenithError, RuntimeError):
     """An iterator was used after its loader was closed. Iterating over the loader anew starts fresh workers."""
 
 
+class CollectiveError(ZenithError, RuntimeError):
+    """Ranks did not meet, or a collective did not come about. Afterwards the communicator is broken for good.
+
+    Attributes:
+        code: the cause as a word, which does not change: "deadline", "died", "left", "mismatch", "given_up", "broken",
+            "meeting", "machine"; "torch" where torch.distributed is the transport.
+        ranks: the ranks at fault, as far as they are known.
+    """
+
+    def __init__(
+        self, message: str, *, path: str | None = None, code: str = "", ranks: Sequence[int] = ()
+    ) -> None:
+        super().__init__(message, path=path)
+        self.code = code
+        self.ranks = tuple(ranks)
+
+
 class SchedulerError(ZenithError):
     """The scheduler refused a call, or gave no answer.
 
@@ -150,6 +169,7 @@ class KernelError(ZenithError, RuntimeError):
 
 
 __all__ = [
+    "CollectiveError",
     "ConfigError",
     "DecodeError",
     "JobError",
