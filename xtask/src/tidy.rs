@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// The dependencies between crates that are allowed; any other edge is a fault. Only leaves compose.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("zenith-runtime-cpu", &[]),
     ("zenith-data", &["zenith-runtime-cpu"]),
     ("zenith-device", &["zenith-runtime-cpu", "zenith-fakenvml"]),
     ("zenith-device/fake", &[]),
-    ("zenith-runtime-gpu", &["zenith-runtime-cpu", "zenith-device", "zenith-fakenvml"]),
+    (
+        "zenith-runtime-gpu",
+        &["zenith-runtime-cpu", "zenith-device", "zenith-fakenvml", "zenith-fakecuda"],
+    ),
+    ("zenith-runtime-gpu/fake", &[]),
     ("zenith-proto", &[]),
     ("zenith-scheduler", &["zenith-proto", "zenith-device", "zenith-fakenvml"]),
     ("zenith-plugin", &["zenith-runtime-cpu", "zenith-data"]),
