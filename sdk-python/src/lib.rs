@@ -5,6 +5,7 @@ mod array;
 mod dlpack;
 mod engine;
 mod errors;
+mod gpu;
 mod loader;
 mod machine;
 mod meter;
@@ -23,6 +24,8 @@ mod _core {
     use crate::array::Array;
     #[pymodule_export]
     use crate::engine::{Engine, EngineStream, Tensor};
+    #[pymodule_export]
+    use crate::gpu::{Activity, Steps};
     #[pymodule_export]
     use crate::loader::{Batches, Loader};
     #[pymodule_export]
