@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from . import transforms
+from . import telemetry, transforms
 from ._cluster import Cluster, Gpu, IllGpu, Node, Queue, User
 from ._core import __version__
 from ._engine import Engine
@@ -28,8 +28,10 @@ from ._machine import Device, DeviceFinding, DeviceInstance, Devices, devices, i
 from ._numpy import DataLoader
 from ._report import Report, Stage
 from ._resources import Resources
+from ._run_report import RunReport
 from ._sampling import WeightedSampler
 from ._scheduler import Job, LogPart, SchedulerClient, Why
+from .telemetry import report
 
 __all__ = [
     "Cluster",
@@ -55,6 +57,7 @@ __all__ = [
     "Report",
     "Resources",
     "ResumeError",
+    "RunReport",
     "SchedulerClient",
     "SchedulerError",
     "SourceError",
@@ -69,7 +72,9 @@ __all__ = [
     "devices",
     "is_available",
     "job",
+    "report",
     "submit",
+    "telemetry",
     "topology",
     "transforms",
 ]
