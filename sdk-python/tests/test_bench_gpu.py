@@ -13,7 +13,7 @@ from zenith.bench import _parts, _runner
 
 def bench(*arguments, cwd):
     command = [sys.executable, "-m", "zenith.bench", "gpu", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -37,13 +37,15 @@ def test_nonsense_is_refused_with_what_there_is(tmp_path):
 
 
 def test_all_parts_fit_into_eight_minutes():
-    assert sum(part.seconds for part in _parts.PARTS.values()) <= 480
+    assert _parts.ALL_SECONDS <= 480
 
 
 def test_on_the_processor_it_measures_what_there_is(tmp_path):
     out = tmp_path / "record.json"
     parts = "facts,copies,activity,collective"
-    done = bench("--device", "cpu", "--minutes", "0.5", "--out", out, "--parts", parts, cwd=tmp_path)
+    done = bench(
+        "--device", "cpu", "--quick", "--minutes", "40", "--out", out, "--parts", parts, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads(out.read_text())
     told = record["parts"]
@@ -64,7 +66,9 @@ def test_on_the_processor_it_measures_what_there_is(tmp_path):
 def test_starvation_compares_both_loaders(tmp_path):
     pytest.importorskip("torchvision")
     out = tmp_path / "record.json"
-    done = bench("--device", "cpu", "--minutes", "1", "--out", out, "--parts", "starvation", cwd=tmp_path)
+    done = bench(
+        "--device", "cpu", "--quick", "--minutes", "40", "--out", out, "--parts", "starvation", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())["parts"]["starvation"]["result"]
     for side in ("torch", "zenith"):
@@ -91,18 +95,26 @@ def a_part(tmp_path, monkeypatch, code):
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "status -11"),
         ("print('no record')", "status 0"),
-        ("import time; time.sleep(600)", "was ended"),
         (
             "import json; print(json.dumps({'status': 'failed', 'error': 'Traceback\\nValueError: of its own'}))",
             "own",
         ),
     ],
 )
-def test_a_part_that_dies_hangs_or_raises_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch, code, word):
+def test_a_part_that_dies_or_raises_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch, code, word):
     a_part(tmp_path, monkeypatch, code)
-    monkeypatch.setattr(_runner, "_GRACE", -4.0)
     out = tmp_path / "record.json"
-    assert _runner.run(_runner.Plan(["facts", "copies"], "cpu", 2.0, out)) == 1
+    assert _runner.run(_runner.Plan(["facts", "copies"], "cpu", 4800.0, out)) == 1
     parts = json.loads(out.read_text())["parts"]
     assert [part["status"] for part in parts.values()] == ["failed", "failed"]
     assert all(word in part["error"] for part in parts.values())
+
+
+def test_a_part_that_hangs_is_ended_with_its_children(tmp_path, monkeypatch):
+    # Its child holds the output open: only the end of the whole group ends the reading.
+    a_part(
+        tmp_path, monkeypatch, "import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
+    )
+    out = tmp_path / "record.json"
+    assert _runner.run(_runner.Plan(["facts"], "cpu", 16.0, out)) == 1
+    assert "was ended" in json.loads(out.read_text())["parts"]["facts"]["error"]

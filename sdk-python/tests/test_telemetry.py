@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 import weakref
 
 import numpy as np
@@ -260,6 +261,7 @@ def test_activity_comes_from_the_gpus_own_counters(tmp_path):
         seen = json.loads(activity.seen())
         if seen["intervals"] >= 2:
             break
+        time.sleep(0.01)
     told = telemetry.Activity.of(seen)
     assert told.newest[0][2:] == (0.8, 0.5) and told.newest[1][2:] == (0.4, None)
     assert told.tensor == 0.5 and told.memory is None and told.ended is None

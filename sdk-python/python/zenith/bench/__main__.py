@@ -24,6 +24,9 @@ def _arguments() -> argparse.Namespace:
     gpu.add_argument(
         "--minutes", type=float, default=8.0, help="time for all parts together (default: %(default)s)"
     )
+    gpu.add_argument(
+        "--quick", action="store_true", help="work for a twentieth of the time, to try the program"
+    )
     gpu.add_argument("--parts", default=",".join(PARTS), help="which, separated by commas (default: all)")
     # A part runs in a process of its own, so that one which hangs or dies takes no other with it.
     part = commands.add_parser("part")
@@ -47,7 +50,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    return run(Plan(names, arguments.device, arguments.minutes * 60, arguments.out))
+    return run(Plan(names, arguments.device, arguments.minutes * 60, arguments.out, arguments.quick))
 
 
 if __name__ == "__main__":

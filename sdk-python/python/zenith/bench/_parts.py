@@ -29,6 +29,7 @@ PARTS: dict[str, Part] = {
     "starvation": Part("_starvation", 200, "a small model, torch's loader against Zenith's"),
 }
 """All parts in their order; together they take eight minutes at most."""
+ALL_SECONDS = sum(part.seconds for part in PARTS.values())
 
 
 def measure(name: str, device: str, seconds: float) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 from .. import _core
 from ._outcome import UnavailableError
-from ._parts import PARTS, measure
+from ._parts import ALL_SECONDS, PARTS, measure
 
 _FORMAT = 1
 _MOST_ERROR = 4000
 """Characters of a failed part's error that the record keeps."""
-_GRACE = 5.0
-"""Seconds that a part gets beyond its share before it is ended."""
+_QUICK = 0.05
+"""The part of its time that a part works for when the program is only tried."""
 
 
 class Plan(NamedTuple):
@@ -32,12 +32,14 @@ class Plan(NamedTuple):
         device: as torch names it.
         seconds: for all parts together.
         out: where the record goes.
+        quick: work for a twentieth of the time only, to try the program.
     """
 
     names: list[str]
     device: str
     seconds: float
     out: Path
+    quick: bool = False
 
 
 def run(plan: Plan) -> int:
@@ -50,20 +52,16 @@ def run(plan: Plan) -> int:
         "format": _FORMAT,
         "program": f"zenith.bench gpu {_core.__version__}",
         "device": plan.device,
+        "quick": plan.quick,
         "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "parts": {},
     }
     begun = time.monotonic()
-    shares = sum(PARTS[name].seconds for name in plan.names)
-    for at, name in enumerate(plan.names):
-        # What earlier parts left over is for the later ones, up to their own shares of eight minutes.
-        left = plan.seconds - (time.monotonic() - begun)
-        remaining = sum(PARTS[other].seconds for other in plan.names[at:])
-        share = min(PARTS[name].seconds, plan.seconds * PARTS[name].seconds / shares)
-        seconds = max(5.0, min(share, left * PARTS[name].seconds / remaining))
-        print(f"{name}: {PARTS[name].title}, at most {seconds:.0f} s", file=sys.stderr)
+    for name in plan.names:
+        share = plan.seconds * PARTS[name].seconds / ALL_SECONDS
+        print(f"{name}: {PARTS[name].title}, at most {share:.0f} s", file=sys.stderr)
         part_begun = time.monotonic()
-        outcome = _child(name, plan.device, seconds)
+        outcome = _child(name, plan.device, share, share * (_QUICK if plan.quick else 1.0))
         outcome["seconds"] = round(time.monotonic() - part_begun, 2)
         record["parts"][name] = outcome
         record["seconds"] = round(time.monotonic() - begun, 2)
@@ -105,19 +103,20 @@ def _missing(device: str) -> str | None:
     return None
 
 
-def _child(name: str, device: str, seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", __package__ or "", "part", name, device, f"{seconds:.1f}"]
+def _child(name: str, device: str, share: float, work: float) -> dict[str, Any]:
+    """A part's outcome from a process that works for about ``work`` seconds and is ended after ``share``."""
+    command = [sys.executable, "-m", __package__ or "", "part", name, device, f"{work:.3f}"]
     # A group of its own, so that the workers of a part that is ended go with it.
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        out, err = child.communicate(timeout=seconds + _GRACE)
+        out, err = child.communicate(timeout=share)
     except subprocess.TimeoutExpired:
         _end(child)
         return {
             "status": "failed",
-            "error": f"it was not done within {seconds + _GRACE:.0f} s, and was ended",
+            "error": f"it was not done within {share:.0f} s, and was ended",
         }
     except BaseException:
         _end(child)

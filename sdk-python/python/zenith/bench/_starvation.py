@@ -43,7 +43,7 @@ def run(device: str, seconds: float) -> dict[str, Any]:
         raise UnavailableError("the rival is torchvision's ImageFolder: pip install torchvision") from None
     chosen = torch.device(device)
     workers = _core.processors()
-    count = 2048 if chosen.type == "cuda" else 256
+    count = 1024 if chosen.type == "cuda" else 256
     crops = [v2.RandomResizedCrop(224, antialias=True), v2.RandomHorizontalFlip()]
     scaled = v2.Compose(
         [*crops, v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(_MEAN, _STD)]
@@ -69,7 +69,7 @@ def run(device: str, seconds: float) -> dict[str, Any]:
             device=device if chosen.type == "cuda" else None,
         )
         loops: dict[str, Loop] = {"torch": lambda: _moved(rival, chosen), "zenith": lambda: _endless(ours)}
-        result = _compare(chosen, loops, seconds * 0.75)
+        result = _compare(chosen, loops, seconds * 0.65)
         result |= {"pictures": count, "bytes": size, "batch": _BATCH, "workers": workers}
         result["zenith_report"] = ours.report().to_dict()
         ours.close()
