@@ -14,10 +14,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("zenith-data", &["zenith-runtime-cpu"]),
     ("zenith-device", &["zenith-runtime-cpu", "zenith-fakenvml"]),
     ("zenith-device/fake", &[]),
-    (
-        "zenith-runtime-gpu",
-        &["zenith-runtime-cpu", "zenith-device", "zenith-fakenvml", "zenith-fakecuda"],
-    ),
+    ("zenith-runtime-gpu", &["zenith-runtime-cpu", "zenith-device", "zenith-fakenvml", "zenith-fakecuda"]),
     ("zenith-runtime-gpu/fake", &[]),
     ("zenith-proto", &[]),
     ("zenith-scheduler", &["zenith-proto", "zenith-device", "zenith-fakenvml"]),
@@ -58,7 +55,11 @@ const ABSENT: [(&str, &[&str], &str); 3] = [
         &["pyo3", "tokio", "arrow-array", "parquet", "cudarc"],
         "the machine knows no Python, tokio, Arrow or CUDA",
     ),
-    ("zenith-runtime-gpu", &["pyo3", "tokio", "arrow-array"], "the GPU runtime knows no Python, tokio or Arrow"),
+    (
+        "zenith-runtime-gpu",
+        &["pyo3", "tokio", "arrow-array"],
+        "the GPU runtime knows no Python, tokio or Arrow",
+    ),
     ("zenith-data", &["pyo3", "tokio", "cudarc"], "the data plane knows no Python, tokio or CUDA"),
 ];
 

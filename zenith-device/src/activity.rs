@@ -158,7 +158,8 @@ impl Sampler {
     #[must_use]
     pub fn seen(&self) -> Seen {
         let state = self.shared.state();
-        let mean = |at: usize| Some(state.sums[at]).filter(|(_, time)| *time > 0.0).map(|(sum, time)| sum / time);
+        let mean =
+            |at: usize| Some(state.sums[at]).filter(|(_, time)| *time > 0.0).map(|(sum, time)| sum / time);
         Seen {
             newest: state.newest.iter().copied().collect(),
             mean: Activity::of(0.0, state.seconds, [mean(0), mean(1), mean(2), mean(3), mean(4)]),
@@ -275,7 +276,9 @@ fn find<'nvml>(nvml: &'nvml Nvml, pci: Option<&str>) -> Result<(u32, Device<'nvm
     for gpu in 0..count {
         let device = match nvml.device_by_index(gpu) {
             Ok(device) => device,
-            Err(error) if pci.is_none() => return Err(Unavailable::Nvml(finding(unreachable_gpu(gpu, &error)))),
+            Err(error) if pci.is_none() => {
+                return Err(Unavailable::Nvml(finding(unreachable_gpu(gpu, &error))));
+            }
             Err(_) => continue,
         };
         let is_it = |pci: &str| device.pci_info().is_ok_and(|info| address(&info).eq_ignore_ascii_case(pci));
@@ -298,7 +301,8 @@ fn next<'nvml>(
     for (at, (value, result)) in values.iter_mut().zip(told).enumerate() {
         // All but the last are per cent.
         let scale = if at + 1 == METRICS.len() { 1.0 } else { 100.0 };
-        *value = result.ok().map(|result| result.value / scale).filter(|value| value.is_finite() && *value >= 0.0);
+        *value =
+            result.ok().map(|result| result.value / scale).filter(|value| value.is_finite() && *value >= 0.0);
     }
     Ok((sample, values))
 }

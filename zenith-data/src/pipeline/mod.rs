@@ -150,7 +150,7 @@ impl Pipeline {
         let layout = Arc::new(SlotLayout::new(&schema, config.batch_size)?);
         let depth = depth(&config, layout.bytes());
         let pool = SlabPool::with_memory(memory, layout.bytes().max(1), depth + 2)
-        .map_err(|error| Error::Machine(error.to_string()))?;
+            .map_err(|error| Error::Machine(error.to_string()))?;
         let grain = match source.grain() {
             Grain::Sample => 1,
             Grain::Run(samples) => samples.max(1),

@@ -2,8 +2,9 @@
 #![expect(unsafe_code, reason = "C calls these by name")]
 
 use nvml_wrapper_sys::bindings::{
-    nvmlDevice_t, nvmlGpmMetricId_t_NVML_GPM_METRIC_ANY_TENSOR_UTIL, nvmlGpmMetricId_t_NVML_GPM_METRIC_DRAM_BW_UTIL,
-    nvmlGpmMetricId_t_NVML_GPM_METRIC_SM_UTIL, nvmlGpmMetricsGet_t, nvmlGpmSample_t, nvmlGpmSupport_t, nvmlReturn_t,
+    nvmlDevice_t, nvmlGpmMetricId_t_NVML_GPM_METRIC_ANY_TENSOR_UTIL,
+    nvmlGpmMetricId_t_NVML_GPM_METRIC_DRAM_BW_UTIL, nvmlGpmMetricId_t_NVML_GPM_METRIC_SM_UTIL,
+    nvmlGpmMetricsGet_t, nvmlGpmSample_t, nvmlGpmSupport_t, nvmlReturn_t,
 };
 
 use crate::entry::{answer, code, pointer};
@@ -61,7 +62,8 @@ extern "C" fn nvmlGpmMetricsGet(request: Option<&mut nvmlGpmMetricsGet_t>) -> nv
     code(state::with(|state| {
         let request = request.ok_or(Code::InvalidArgument)?;
         let sample = |handle: nvmlGpmSample_t| state.samples.get(&handle.addr()).copied().flatten();
-        let (first, second) = sample(request.sample1).zip(sample(request.sample2)).ok_or(Code::InvalidArgument)?;
+        let (first, second) =
+            sample(request.sample1).zip(sample(request.sample2)).ok_or(Code::InvalidArgument)?;
         if first.0 != second.0 || first.1 >= second.1 {
             return Err(Code::InvalidArgument);
         }

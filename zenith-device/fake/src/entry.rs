@@ -55,7 +55,10 @@ pub(crate) fn code(answer: Result<(), Code>) -> nvmlReturn_t {
 }
 
 /// Answers a call: what `value` gives goes to where the caller wants it.
-pub(crate) fn answer<T>(to: Option<&mut T>, value: impl FnOnce(&mut State) -> Result<T, Code>) -> nvmlReturn_t {
+pub(crate) fn answer<T>(
+    to: Option<&mut T>,
+    value: impl FnOnce(&mut State) -> Result<T, Code>,
+) -> nvmlReturn_t {
     code(state::with(|state| {
         *to.ok_or(Code::InvalidArgument)? = value(state)?;
         Ok(())

@@ -46,7 +46,15 @@ pub(crate) fn start(path: PathBuf) -> Result<(), Code> {
     if script.init != Code::Success {
         return Err(script.init);
     }
-    *slot = Some(State { script, path, told: 0, listened: Vec::new(), started: 1, samples: BTreeMap::new(), sampled: BTreeMap::new() });
+    *slot = Some(State {
+        script,
+        path,
+        told: 0,
+        listened: Vec::new(),
+        started: 1,
+        samples: BTreeMap::new(),
+        sampled: BTreeMap::new(),
+    });
     Ok(())
 }
 

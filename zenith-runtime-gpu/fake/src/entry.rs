@@ -2,10 +2,7 @@
 //!
 //! Arguments that C passes as pointers to one value are `Option<&mut T>`, which is the same to C; the caller promises
 //! that they are null or valid. Handles are numbers in the guise of pointers.
-#![expect(
-    unsafe_code,
-    reason = "C calls these by name, and passes text as a pointer and a length"
-)]
+#![expect(unsafe_code, reason = "C calls these by name, and passes text as a pointer and a length")]
 
 use std::cell::RefCell;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_uint, c_void};

@@ -68,8 +68,12 @@ fn built() -> io::Result<PathBuf> {
 /// Renames a symbol in the tables of a shared library, so that a search for it fails where names are compared.
 fn hide(library: &mut [u8], symbol: &str) -> io::Result<()> {
     let needle = [b"\0", symbol.as_bytes(), b"\0"].concat();
-    let places: Vec<usize> =
-        library.windows(needle.len()).enumerate().filter(|(_, bytes)| *bytes == needle).map(|(at, _)| at).collect();
+    let places: Vec<usize> = library
+        .windows(needle.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == needle)
+        .map(|(at, _)| at)
+        .collect();
     if places.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,

@@ -324,10 +324,8 @@ impl State {
             (false, true) => (From::Staged(memory::staged(from, bytes)), ns * PAGEABLE),
             (false, false) => (From::Address(from), ns * PAGEABLE),
         };
-        self.line.push(
-            stream,
-            Op::Copy { engine: usize::from(!up), ns, copy: Copy { from, to, bytes, breaks } },
-        );
+        self.line
+            .push(stream, Op::Copy { engine: usize::from(!up), ns, copy: Copy { from, to, bytes, breaks } });
         if !locked && !up {
             // Into pageable memory a driver returns only when the bytes are there.
             self.pass_until(|line| line.is_idle(stream))?;

@@ -81,7 +81,8 @@ impl Context {
 impl Drop for Held {
     fn drop(&mut self) {
         // SAFETY: retained once, by `retain`, and everything made in it holds it.
-        let released = unsafe { check("cuDevicePrimaryCtxRelease", (self.functions.context_release)(self.device)) };
+        let released =
+            unsafe { check("cuDevicePrimaryCtxRelease", (self.functions.context_release)(self.device)) };
         if let Err(error) = released {
             tracing::debug!(%error, "a context was not released");
         }

@@ -66,12 +66,7 @@ impl<H: HostBytes> Upload<H> {
         // SAFETY: `len` bytes lie at both ends, as was just seen, and both stay until the copy is done: this object holds
         // them, and lets go of them only behind `done`, or below behind the end of the stream.
         let status = unsafe {
-            (current.functions.copy_up)(
-                device.address(),
-                host.bytes().as_ptr().cast(),
-                len,
-                stream.handle(),
-            )
+            (current.functions.copy_up)(device.address(), host.bytes().as_ptr().cast(), len, stream.handle())
         };
         drop(current);
         check("cuMemcpyHtoDAsync", status)?;

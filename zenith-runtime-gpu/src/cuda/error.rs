@@ -14,9 +14,17 @@ const KNOWN: [(u32, &str, Option<&str>); 25] = [
     (OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", None),
     (3, "CUDA_ERROR_NOT_INITIALIZED", Some("a forked process cannot use CUDA: start it with spawn")),
     (4, "CUDA_ERROR_DEINITIALIZED", Some("the process is ending")),
-    (34, "CUDA_ERROR_STUB_LIBRARY", Some("the loader finds the toolkit's stub: leave lib64/stubs out of LD_LIBRARY_PATH")),
+    (
+        34,
+        "CUDA_ERROR_STUB_LIBRARY",
+        Some("the loader finds the toolkit's stub: leave lib64/stubs out of LD_LIBRARY_PATH"),
+    ),
     (46, "CUDA_ERROR_DEVICE_UNAVAILABLE", Some("another process has the device for itself")),
-    (100, "CUDA_ERROR_NO_DEVICE", Some("CUDA_VISIBLE_DEVICES may hide the devices; nvidia-smi says which there are")),
+    (
+        100,
+        "CUDA_ERROR_NO_DEVICE",
+        Some("CUDA_VISIBLE_DEVICES may hide the devices; nvidia-smi says which there are"),
+    ),
     (101, "CUDA_ERROR_INVALID_DEVICE", None),
     (201, "CUDA_ERROR_INVALID_CONTEXT", None),
     (214, "CUDA_ERROR_ECC_UNCORRECTABLE", Some("the device's memory is at fault: drain the node")),
@@ -32,8 +40,16 @@ const KNOWN: [(u32, &str, Option<&str>); 25] = [
     (719, "CUDA_ERROR_LAUNCH_FAILED", None),
     (800, "CUDA_ERROR_NOT_PERMITTED", None),
     (801, "CUDA_ERROR_NOT_SUPPORTED", None),
-    (802, "CUDA_ERROR_SYSTEM_NOT_READY", Some("the fabric manager is not running: systemctl start nvidia-fabricmanager")),
-    (803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", Some("the driver was updated beneath running programs: reboot")),
+    (
+        802,
+        "CUDA_ERROR_SYSTEM_NOT_READY",
+        Some("the fabric manager is not running: systemctl start nvidia-fabricmanager"),
+    ),
+    (
+        803,
+        "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+        Some("the driver was updated beneath running programs: reboot"),
+    ),
     (999, "CUDA_ERROR_UNKNOWN", Some("dmesg may say more")),
 ];
 
@@ -110,7 +126,9 @@ pub enum Error {
         free: usize,
     },
     /// Host memory cannot be page-locked.
-    #[error("{bytes} bytes cannot be page-locked: {code}; a higher limit of locked memory (ulimit -l) may help")]
+    #[error(
+        "{bytes} bytes cannot be page-locked: {code}; a higher limit of locked memory (ulimit -l) may help"
+    )]
     NotLocked {
         /// Bytes asked for.
         bytes: usize,

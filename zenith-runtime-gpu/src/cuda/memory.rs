@@ -136,8 +136,9 @@ impl fmt::Debug for PinnedMemory {
 impl Drop for PinnedMemory {
     fn drop(&mut self) {
         // SAFETY: given once, by the driver, and used by nobody any more: copies own their ends.
-        let freed =
-            unsafe { check("cuMemFreeHost", (self.context.functions().host_free)(self.start.as_ptr().cast())) };
+        let freed = unsafe {
+            check("cuMemFreeHost", (self.context.functions().host_free)(self.start.as_ptr().cast()))
+        };
         if let Err(error) = freed {
             tracing::debug!(%error, "page-locked memory was not freed in order");
         }
@@ -181,8 +182,7 @@ impl Locked {
         let start = block.as_ptr();
         let current = context.enter()?;
         // SAFETY: `footprint` bytes from `start` are the block's own, and stay until this is dropped.
-        let status =
-            unsafe { (current.functions.host_register)(start.cast(), block.footprint(), PORTABLE) };
+        let status = unsafe { (current.functions.host_register)(start.cast(), block.footprint(), PORTABLE) };
         drop(current);
         if status != 0 {
             return Err(Error::NotLocked { bytes: block.footprint(), code: Code(status) });

@@ -163,7 +163,7 @@ impl Event {
             (self.context.functions().event_elapsed)(&raw mut milliseconds, earlier.handle, self.handle)
         };
         check("cuEventElapsedTime", status)?;
-        Ok(Some(Duration::from_secs_f64(f64::from(milliseconds.max(0.0)) / 1e3)))
+        Ok(Some(Duration::from_nanos((f64::from(milliseconds.max(0.0)) * 1e6).round() as u64)))
     }
 }
 
@@ -174,7 +174,8 @@ fn ready(call: &'static str, status: u32) -> Result<bool, Error> {
 impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: made once, by `new`, and used by nobody any more.
-        let destroyed = unsafe { check("cuStreamDestroy", (self.context.functions().stream_destroy)(self.handle)) };
+        let destroyed =
+            unsafe { check("cuStreamDestroy", (self.context.functions().stream_destroy)(self.handle)) };
         if let Err(error) = destroyed {
             tracing::debug!(%error, "a stream was not destroyed in order");
         }
@@ -184,7 +185,8 @@ impl Drop for Stream {
 impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: made once, by `with`, and used by nobody any more; the driver keeps marks that streams still wait for.
-        let destroyed = unsafe { check("cuEventDestroy", (self.context.functions().event_destroy)(self.handle)) };
+        let destroyed =
+            unsafe { check("cuEventDestroy", (self.context.functions().event_destroy)(self.handle)) };
         if let Err(error) = destroyed {
             tracing::debug!(%error, "an event was not destroyed in order");
         }

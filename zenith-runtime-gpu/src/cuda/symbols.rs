@@ -81,7 +81,8 @@ impl Functions {
     pub(super) fn load(path: Option<&Path>) -> Result<Self, Error> {
         let name = path.unwrap_or_else(|| Path::new(SONAME));
         // SAFETY: a driver's library may be loaded at any time; what else lies under this name is the user's choice.
-        let library = unsafe { libloading::Library::new(name) }.map_err(|error| refused(&error.to_string(), name))?;
+        let library =
+            unsafe { libloading::Library::new(name) }.map_err(|error| refused(&error.to_string(), name))?;
         let functions = Self::of(&library)?;
         // Its threads and handlers would run on in memory that is gone.
         std::mem::forget(library);

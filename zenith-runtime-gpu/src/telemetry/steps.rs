@@ -214,7 +214,7 @@ mod tests {
         steps.on_device(KEPT as u64 + 9, Some(0), 100);
         steps.on_device(u64::MAX, None, 50);
         assert_eq!(steps.newest().filter(|step| step.device.is_some()).count(), 1);
-        assert_eq!(steps.newest().next_back().and_then(|step| step.device), Some(100));
+        assert_eq!(steps.newest().last().and_then(|step| step.device), Some(100));
         let told = steps.told();
         assert_eq!((told.gap.unwrap().count, told.device.unwrap().count), (2, 3));
         assert_eq!(told.gap_fraction, Some(0.2));
@@ -241,7 +241,7 @@ mod tests {
             prop_assert_eq!(told.work.unwrap().sum, works);
             prop_assert_eq!(told.wait.map_or(0, |wait| wait.sum), waits);
             prop_assert_eq!(steps.newest().len(), KEPT.min(added as usize));
-            prop_assert_eq!(steps.newest().next_back().unwrap().number, added - 1);
+            prop_assert_eq!(steps.newest().last().unwrap().number, added - 1);
         }
     }
 }

@@ -34,7 +34,9 @@ pub enum Error<E> {
         slot: usize,
     },
     /// All slots are with the consumer: it has to drop a batch first.
-    #[error("all {slots} device batches are still held; drop one before asking for the next, or give more slots")]
+    #[error(
+        "all {slots} device batches are still held; drop one before asking for the next, or give more slots"
+    )]
     AllHeld {
         /// How many there are.
         slots: usize,
@@ -118,7 +120,8 @@ where
         match next {
             Ahead::Failed(error) => Err(self.remember(error)),
             Ahead::Flying(upload, len) => {
-                let delivered = self.deliver(upload, len, consumer).map_err(|error| self.remember(Error::Copy(error)))?;
+                let delivered =
+                    self.deliver(upload, len, consumer).map_err(|error| self.remember(Error::Copy(error)))?;
                 Ok(Some(delivered))
             }
         }

@@ -62,7 +62,12 @@ pub struct Delivered {
 }
 
 impl Delivered {
-    pub(super) fn new(memory: Arc<DeviceMemory>, len: usize, consumer: Arc<Stream>, slots: Arc<Slots>) -> Self {
+    pub(super) fn new(
+        memory: Arc<DeviceMemory>,
+        len: usize,
+        consumer: Arc<Stream>,
+        slots: Arc<Slots>,
+    ) -> Self {
         Self { memory, len, consumer, slots }
     }
 

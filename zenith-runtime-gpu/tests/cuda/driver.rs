@@ -30,7 +30,8 @@ fn what_is_no_library_says_what_the_loader_says() {
 
 #[test]
 fn every_function_that_is_lacking_is_named() {
-    for symbols in [&["cuInit"][..], &["cuEventElapsedTime"], &["cuStreamWaitEvent", "cuMemHostRegister_v2"]] {
+    for symbols in [&["cuInit"][..], &["cuEventElapsedTime"], &["cuStreamWaitEvent", "cuMemHostRegister_v2"]]
+    {
         let machine = Machine::lacking(&Script::default(), symbols);
         let Error::SymbolsMissing { mut names } = Driver::open(Some(&machine.library)).unwrap_err() else {
             panic!("a driver without {symbols:?} was used")
@@ -44,7 +45,9 @@ fn every_function_that_is_lacking_is_named() {
 
 #[test]
 fn a_driver_that_does_not_start_says_why() {
-    for (code, hint) in [(100, "CUDA_VISIBLE_DEVICES"), (803, "reboot"), (34, "stubs"), (12_345, "CUresult 12345")] {
+    for (code, hint) in
+        [(100, "CUDA_VISIBLE_DEVICES"), (803, "reboot"), (34, "stubs"), (12_345, "CUresult 12345")]
+    {
         let machine = Machine::new(&Script { init: code, ..Script::default() });
         let error = Driver::open(Some(&machine.library)).unwrap_err();
         assert_eq!(error, Error::Init { code: Code(code) });

@@ -36,7 +36,10 @@ fn bytes_go_there_and_back() {
     let expected = host.as_slice().to_vec();
     let device = Arc::new(DeviceMemory::new(stream.context(), 2 << 20).unwrap());
     let upload = Upload::begin(&stream, host, Arc::clone(&device)).unwrap();
-    assert!(!upload.done().is_reached().unwrap(), "1 MiB takes 21 virtual microseconds, and two calls take two");
+    assert!(
+        !upload.done().is_reached().unwrap(),
+        "1 MiB takes 21 virtual microseconds, and two calls take two"
+    );
     let host = upload.wait().unwrap();
     assert_eq!(stream.download(&device, 1 << 20).unwrap(), expected);
     assert!(stream.is_idle().unwrap());
@@ -50,18 +53,20 @@ fn page_locked_memory_is_as_fast_as_the_model_says_and_pageable_is_slower() {
     let machine = Machine::new(&Script { call_ns: 0, ..Script::default() });
     let stream = machine.stream();
     let device = Arc::new(DeviceMemory::new(stream.context(), 1 << 20).unwrap());
-    let (before, after) =
-        (Event::timed(stream.context()).unwrap(), Event::timed(stream.context()).unwrap());
-    let mut time = |host: Box<dyn FnOnce()>| {
+    let (before, after) = (Event::timed(stream.context()).unwrap(), Event::timed(stream.context()).unwrap());
+    let time_of = |locked: bool| {
         before.record(&stream).unwrap();
-        host();
+        if locked {
+            let host = PinnedMemory::new(stream.context(), 1_000_000).unwrap();
+            drop(Upload::begin(&stream, host, Arc::clone(&device)).unwrap());
+        } else {
+            drop(Upload::begin(&stream, vec![1; 1_000_000], Arc::clone(&device)).unwrap());
+        }
         after.record(&stream).unwrap();
         stream.synchronize().unwrap();
         after.since(&before).unwrap().unwrap()
     };
-    let locked = PinnedMemory::new(stream.context(), 1_000_000).unwrap();
-    let fast = time(Box::new(|| drop(Upload::begin(&stream, locked, Arc::clone(&device)).unwrap())));
-    let slow = time(Box::new(|| drop(Upload::begin(&stream, vec![1; 1_000_000], Arc::clone(&device)).unwrap())));
+    let (fast, slow) = (time_of(true), time_of(false));
     assert_eq!((fast, slow), (Duration::from_micros(20), Duration::from_micros(80)));
     let untimed = Event::new(stream.context()).unwrap();
     assert_eq!(after.since(&untimed).unwrap(), None);
@@ -90,7 +95,10 @@ fn memory_that_cannot_be_page_locked_is_an_error_and_no_pageable_memory() {
     let machine = Machine::new(&Script { register: 800, host_alloc: 2, ..Script::default() });
     let memory = LockedMemory { context: machine.context(), memory: SystemMemory::default() };
     let error = memory.allocate(1 << 20).unwrap_err();
-    assert!(matches!(&error, MemoryError::Locked { bytes: 1_048_576, reason } if reason.contains("ulimit -l")), "{error}");
+    assert!(
+        matches!(&error, MemoryError::Locked { bytes: 1_048_576, reason } if reason.contains("ulimit -l")),
+        "{error}"
+    );
     let error = PinnedMemory::new(&memory.context, 100).unwrap_err();
     assert!(matches!(error, Error::NotLocked { bytes: 100, .. }), "{error}");
     drop(memory);

@@ -50,7 +50,7 @@ fn batches_arrive_in_order_and_the_source_ends() {
 #[test]
 fn no_slab_is_used_again_before_its_copy_has_run() {
     let machine = Machine::new(&Script { call_ns: 1, ..Script::default() });
-    let (stream, checks) = (machine.stream(), machine.stream());
+    let stream = machine.stream();
     let memory = LockedMemory { context: machine.context(), memory: SystemMemory::default() };
     let pool = SlabPool::with_memory(Box::new(memory), BYTES, 8).unwrap();
     let slabs = pool.clone();
@@ -67,7 +67,7 @@ fn no_slab_is_used_again_before_its_copy_has_run() {
         assert!(pool.stats().leased <= 2 * 2, "{:?}", pool.stats());
     }
     assert_eq!(arrived, (0..40).collect::<Vec<u8>>());
-    drop((transfer, pool, stream, checks));
+    drop((transfer, pool, stream));
     machine.is_empty();
 }
 
@@ -99,9 +99,12 @@ fn errors_of_the_source_come_in_their_turn() {
     let machine = Machine::new(&Script::default());
     let stream = machine.stream();
     let of = Arc::clone(&stream);
-    let source = (1..=6).map(move |number| {
-        if number % 3 == 0 { Err(format!("bad {number}")) } else { Ok(batch(&of, number)) }
-    });
+    let source =
+        (1..=6).map(
+            move |number| {
+                if number % 3 == 0 { Err(format!("bad {number}")) } else { Ok(batch(&of, number)) }
+            },
+        );
     let mut transfer = Transfer::new(stream.context(), source, 2, BYTES).unwrap();
     let mut told = Vec::new();
     loop {
@@ -145,7 +148,10 @@ fn a_copy_that_is_refused_is_one_batch_and_a_broken_device_is_all() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(&broken, Error::Copy(error) if error.is_fatal() && error.code() == Some(Code(719))), "{broken}");
+    assert!(
+        matches!(&broken, Error::Copy(error) if error.is_fatal() && error.code() == Some(Code(719))),
+        "{broken}"
+    );
     for _ in 0..3 {
         assert!(matches!(transfer.next(&stream), Err(Error::Copy(error)) if error.is_fatal()));
     }
