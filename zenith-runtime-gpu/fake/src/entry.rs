@@ -140,11 +140,8 @@ extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Result32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuCtxPushCurrent_v2(context: *mut c_void) -> Result32 {
-    code(state::give_back(|state| {
-        state.device_of(handle(context))?;
-        CURRENT.with_borrow_mut(|stack| stack.push(handle(context)));
-        Ok(())
-    }))
+    let retained = state::ask(|state| state.device_of(handle(context)));
+    code(retained.map(|_| CURRENT.with_borrow_mut(|stack| stack.push(handle(context)))))
 }
 
 #[unsafe(no_mangle)]

@@ -87,6 +87,12 @@ pub(crate) fn give_back(action: impl FnOnce(&mut State) -> Result<(), u32>) -> R
     state.well()
 }
 
+/// Asks what needs no device: also a driver that broke answers.
+pub(crate) fn ask<T>(question: impl FnOnce(&State) -> Result<T, u32>) -> Result<T, u32> {
+    let slot = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    question(slot.as_ref().ok_or(NOT_INITIALIZED)?)
+}
+
 /// How much there is.
 pub(crate) fn census() -> Census {
     let slot = STATE.lock().unwrap_or_else(PoisonError::into_inner);
