@@ -7,6 +7,7 @@ mod collective;
 mod dlpack;
 mod engine;
 mod errors;
+mod gpu;
 mod kernels;
 mod loader;
 mod machine;
@@ -28,6 +29,8 @@ mod _core {
     use crate::collective::{Communicator, choose_rows, encode_rows};
     #[pymodule_export]
     use crate::engine::{Engine, EngineStream, Tensor};
+    #[pymodule_export]
+    use crate::gpu::{Activity, Steps};
     #[pymodule_export]
     use crate::kernels::{
         Dispatcher, KernelSelector, array_facts, know_numpy, know_torch, matmul_backends, matmul_into,

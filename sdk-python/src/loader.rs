@@ -278,6 +278,13 @@ impl Batches {
         slf
     }
 
+    /// The place behind the last batch.
+    #[getter]
+    fn place(&self) -> At {
+        let place = self.pass.state().0;
+        (place.epoch, place.cursor, place.part)
+    }
+
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         if self.pass.state().1 {
             return Ok(None);

@@ -22,6 +22,7 @@ use zenith_runtime_cpu::numa::{CpuSet, Topology};
 
 use crate::array::Array;
 use crate::errors::IntoPython;
+use crate::gpu::locked_memory;
 use crate::loader::{Loader, config_error};
 use crate::meter::{self, PluginCounts};
 use crate::track::Track;
@@ -90,6 +91,9 @@ struct RunArguments {
     skip: bool,
     /// Samples of the largest batch, where the user gives batches of his own.
     largest_batch: Option<usize>,
+    /// The CUDA device that the batch slabs are locked for.
+    #[serde(default)]
+    locked_for: Option<u32>,
 }
 
 /// Where batches and workers are to be, by the environment (`ZENITH_PAGES`, `ZENITH_NODE`, `ZENITH_PIN`).
@@ -191,7 +195,15 @@ impl Source {
             cpus: machine.cpus,
         };
         let samples = Arc::clone(&self.samples);
-        let pipeline = py.detach(|| Pipeline::new(samples, spec, config)).into_python(py)?;
+        let pipeline = py
+            .detach(|| match run.locked_for {
+                None => Pipeline::new(samples, spec, config),
+                Some(device) => {
+                    let memory = locked_memory(device, config.pages, config.node)?;
+                    Pipeline::with_memory(samples, spec, config, Box::new(memory))
+                }
+            })
+            .into_python(py)?;
         Ok(Loader::new(pipeline, Arc::clone(&track.marks)))
     }
 

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// The dependencies between crates that are allowed; any other edge is a fault. Only leaves compose.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("zenith-runtime-cpu", &[]),
     ("zenith-data", &["zenith-runtime-cpu"]),
     ("zenith-device", &["zenith-runtime-cpu", "zenith-fakenvml"]),
     ("zenith-device/fake", &[]),
-    ("zenith-runtime-gpu", &["zenith-runtime-cpu", "zenith-device", "zenith-fakenvml"]),
+    ("zenith-runtime-gpu", &["zenith-runtime-cpu", "zenith-device", "zenith-fakenvml", "zenith-fakecuda"]),
+    ("zenith-runtime-gpu/fake", &[]),
     ("zenith-proto", &[]),
     ("zenith-scheduler", &["zenith-proto", "zenith-device", "zenith-fakenvml"]),
     ("zenith-plugin", &["zenith-runtime-cpu", "zenith-data"]),
@@ -54,7 +55,11 @@ const ABSENT: [(&str, &[&str], &str); 3] = [
         &["pyo3", "tokio", "arrow-array", "parquet", "cudarc"],
         "the machine knows no Python, tokio, Arrow or CUDA",
     ),
-    ("zenith-runtime-gpu", &["pyo3", "tokio", "arrow-array"], "the GPU runtime knows no Python, tokio or Arrow"),
+    (
+        "zenith-runtime-gpu",
+        &["pyo3", "tokio", "arrow-array"],
+        "the GPU runtime knows no Python, tokio or Arrow",
+    ),
     ("zenith-data", &["pyo3", "tokio", "cudarc"], "the data plane knows no Python, tokio or CUDA"),
 ];
 

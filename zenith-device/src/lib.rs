@@ -7,6 +7,7 @@
 //! It runs nothing on a GPU: no context is made, no memory is taken. That is the GPU runtime's, as is the CUDA driver,
 //! which would tell nothing here that NVML does not.
 
+pub mod activity;
 mod amd;
 mod discovery;
 pub mod doctor;

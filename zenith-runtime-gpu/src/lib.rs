@@ -4,6 +4,7 @@
 //! bring is behind [`kernel`]'s traits. Libraries of vendors are loaded at run time, and their absence is a reason, not a panic.
 
 pub mod collective;
+pub mod cuda;
 pub mod kernel;
 pub mod telemetry;
 pub mod transfer;

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from . import collective, kernels, transforms
+from . import collective, kernels, telemetry, transforms
 from ._cluster import Cluster, Gpu, IllGpu, Node, Queue, User
 from ._core import __version__
 from ._engine import Engine
@@ -31,9 +31,11 @@ from ._machine import Device, DeviceFinding, DeviceInstance, Devices, devices, i
 from ._numpy import DataLoader
 from ._report import Report, Stage
 from ._resources import Resources
+from ._run_report import RunReport
 from ._sampling import WeightedSampler
 from ._scheduler import Job, LogPart, SchedulerClient, Why
 from .kernels import kernel
+from .telemetry import report
 
 __all__ = [
     "Cluster",
@@ -61,6 +63,7 @@ __all__ = [
     "Report",
     "Resources",
     "ResumeError",
+    "RunReport",
     "SchedulerClient",
     "SchedulerError",
     "SourceError",
@@ -78,7 +81,9 @@ __all__ = [
     "job",
     "kernel",
     "kernels",
+    "report",
     "submit",
+    "telemetry",
     "topology",
     "transforms",
 ]

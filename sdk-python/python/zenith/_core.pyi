@@ -7,6 +7,7 @@ from typing_extensions import Self
 
 __version__: str
 __all__ = [
+    "Activity",
     "Array",
     "Batches",
     "Communicator",
@@ -21,6 +22,7 @@ __all__ = [
     "Order",
     "Scheduler",
     "Source",
+    "Steps",
     "Tensor",
     "Track",
     "Wasm",
@@ -62,6 +64,8 @@ class Array:
 class Batches:
     """Iterates over the rest of a loader's epoch."""
 
+    @property
+    def place(self) -> tuple[int, int, int]: ...
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
 
@@ -117,6 +121,25 @@ class Meter:
 
     def counters(self) -> dict[str, Any]: ...
     def skipped(self) -> list[tuple[int, str | None, str]]: ...
+
+@final
+class Steps:
+    """The account of a training loop."""
+
+    KEPT: int
+    def __new__(cls) -> Steps: ...
+    def add(self, start: int, wait: int, work: int) -> int: ...
+    def on_device(self, number: int, gap: int | None, device: int) -> None: ...
+    def told(self) -> str: ...
+    def newest(self) -> list[tuple[int, int, int, int, int | None, int | None]]: ...
+
+@final
+class Activity:
+    """How busy the parts of a GPU are."""
+
+    def __new__(cls, pci: str | None = None, seconds: float = 0.2, nvml: str | None = None) -> Activity: ...
+    def seen(self) -> str | None: ...
+    def stop(self) -> None: ...
 
 @final
 class Track:

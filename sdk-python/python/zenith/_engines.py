@@ -11,11 +11,13 @@ import json
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from . import _core
 from ._account import Counters, plugin_counters
+from ._errors import MachineError
 from ._order import OrderOptions, Place
 from ._pydata import PythonLoader
 from ._sampling import ListedOrder, WeightedSampler
@@ -24,13 +26,42 @@ Start = tuple[Place, Sequence[int] | None, list[int] | None]
 """Where an iteration begins: the place, then the user's own order of its epoch and the ends of his batches."""
 
 
+class HostBatches(Protocol):
+    """An iterator over batches in host memory that knows its place."""
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """The place behind the last batch."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> Any: ...
+
+
+OnDevice = Callable[[HostBatches, _core.Track, Place], Iterator[Any]]
+"""Makes an iterator over batches on a device of one over host memory; marks places on the track."""
+
+
+@dataclass(frozen=True)
+class DeviceWanted:
+    """A device that batches are to go to.
+
+    Attributes:
+        index: its number.
+        copies: begins to use it.
+    """
+
+    index: int
+    copies: Callable[[], OnDevice]
+
+
 class Engine(Protocol):
     """What a loader needs of whatever makes its batches."""
 
     counters: Callable[[], Counters]
     """What was done so far; may be called after the engine's end, and does not keep the engine."""
 
-    def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
+    def begin(self, place: Place, listed: ListedOrder | None) -> HostBatches:
         """The batches from a place to the end of its epoch. Earlier iterators go on independently."""
         ...
 
@@ -70,16 +101,26 @@ class NativeEngine:
         skip: bool,
         largest_batch: int | None,
         weights: WeightedSampler | None,
-        iterate: Callable[[_core.Loader, Start], Iterator[Any]],
+        iterate: Callable[[_core.Loader, Start], HostBatches],
+        locked_for: int | None = None,
     ) -> None:
         run = {"workers": workers, "prefetch": prefetch, "skip": skip, "largest_batch": largest_batch}
         table = None if weights is None else weights.weights
-        self._loader = source.loader(order.as_json(), json.dumps(run), track, table)
+        unlocked = ""
+        if locked_for is None:
+            self._loader = source.loader(order.as_json(), json.dumps(run), track, table)
+        else:
+            try:
+                locked = json.dumps(run | {"locked_for": locked_for})
+                self._loader = source.loader(order.as_json(), locked, track, table)
+            except MachineError as refused:
+                unlocked = f"batches are pageable, and their copies slower, since they cannot be page-locked: {refused}"
+                self._loader = source.loader(order.as_json(), json.dumps(run), track, table)
         self._iterate = iterate
-        self.counters = partial(_native_counters, self._loader.meter())
+        self.counters = partial(_native_counters, self._loader.meter(), unlocked)
         _running.add(self)
 
-    def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
+    def begin(self, place: Place, listed: ListedOrder | None) -> HostBatches:
         """See :class:`Engine`."""
         start = (place, None, None) if listed is None else (place, listed.drawn.order, listed.drawn.ends)
         return self._iterate(self._loader, start)
@@ -93,7 +134,7 @@ class NativeEngine:
         self._loader.close()
 
 
-def _native_counters(meter: _core.Meter) -> Counters:
+def _native_counters(meter: _core.Meter, unlocked: str) -> Counters:
     counted = meter.counters()
     seconds = {name: counted[f"{name}_ns"] / 1e9 for name in ("read", "decode", "transform")}
     taken_back = counted["taken_back"]
@@ -114,7 +155,7 @@ def _native_counters(meter: _core.Meter) -> Counters:
         ],
         skipped_count=counted["skipped"],
         workers=counted["workers"],
-        notes=[turns] if taken_back else [],
+        notes=[turns] * bool(taken_back) + [unlocked] * bool(unlocked),
         plugins=plugin_counters(counted["plugins"]),
         facts=dict(counted["facts"]),
     )
@@ -170,7 +211,7 @@ class PythonEngine:
         self._loader = PythonLoader(dataset, _Order(self._base), seed=order.seed, **options)
         self.counters = partial(_python_counters, self._loader.stats_reader(), self._clock)
 
-    def begin(self, place: Place, listed: ListedOrder | None) -> Iterator[Any]:
+    def begin(self, place: Place, listed: ListedOrder | None) -> HostBatches:
         """See :class:`Engine`."""
         epoch, cursor, _ = place
         order = _Order(
@@ -228,6 +269,11 @@ class _Counted:
 
     def __iter__(self) -> _Counted:
         return self
+
+    @property
+    def place(self) -> Place:
+        """The place behind the last batch."""
+        return Place(self._epoch, self._cursor)
 
     def __next__(self) -> Any:
         called = time.perf_counter()

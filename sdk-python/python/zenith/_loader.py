@@ -20,7 +20,7 @@ from ._arguments import (
     whole_number,
     whole_number_or_none,
 )
-from ._engines import Engine, NativeEngine, PythonEngine, Start
+from ._engines import DeviceWanted, Engine, HostBatches, NativeEngine, OnDevice, PythonEngine, Start
 from ._errors import ConfigError, ResumeError
 from ._native import SourceOptions
 from ._oracle import oracle_ratio
@@ -84,6 +84,12 @@ class Loader:
         worker_init_fn: called in each worker of the Python path; native workers run no Python.
         timeout: seconds a batch of the Python path may take; 0 for any.
         generator: torch.Generator whose initial seed replaces ``seed``.
+        device: of ``zenith.torch.DataLoader``: ``"cuda"``, ``"cuda:1"`` or a ``torch.device``. Batches arrive there,
+            copied from page-locked memory on a stream of their own, one ahead of the training step. None or
+            ``"cpu"``: they stay in host memory.
+        normalize: with a CUDA ``device``, (mean, std) per channel as torchvision's Normalize takes them: pictures
+            travel as uint8 and become normalised float32 on the device. ``transform`` leaves them uint8 (PILToTensor
+            at its end).
 
     Raises:
         SourceError: the source cannot be read as data.
@@ -92,6 +98,8 @@ class Loader:
     """
 
     _module: ClassVar[str] = "numpy"
+    _on_device: OnDevice | None = None
+    """What copies batches to the device, once the first iteration has begun."""
 
     def __init__(
         self,
@@ -124,6 +132,8 @@ class Loader:
         worker_init_fn: Callable[[int], Any] | None = None,
         timeout: float = 0,
         generator: Any = None,
+        device: Any = None,
+        normalize: Any = None,
     ) -> None:
         del persistent_workers
         self._arguments = {
@@ -142,9 +152,11 @@ class Loader:
         self.num_workers = _core.processors() if num_workers is None else num_workers
         self.prefetch_factor = prefetch_factor or 1
         self.pin_memory = pin_memory
+        self._device = self._checked_device(device, normalize)
         self.notes: list[str] = []
-        refusal = self._cannot_pin() if pin_memory else None
-        self._pin = pin_memory and refusal is None
+        # Batches for a device are page-locked where they are made, not by a copy within next().
+        refusal = self._cannot_pin() if pin_memory and self._device is None else None
+        self._pin = pin_memory and refusal is None and self._device is None
         if refusal is not None:
             self.notes.append(refusal)
         self._weights = sampler if isinstance(sampler, WeightedSampler) else None
@@ -207,6 +219,8 @@ class Loader:
         self._engine: Engine | None = None
         self._account = Account(self._unstarted())
         self._track = _core.Track()
+        # What is ahead on its way to a device is not yet the loader's place.
+        self._host_track = self._track if self._device is None else _core.Track()
         self._next = Place(0, 0)
         self._resumed = False
         self._resume_digest: str | None = None
@@ -226,7 +240,7 @@ class Loader:
     # -- what a subclass says
 
     @staticmethod
-    def _batches(native: _core.Loader, start: Start, pin: bool, channels_last: bool) -> Iterator[Any]:
+    def _batches(native: _core.Loader, start: Start, pin: bool, channels_last: bool) -> HostBatches:
         """Iterates over a native loader in the subclass's kind of arrays.
 
         Args:
@@ -237,6 +251,17 @@ class Loader:
         """
         raise TypeError(
             "zenith.DataLoader and zenith.torch.DataLoader say what batches are made of; this class does not"
+        )
+
+    @staticmethod
+    def _checked_device(device: Any, normalize: Any) -> DeviceWanted | None:
+        """The device that batches go to; None for host memory.
+
+        Raises:
+            ConfigError: there is no such device, or ``normalize`` makes no sense.
+        """
+        raise TypeError(
+            "zenith.DataLoader and zenith.torch.DataLoader know their devices; this class does not"
         )
 
     def _cannot_pin(self) -> str | None:
@@ -265,7 +290,7 @@ class Loader:
         place = self._next
         if self._listed is not None:
             self._draw(self._listed, place.epoch)
-        batches = self._started().begin(place, self._listed)
+        batches: Iterator[Any] = self._on_its_way(self._started().begin(place, self._listed), place)
         if self._listed is not None:
             self._drawn[self._track.newest()] = self._listed.drawn
             concerned = self._track.concerned()
@@ -273,6 +298,14 @@ class Loader:
         self._next = Place(place.epoch + 1, 0)
         self._resumed, self._resume_digest = False, None
         return batches
+
+    def _on_its_way(self, batches: HostBatches, place: Place) -> Iterator[Any]:
+        """The batches where they were asked for."""
+        if self._device is None:
+            return batches
+        if self._on_device is None:
+            self._on_device = self._device.copies()
+        return self._on_device(batches, self._track, place)
 
     def _draw(self, listed: ListedOrder, epoch: int) -> None:
         """Asks the user's sampler for an epoch, and makes room for the largest of its batches."""
@@ -322,24 +355,25 @@ class Loader:
             return NativeEngine(
                 plan.native,
                 self._order,
-                self._track,
+                self._host_track,
                 workers=self.num_workers,
                 prefetch=self.prefetch_factor,
                 skip=self._skip,
                 largest_batch=None if self.batch_sampler is None else self._largest,
                 weights=self._weights,
                 iterate=partial(type(self)._batches, pin=self._pin, channels_last=self._channels_last),
+                locked_for=None if self._device is None else self._device.index,
             )
         return PythonEngine(
             plan.dataset,
             plan.samples,
             self._order,
-            self._track,
+            self._host_track,
             weights=self._weights,
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor,
             collate_fn=plan.collate_fn,
-            pin_memory=self._pin,
+            pin_memory=self._pin or self._device is not None,
             on_error="skip" if self._skip else "raise",
             array_module=self._module,
             **self._python_options,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from . import _core
 from ._engines import Start
+from ._errors import ConfigError
 from ._loader import Loader
 
 
@@ -18,10 +18,17 @@ class DataLoader(Loader):
     _module = "numpy"
 
     @staticmethod
-    def _batches(native: _core.Loader, start: Start, pin: bool, channels_last: bool) -> Iterator[Any]:
+    def _batches(native: _core.Loader, start: Start, pin: bool, channels_last: bool) -> _core.Batches:
         del pin  # NumPy has no page-locked arrays, and says so
         del channels_last  # the arrays are what they are in memory
         return native.arrays(np.asarray, *start)
+
+    @staticmethod
+    def _checked_device(device: Any, normalize: Any) -> None:
+        if device not in (None, "cpu") or normalize is not None:
+            raise ConfigError(
+                "NumPy arrays are in host memory: device and normalize are arguments of zenith.torch.DataLoader"
+            )
 
     def _cannot_pin(self) -> str | None:
         return "pin_memory has no meaning for NumPy arrays: batches are pageable"

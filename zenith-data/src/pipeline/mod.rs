@@ -18,8 +18,8 @@ mod worker;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zenith_runtime_cpu::allocator::PagesWanted;
-use zenith_runtime_cpu::buffer::{Lease, SlabPool, SlabPoolConfig};
+use zenith_runtime_cpu::allocator::{HostMemory, PagesWanted, SystemMemory};
+use zenith_runtime_cpu::buffer::{Lease, SlabPool};
 use zenith_runtime_cpu::numa::CpuSet;
 use zenith_runtime_cpu::sync::Gate;
 use zenith_runtime_cpu::thread::{Thread, ThreadConfig, allowed_cpus};
@@ -111,7 +111,22 @@ impl Pipeline {
     /// # Errors
     /// When a batch is empty, longer than the largest, or larger than memory, or too many are to be made ahead; also when
     /// samples may be dropped or split and batches are shared among ranks or listed.
-    pub fn new(source: Arc<dyn Source>, spec: StreamSpec, mut config: PipelineConfig) -> Result<Self> {
+    pub fn new(source: Arc<dyn Source>, spec: StreamSpec, config: PipelineConfig) -> Result<Self> {
+        let memory = SystemMemory { pages: config.pages, node: config.node };
+        Self::with_memory(source, spec, config, Box::new(memory))
+    }
+
+    /// As [`Pipeline::new`], with batch slabs from elsewhere: locked for a device, say. The configuration's pages and node
+    /// are then that memory's to respect.
+    ///
+    /// # Errors
+    /// As [`Pipeline::new`], and when that memory cannot be had.
+    pub fn with_memory(
+        source: Arc<dyn Source>,
+        spec: StreamSpec,
+        mut config: PipelineConfig,
+        memory: Box<dyn HostMemory>,
+    ) -> Result<Self> {
         if config.batch_size == 0 {
             return Err(Error::Config("batch_size must be at least 1".into()));
         }
@@ -134,13 +149,8 @@ impl Pipeline {
         let schema = Arc::new(source.schema().clone());
         let layout = Arc::new(SlotLayout::new(&schema, config.batch_size)?);
         let depth = depth(&config, layout.bytes());
-        let pool = SlabPool::new(SlabPoolConfig {
-            slab_bytes: layout.bytes().max(1),
-            keep: depth + 2,
-            pages: config.pages,
-            node: config.node,
-        })
-        .map_err(|error| Error::Machine(error.to_string()))?;
+        let pool = SlabPool::with_memory(memory, layout.bytes().max(1), depth + 2)
+            .map_err(|error| Error::Machine(error.to_string()))?;
         let grain = match source.grain() {
             Grain::Sample => 1,
             Grain::Run(samples) => samples.max(1),

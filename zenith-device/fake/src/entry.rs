@@ -36,7 +36,7 @@ const VALUE_UNSIGNED_INT: c_uint = 1;
 /// How often the script is looked at while somebody waits for errors.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-fn code(answer: Result<(), Code>) -> nvmlReturn_t {
+pub(crate) fn code(answer: Result<(), Code>) -> nvmlReturn_t {
     match answer.err().unwrap_or_default() {
         Code::Success => 0,
         Code::Uninitialized => 1,
@@ -55,7 +55,10 @@ fn code(answer: Result<(), Code>) -> nvmlReturn_t {
 }
 
 /// Answers a call: what `value` gives goes to where the caller wants it.
-fn answer<T>(to: Option<&mut T>, value: impl FnOnce(&mut State) -> Result<T, Code>) -> nvmlReturn_t {
+pub(crate) fn answer<T>(
+    to: Option<&mut T>,
+    value: impl FnOnce(&mut State) -> Result<T, Code>,
+) -> nvmlReturn_t {
     code(state::with(|state| {
         *to.ok_or(Code::InvalidArgument)? = value(state)?;
         Ok(())
@@ -97,7 +100,7 @@ fn answer_text(
     }))
 }
 
-fn pointer<T>(handle: usize) -> *mut T {
+pub(crate) fn pointer<T>(handle: usize) -> *mut T {
     ptr::without_provenance_mut(handle)
 }
 

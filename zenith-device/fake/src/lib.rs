@@ -4,10 +4,11 @@
 //! beside it, under its own name with `.json` behind. As a crate it is how tests write such a script and put the library
 //! where they want it ([`install`], [`install_without`]). Every copy is a library of its own, so tests do not meet.
 
+mod counters;
 mod entry;
 mod install;
 mod script;
 mod state;
 
 pub use install::{install, install_without, rewrite};
-pub use script::{Clocks, Code, Ecc, Event, Gpu, Instance, Link, Mig, Rows, Script};
+pub use script::{Busy, Clocks, Code, Ecc, Event, Gpu, Instance, Link, Mig, Rows, Script};

@@ -78,6 +78,8 @@ pub struct Gpu {
     pub recovery: Option<u32>,
     /// Whether it reports errors.
     pub has_events: bool,
+    /// What its performance counters say of the intervals between samples, again and again; empty where it has none.
+    pub busy: Vec<Busy>,
     /// What registering for its errors answers.
     pub register: Code,
     /// What every call for it answers instead of its own, unless this is success.
@@ -172,6 +174,20 @@ pub struct Rows {
     pub failed: bool,
 }
 
+/// What was busy in an interval, in per cent; what is left out is not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Busy {
+    /// Multiprocessors.
+    pub sm: Option<f64>,
+    /// Tensor cores.
+    pub tensor: Option<f64>,
+    /// Memory.
+    pub memory: Option<f64>,
+    /// Taking the sample at the interval's end answers this.
+    pub fault: Code,
+}
+
 /// Something that a GPU reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -261,6 +277,7 @@ impl Gpu {
             rows: Some(Rows::default()),
             recovery: Some(0),
             has_events: true,
+            busy: Vec::new(),
             register: Code::Success,
             fault: Code::Success,
         }

@@ -1,5 +1,6 @@
 //! The stand-in's memory between calls: the script, and how much of it was told. Knows no C.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +20,10 @@ pub(crate) struct State {
     listened: Vec<usize>,
     /// How often it was started and not shut down.
     started: u32,
+    /// Samples of performance counters by their handles: of which GPU, and its how manyth.
+    pub(crate) samples: BTreeMap<usize, Option<(usize, usize)>>,
+    /// Samples taken of each GPU.
+    pub(crate) sampled: BTreeMap<usize, usize>,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -41,7 +46,15 @@ pub(crate) fn start(path: PathBuf) -> Result<(), Code> {
     if script.init != Code::Success {
         return Err(script.init);
     }
-    *slot = Some(State { script, path, told: 0, listened: Vec::new(), started: 1 });
+    *slot = Some(State {
+        script,
+        path,
+        told: 0,
+        listened: Vec::new(),
+        started: 1,
+        samples: BTreeMap::new(),
+        sampled: BTreeMap::new(),
+    });
     Ok(())
 }
 

@@ -59,7 +59,7 @@ fn known<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
 }
 
 /// The address in the kernel's notation; NVML's own has a domain of eight digits.
-pub(super) fn address(pci: &PciInfo) -> String {
+pub(crate) fn address(pci: &PciInfo) -> String {
     format!("{:04x}:{:02x}:{:02x}.0", pci.domain, pci.bus, pci.device)
 }
 

@@ -91,6 +91,13 @@ impl Library {
         !NEEDED.iter().any(|name| self.missing.contains(name))
     }
 
+    /// What it lacks of the performance counters.
+    pub(crate) fn missing_counters(&self) -> Vec<&'static str> {
+        missing!(self.nvml.lib();
+            nvmlGpmQueryDeviceSupport nvmlGpmSampleAlloc nvmlGpmSampleFree nvmlGpmSampleGet nvmlGpmMetricsGet
+            nvmlDeviceGetPciInfo_v3)
+    }
+
     fn driver(&self) -> Driver {
         Driver {
             version: self.nvml.sys_driver_version().ok(),

@@ -2,6 +2,7 @@
 //! library is absent, broken, old or refuses. Each test has a copy of the library of its own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its machine fails")]
 
+mod activity;
 mod discovery;
 mod doctor;
 mod faults;

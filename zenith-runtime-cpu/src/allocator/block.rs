@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "owns heap memory and anonymous mappings")]
 
 use std::alloc::{self, Layout};
+use std::fmt;
 use std::fs;
 use std::io;
 use std::ptr::{self, NonNull};
@@ -14,7 +15,6 @@ use super::{HUGE_1G, HUGE_2M, Pages, Refused};
 const MADV_POPULATE_WRITE: libc::c_int = 23;
 
 /// Exactly as many bytes as were asked for, zeroed at first; freed on drop in the way they were obtained.
-#[derive(Debug)]
 pub struct Block {
     start: NonNull<u8>,
     len: usize,
@@ -22,6 +22,8 @@ pub struct Block {
     pub(super) pages: Pages,
     pub(super) node: Option<u32>,
     pub(super) refused: Vec<Refused>,
+    /// What somebody did to this memory, undone before it is freed.
+    attached: Option<Box<dyn Send + Sync>>,
 }
 
 #[derive(Debug)]
@@ -85,7 +87,13 @@ impl Block {
     }
 
     fn from_parts(start: NonNull<u8>, len: usize, origin: Origin, pages: Pages) -> Self {
-        Self { start, len, origin, pages, node: None, refused: Vec::new() }
+        Self { start, len, origin, pages, node: None, refused: Vec::new(), attached: None }
+    }
+
+    /// Keeps something until the block is freed, and drops it before: what locks these pages for a device, say. What was
+    /// kept before is dropped now.
+    pub fn attach(&mut self, kept: Box<dyn Send + Sync>) {
+        self.attached = Some(kept);
     }
 
     /// The first byte.
@@ -221,8 +229,22 @@ impl AsRef<[u8]> for Block {
     }
 }
 
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block")
+            .field("start", &self.start)
+            .field("len", &self.len)
+            .field("origin", &self.origin)
+            .field("pages", &self.pages)
+            .field("node", &self.node)
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
+        self.attached = None;
         // SAFETY: obtained with this very layout, or mapped with this very length, and used by nobody any more.
         unsafe {
             match self.origin {

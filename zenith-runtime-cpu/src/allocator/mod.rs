@@ -131,6 +131,14 @@ pub enum MemoryError {
         /// What stands in the way and what would help.
         reason: String,
     },
+    /// The memory cannot be locked for a device.
+    #[error("cannot lock {bytes} bytes of memory: {reason}")]
+    Locked {
+        /// Bytes asked for.
+        bytes: usize,
+        /// Who refused it, and why.
+        reason: String,
+    },
     /// There is no such memory node, or this process may not use it.
     #[error("no memory can be placed on node {node}: {source}")]
     Node {

@@ -67,7 +67,8 @@ impl<'a> Wait<'a> {
             }
             slept?;
             // A rank that gave up because of another one says so before it leaves.
-            self.look().map_err(|gone| if self.shared.segment.verdict() == 0 { gone } else { self.judged() })?;
+            self.look()
+                .map_err(|gone| if self.shared.segment.verdict() == 0 { gone } else { self.judged() })?;
         }
     }
 

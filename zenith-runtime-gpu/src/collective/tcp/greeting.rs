@@ -123,8 +123,8 @@ pub(super) fn connect(mut stream: &TcpStream, token: &Token, seat: &Seat, deadli
         stream.read_exact(&mut theirs)?;
         stream.read_exact(&mut proof)?;
         if !hmac::equal(&token.proof(&[b"listens", &mine, &theirs]), &proof) {
-        return Err(io::Error::other("the other side does not know the job's token"));
-    }
+            return Err(io::Error::other("the other side does not know the job's token"));
+        }
         let who = serde_json::to_vec(seat)?;
         let proof = token.proof(&[b"came", &theirs, &mine, &who]);
         let length = u32::try_from(who.len()).map_err(io::Error::other)?;

@@ -19,6 +19,7 @@ pub(super) fn keep_alive(stream: &TcpStream, interval: Duration, tries: u32) -> 
 fn set(stream: &TcpStream, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the socket lives, and the kernel reads `length` bytes of `value`.
-    let code = unsafe { libc::setsockopt(stream.as_raw_fd(), level, option, (&raw const value).cast(), length) };
+    let code =
+        unsafe { libc::setsockopt(stream.as_raw_fd(), level, option, (&raw const value).cast(), length) };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
