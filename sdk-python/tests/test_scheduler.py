@@ -366,6 +366,10 @@ def test_a_scheduler_that_is_not_there_says_how_to_start_one():
     assert raised.value.code == "bad_address"
     with pytest.raises(zenith.SchedulerError, match="/nothing/here"):
         zenith.SchedulerClient(token_file="/nothing/here")
+    with pytest.raises(zenith.SchedulerError, match="in the clear") as raised:
+        zenith.SchedulerClient("head:50051", "sesame")
+    assert raised.value.code == "token_in_the_clear"
+    assert zenith.SchedulerClient("head:50051", "sesame", insecure=True).endpoint == "http://head:50051"
 
 
 # Functions.

@@ -29,6 +29,9 @@ pub struct AgentArguments {
     /// File with the certificates (PEM) of those who vouch for the controller; turns TLS on
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
+    /// Send the token to another machine without encryption
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// What a node is and has; for programs that run an agent within, too.
@@ -102,6 +105,7 @@ impl AgentArguments {
         config.tls_ca = self.tls_ca.as_ref().map(read).transpose()?;
         Ok(config)
     }
+        config.insecure = self.insecure;
 }
 
 impl NodeArguments {
@@ -135,6 +139,7 @@ impl NodeArguments {
             log_part: self.log_part << 20,
             keep: Keep {
                 attempts: self.keep_attempts,
+            insecure: false,
                 age: Duration::from_secs(self.keep_days.saturating_mul(24 * 60 * 60)),
             },
             nursery: Config::own_nursery(),
@@ -171,6 +176,7 @@ mod tests {
 
     #[derive(Parser)]
     struct Program {
+    use super::super::session::Door;
         #[command(flatten)]
         agent: AgentArguments,
     }
@@ -207,3 +213,16 @@ mod tests {
         assert!(error.to_string().starts_with("/no/such/token: "), "{error}");
     }
 }
+
+    #[test]
+    fn a_token_goes_nowhere_in_the_clear_unless_that_is_wanted() {
+        let door = |arguments: &[&str]| {
+            let mut config = config(arguments).unwrap();
+            config.token = Some(Token::new("sesame"));
+            Door::new(&config).map(drop)
+        };
+        let refused = door(&["--controller", "head:1"]).unwrap_err();
+        assert!(matches!(refused, Error::InTheClear { .. }), "{refused}");
+        assert!(door(&["--controller", "head:1", "--insecure"]).is_ok());
+        assert!(door(&["--controller", "127.0.0.1:1"]).is_ok());
+    }

@@ -31,6 +31,8 @@ pub struct Config {
     pub token: Option<Token>,
     /// The certificates, in PEM, of those who may vouch for the controller. Without them nothing is encrypted.
     pub tls_ca: Option<Vec<u8>>,
+    /// The token may go to another machine without encryption.
+    pub insecure: bool,
     /// Bytes of a log after which its beginning is dropped; twice as much is kept at most.
     pub log_part: u64,
     /// What is kept of attempts that have ended.
