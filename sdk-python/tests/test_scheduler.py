@@ -662,6 +662,19 @@ def test_the_views_for_people(client):
     held.cancel()
 
 
+def test_a_long_list_is_cut_where_that_is_asked_for(client):
+    jobs = [client.submit(["true"], hold=True, name=f"one-of-{number}") for number in range(5)]
+    everything = json.loads(zenith_command("job", "ls", "--json").stdout)
+    done = zenith_command("job", "ls", "--json", "--limit", "2")
+    assert json.loads(done.stdout) == everything[-2:]
+    assert f"and {len(everything) - 2} more" in done.stderr
+    done = zenith_command("job", "ls", "-n", len(everything))
+    assert len(done.stdout.splitlines()) == len(everything) + 1 and not done.stderr
+    zenith_command("job", "ls", "--limit", "0", status=2)
+    for job in jobs:
+        job.cancel()
+
+
 def test_the_commands_refusals(client, monkeypatch):
     done = zenith_command("job", "show", 10**12, status=1)
     assert "hint: " in done.stderr and not done.stdout
