@@ -70,6 +70,9 @@ pub struct NodeArguments {
     /// Attempts that have ended whose logs are kept
     #[arg(long, value_name = "N", default_value_t = Keep::default().attempts)]
     pub keep_attempts: usize,
+    /// MiB that the logs of all of them may take; the oldest go first
+    #[arg(long, value_name = "MIB", default_value_t = Keep::default().bytes >> 20)]
+    pub keep_mib: u64,
     /// Days for which they are kept
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub keep_days: u64,
@@ -102,10 +105,10 @@ impl AgentArguments {
         };
         let mut config = self.node.config(self.controller.clone(), &state)?;
         config.token = token;
+        config.insecure = self.insecure;
         config.tls_ca = self.tls_ca.as_ref().map(read).transpose()?;
         Ok(config)
     }
-        config.insecure = self.insecure;
 }
 
 impl NodeArguments {
@@ -136,10 +139,11 @@ impl NodeArguments {
             gpu_patience: Duration::from_secs(self.gpu_patience),
             token: None,
             tls_ca: None,
+            insecure: false,
             log_part: self.log_part << 20,
             keep: Keep {
                 attempts: self.keep_attempts,
-            insecure: false,
+                bytes: self.keep_mib << 20,
                 age: Duration::from_secs(self.keep_days.saturating_mul(24 * 60 * 60)),
             },
             nursery: Config::own_nursery(),
@@ -172,11 +176,11 @@ mod tests {
     use clap::Parser;
 
     use super::super::gpus::Teller;
+    use super::super::session::Door;
     use super::*;
 
     #[derive(Parser)]
     struct Program {
-    use super::super::session::Door;
         #[command(flatten)]
         agent: AgentArguments,
     }
@@ -212,7 +216,6 @@ mod tests {
         let error = config(&["--token-file", "/no/such/token"]).err().unwrap();
         assert!(error.to_string().starts_with("/no/such/token: "), "{error}");
     }
-}
 
     #[test]
     fn a_token_goes_nowhere_in_the_clear_unless_that_is_wanted() {
@@ -226,3 +229,4 @@ mod tests {
         assert!(door(&["--controller", "head:1", "--insecure"]).is_ok());
         assert!(door(&["--controller", "127.0.0.1:1"]).is_ok());
     }
+}

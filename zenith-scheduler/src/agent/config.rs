@@ -82,13 +82,15 @@ impl fmt::Debug for Token {
 pub struct Keep {
     /// The newest so many.
     pub attempts: usize,
+    /// As long as their logs take no more bytes.
+    pub bytes: u64,
     /// For so long.
     pub age: Duration,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { attempts: 1_000, age: Duration::from_secs(7 * 24 * 60 * 60) }
+        Self { attempts: 1_000, bytes: 16 << 30, age: Duration::from_secs(7 * 24 * 60 * 60) }
     }
 }
 
