@@ -51,8 +51,9 @@ impl Scheduler {
         token: Option<&str>,
         token_file: Option<PathBuf>,
         tls_ca: Option<PathBuf>,
+        insecure: bool,
     ) -> PyResult<Self> {
-        let raw = RawTarget { controller, token: token.map(Token::new), token_file, tls_ca };
+        let raw = RawTarget { controller, token: token.map(Token::new), token_file, tls_ca, insecure };
         let target = raw.check().map_err(|error| scheduler_error(py, &error))?;
         Ok(Self { client: Blocking::new(target) })
     }

@@ -366,6 +366,10 @@ def test_a_scheduler_that_is_not_there_says_how_to_start_one():
     assert raised.value.code == "bad_address"
     with pytest.raises(zenith.SchedulerError, match="/nothing/here"):
         zenith.SchedulerClient(token_file="/nothing/here")
+    with pytest.raises(zenith.SchedulerError, match="in the clear") as raised:
+        zenith.SchedulerClient("head:50051", "sesame")
+    assert raised.value.code == "token_in_the_clear"
+    assert zenith.SchedulerClient("head:50051", "sesame", insecure=True).endpoint == "http://head:50051"
 
 
 # Functions.
@@ -656,6 +660,19 @@ def test_the_views_for_people(client):
     frame = zenith_command("top", "--once", "--width", "100", "--height", "30").stdout
     assert "seen-on-top" in frame and "here" in frame and len(frame.splitlines()) == 30
     held.cancel()
+
+
+def test_a_long_list_is_cut_where_that_is_asked_for(client):
+    jobs = [client.submit(["true"], hold=True, name=f"one-of-{number}") for number in range(5)]
+    everything = json.loads(zenith_command("job", "ls", "--json").stdout)
+    done = zenith_command("job", "ls", "--json", "--limit", "2")
+    assert json.loads(done.stdout) == everything[-2:]
+    assert f"and {len(everything) - 2} more" in done.stderr
+    done = zenith_command("job", "ls", "-n", len(everything))
+    assert len(done.stdout.splitlines()) == len(everything) + 1 and not done.stderr
+    zenith_command("job", "ls", "--limit", "0", status=2)
+    for job in jobs:
+        job.cancel()
 
 
 def test_the_commands_refusals(client, monkeypatch):

@@ -18,13 +18,16 @@ pub(crate) struct Connection {
     /// Certificates (PEM) by which the scheduler's is known; means https [default: ZENITH_TLS_CA].
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
+    /// Send the token to another machine without encryption [default: if ZENITH_INSECURE says something].
+    #[arg(long)]
+    insecure: bool,
 }
 
 impl Connection {
     /// A client; nothing is connected before its first call.
     pub(crate) fn open(&self) -> Result<Blocking, ClientError> {
-        let Self { controller, token_file, tls_ca } = self.clone();
-        Ok(Blocking::new(RawTarget { controller, token: None, token_file, tls_ca }.check()?))
+        let Self { controller, token_file, tls_ca, insecure } = self.clone();
+        Ok(Blocking::new(RawTarget { controller, token: None, token_file, tls_ca, insecure }.check()?))
     }
 }
 

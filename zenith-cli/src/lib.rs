@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn the_flags_of_a_submission_name_their_twins() {
         // What Slurm has no word for.
-        const OWN: [&str; 6] = ["key", "json", "controller", "token_file", "tls_ca", "help"];
+        const OWN: [&str; 7] = ["key", "json", "controller", "token_file", "tls_ca", "insecure", "help"];
         let command = Command::command();
         let submit = command.find_subcommand("job").and_then(|job| job.find_subcommand("submit")).unwrap();
         let flags = submit.get_opts().filter(|flag| !OWN.contains(&flag.get_id().as_str()));

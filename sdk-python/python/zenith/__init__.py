@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from . import collective, kernels, telemetry, transforms
-from ._cluster import Cluster, Gpu, IllGpu, Node, Queue, User
+from ._cluster import Cluster, Gpu, IllGpu, Node, NodeSpec, Queue, User
 from ._core import __version__
 from ._engine import Engine
 from ._errors import (
@@ -57,6 +57,7 @@ __all__ = [
     "LogPart",
     "MachineError",
     "Node",
+    "NodeSpec",
     "PluginError",
     "Queue",
     "ReadError",

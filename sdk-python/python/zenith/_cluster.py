@@ -37,6 +37,23 @@ class IllGpu:
 
 
 @dataclass(frozen=True)
+class NodeSpec:
+    """What a node has.
+
+    Attributes:
+        rack: its rack; empty where it has none.
+        cpus: processors.
+        memory_mib: memory in MiB.
+        gpus: its GPUs; their numbers are their places.
+    """
+
+    rack: str
+    cpus: int
+    memory_mib: int
+    gpus: tuple[Gpu, ...]
+
+
+@dataclass(frozen=True)
 class Node:
     """A node of the cluster.
 
@@ -53,6 +70,8 @@ class Node:
         gpus_ill: numbers of the GPUs that failed.
         ill: why they are that.
         jobs: numbers of the jobs on it.
+        next: what it has become, with other GPUs than before, while something still holds some of those: nothing new is
+            placed on it until nothing does. None otherwise.
     """
 
     id: int
@@ -69,6 +88,7 @@ class Node:
     gpus_ill: tuple[int, ...]
     ill: tuple[IllGpu, ...]
     jobs: tuple[int, ...]
+    next: NodeSpec | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +170,10 @@ def _node(told: dict[str, Any]) -> Node:
     gpus = tuple(Gpu(**gpu) for gpu in told.pop("gpus"))
     ill = tuple(IllGpu(**gpu) for gpu in told.pop("ill"))
     lists: dict[str, Any] = {name: tuple(told.pop(name)) for name in ("gpus_used", "gpus_ill", "jobs")}
-    return Node(**told, **lists, gpus=gpus, ill=ill)
+    then = told.pop("next")
+    if then is not None:
+        then = NodeSpec(**{**then, "gpus": tuple(Gpu(**gpu) for gpu in then["gpus"])})
+    return Node(**told, **lists, gpus=gpus, ill=ill, next=then)
 
 
-__all__ = ["Cluster", "Gpu", "IllGpu", "Node", "Queue", "User", "cluster_of"]
+__all__ = ["Cluster", "Gpu", "IllGpu", "Node", "NodeSpec", "Queue", "User", "cluster_of"]

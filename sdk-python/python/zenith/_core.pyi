@@ -290,7 +290,7 @@ class Scheduler:
     """A connection to a scheduler; requests and answers are JSON."""
 
     def __new__(
-        cls, controller: str | None, token: str | None, token_file: str | None, tls_ca: str | None
+        cls, controller: str | None, token: str | None, token_file: str | None, tls_ca: str | None, insecure: bool
     ) -> Scheduler: ...
     @property
     def endpoint(self) -> str: ...

@@ -1,12 +1,13 @@
 //! `zenith job ls`: the table of jobs. A hundred thousand of them take as long as their bytes take to come: rows are read where they lie
 //! and written once.
 
-use std::io::Write;
+use std::io::{Write, stderr};
 
 use clap::Args;
 use zenith_proto::v1;
+use zenith_scheduler::client::Blocking;
 use zenith_scheduler::client::notation::{self, UNFINISHED};
-use zenith_scheduler::client::rows::{Row, rows};
+use zenith_scheduler::client::rows::{BrokenPage, Row, rows};
 use zenith_scheduler::view::Job;
 
 use crate::Failure;
@@ -35,6 +36,9 @@ pub(crate) struct Arguments {
     /// Only this queue's [squeue: -p, --partition].
     #[arg(short = 'p', long, value_name = "NAME")]
     queue: Option<String>,
+    /// Only the newest so many; how many more there are is said on standard error.
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -55,36 +59,110 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         ..v1::ListRequest::default()
     };
     let client = arguments.connection.open()?;
-    let mut pages = client.pages(|mut client| async move { client.list_raw(request).await })?;
-    let mut text = Vec::with_capacity(PIECE + (PIECE >> 2));
-    let mut table = Table { now_ms: now_ms(), widths: None };
-    let mut first = true;
-    while let Some(page) = pages.next_page()? {
-        if !arguments.json {
-            table.settle(&page, &mut text)?;
-        }
-        for row in rows(&page) {
-            let row = row?;
-            if arguments.json {
-                text.extend_from_slice(if first { b"[" } else { b",\n " });
-                serde_json::to_writer(&mut text, &Job::from(row))?;
-                first = false;
-            } else {
-                table.row(&row, &mut text);
+    let mut printed = Printed {
+        out,
+        text: Vec::with_capacity(PIECE + (PIECE >> 2)),
+        table: (!arguments.json).then(|| Table { now_ms: now_ms(), widths: None }),
+        rows: 0,
+    };
+    let more = match arguments.limit {
+        None => {
+            let mut pages = client.pages(|mut client| async move { client.list_raw(request).await })?;
+            while let Some(page) = pages.next_page()? {
+                printed.page(&page, rows(&page))?;
             }
-            if text.len() >= PIECE {
-                out.write_all(&text)?;
-                text.clear();
-            }
+            0
         }
+        Some(limit) => newest(&client, request, limit, &mut printed)?,
+    };
+    printed.end()?;
+    if more > 0 {
+        let _ = writeln!(stderr(), "zenith: and {more} more; without --limit all of them are listed");
     }
-    match (arguments.json, first) {
-        (true, true) => text.extend_from_slice(b"[]\n"),
-        (true, false) => text.extend_from_slice(b"]\n"),
-        (false, _) => table.settle(&[], &mut text)?,
-    }
-    out.write_all(&text)?;
     Ok(())
+}
+
+/// Prints the newest jobs, the newest last, and says how many more there are.
+fn newest(
+    client: &Blocking,
+    request: v1::ListRequest,
+    limit: u64,
+    printed: &mut Printed<'_>,
+) -> Result<u64, Failure> {
+    let wanted = v1::ListRequest { newest_first: true, limit, ..request.clone() };
+    let mut pages = client.pages(|mut client| async move { client.list_raw(wanted).await })?;
+    let mut kept = Vec::new();
+    while let Some(page) = pages.next_page()? {
+        kept.push(page);
+    }
+    let mut shown = Vec::new();
+    for page in &kept {
+        for row in rows(page) {
+            shown.push(row?);
+        }
+    }
+    let oldest = shown.last().map_or(0, |row| row.id);
+    let is_cut = shown.len() as u64 == limit;
+    printed.page(kept.first().map_or(&[][..], |page| &page[..]), shown.into_iter().rev().map(Ok))?;
+    if !is_cut {
+        return Ok(0);
+    }
+    let mut more = 0;
+    let mut pages = client.pages(|mut client| async move { client.list_raw(request).await })?;
+    while let Some(page) = pages.next_page()? {
+        for row in rows(&page) {
+            more += u64::from(row?.id < oldest);
+        }
+    }
+    Ok(more)
+}
+
+/// Jobs on their way out.
+struct Printed<'a> {
+    out: &'a mut dyn Write,
+    text: Vec<u8>,
+    /// None where JSON is wanted.
+    table: Option<Table>,
+    rows: u64,
+}
+
+impl Printed<'_> {
+    /// Prints rows. `page` is where columns take their widths from, if these rows are the first.
+    fn page<'r>(
+        &mut self,
+        page: &[u8],
+        rows: impl Iterator<Item = Result<Row<'r>, BrokenPage>>,
+    ) -> Result<(), Failure> {
+        if let Some(table) = &mut self.table {
+            table.settle(page, &mut self.text)?;
+        }
+        for row in rows {
+            let row = row?;
+            match &self.table {
+                Some(table) => table.row(&row, &mut self.text),
+                None => {
+                    self.text.extend_from_slice(if self.rows == 0 { b"[" } else { b",\n " });
+                    serde_json::to_writer(&mut self.text, &Job::from(row))?;
+                }
+            }
+            self.rows += 1;
+            if self.text.len() >= PIECE {
+                self.out.write_all(&self.text)?;
+                self.text.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(), Failure> {
+        match (&mut self.table, self.rows) {
+            (Some(table), _) => table.settle(&[], &mut self.text)?,
+            (None, 0) => self.text.extend_from_slice(b"[]\n"),
+            (None, _) => self.text.extend_from_slice(b"]\n"),
+        }
+        self.out.write_all(&self.text)?;
+        Ok(())
+    }
 }
 
 /// The table: the first page settles how wide its columns are.

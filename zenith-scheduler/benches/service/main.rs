@@ -115,8 +115,10 @@ async fn gangs(figures: &mut Figures) {
     cluster.controller(&[]);
     (0..4).for_each(|node| cluster.agent(&format!("n{node}"), "8"));
     let client = cluster.ready(4).await;
-    let times = starts::latency(&mut cluster, &client, 32, 100).await;
-    figures.quantiles("gang of 4 nodes x 8 GPUs", &times, &[MEDIAN, ("p90", 0.9)]);
+    let [gang, bare, ratio] = starts::beside_bare(&mut cluster, &client, 32, 100).await;
+    figures.quantiles("gang of 4 nodes x 8 GPUs", &gang, &[MEDIAN, ("p90", 0.9)]);
+    figures.quantiles("32 shells executed by nobody but us", &bare, &[MEDIAN, ("p90", 0.9)]);
+    figures.note("such a gang over such shells, ratio p50", ratio[ratio.len() / 2]);
 }
 
 /// The same nodes when something goes wrong.

@@ -1,5 +1,6 @@
 //! How soon work starts, and how much of it in a second.
 
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -52,6 +53,57 @@ pub(crate) async fn latency(cluster: &mut Cluster, client: &Client, gpus: u32, r
     }
     times.sort_by(f64::total_cmp);
     times
+}
+
+/// The same gangs, and between them shells that are executed by nobody but us: the least that such a gang can cost here. Both in
+/// milliseconds, and how much longer each gang took than the shells after it.
+pub(crate) async fn beside_bare(
+    cluster: &mut Cluster,
+    client: &Client,
+    ranks: u32,
+    rounds: usize,
+) -> [Vec<f64>; 3] {
+    let mut times = [const { Vec::new() }; 3];
+    for _ in 0..rounds {
+        let gang = latency(cluster, client, ranks, 1).await[0];
+        let bare = bare(cluster, ranks).await;
+        times[0].push(gang);
+        times[1].push(bare);
+        times[2].push(gang / bare);
+    }
+    times.each_mut().map(|times| {
+        times.sort_by(f64::total_cmp);
+        std::mem::take(times)
+    })
+}
+
+/// From the first call to execute to the last of the shells being there: a thread for each processor executes its part of them one
+/// after the other.
+async fn bare(cluster: &mut Cluster, ranks: u32) -> f64 {
+    /// No job has this number.
+    const NOBODY: u64 = 0;
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
+    let begin = Instant::now();
+    let executing: Vec<_> = (0..threads)
+        .map(|thread| {
+            let fifo = cluster.path("fifo");
+            std::thread::spawn(move || {
+                let shell = || {
+                    let mut command = Command::new("/bin/sh");
+                    command.args(["-c", SAY]).arg(&fifo).stdin(Stdio::null());
+                    command.env("ZENITH_JOB_ID", NOBODY.to_string()).env("ZENITH_ATTEMPT", "1");
+                    command.env("ZENITH_RESTART_COUNT", "0").env("ZENITH_NODE_NAME", "none");
+                    command.env("ZENITH_CHECKPOINT_DIR", "none").spawn().unwrap()
+                };
+                let shells: Vec<Child> = (thread..ranks).step_by(threads as usize).map(|_| shell()).collect();
+                shells.into_iter().for_each(|mut shell| assert!(shell.wait().unwrap().success()));
+            })
+        })
+        .collect();
+    let said = cluster.said_by_all(NOBODY, 1, ranks).await;
+    let last = said.iter().map(|said| said.at).max().unwrap();
+    executing.into_iter().for_each(|thread| thread.join().unwrap());
+    (last - begin).as_secs_f64() * 1e3
 }
 
 /// Jobs submitted one by one over several connections and run to their end, a second.

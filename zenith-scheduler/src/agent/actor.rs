@@ -21,7 +21,6 @@ use super::config::Config;
 use super::error::Error;
 use super::gpus::{Chosen, Declared, Gpus, Kept, Teller};
 use super::health::Health;
-use super::history;
 use super::identity;
 use super::launcher::Launcher;
 use super::layout::{Key, Layout};
@@ -156,7 +155,7 @@ impl Actor {
                 heard = self.link.next(unsaid) => self.hear(heard),
                 events = self.watch.next() => {
                     let events = events.map_err(|source| Error::Watch { path: self.layout.statuses(), source })?;
-                    self.runs.notice(events);
+                    self.runs.notice(&events);
                 }
                 () = nursery_ended(&mut self.launcher) => self.lose_nursery(),
                 Some(key) = self.buried.recv() => self.runs.bury_at_last(key),
@@ -168,6 +167,7 @@ impl Actor {
                     }
                     if tick <= tokio::time::Instant::now() {
                         tick = tokio::time::Instant::now() + TICK;
+                        self.runs.insist();
                         self.clean();
                     }
                 }
@@ -326,8 +326,9 @@ impl Actor {
         }
         let outdated = self.runs.history.outdated(SystemTime::now(), self.config.keep);
         if !outdated.is_empty() {
-            let layout = self.layout.clone();
-            self.cleaning = Some(spawn_blocking(move || history::forget(&layout, &outdated)));
+            let spares = self.runs.spares.clone();
+            let forget = move || outdated.iter().for_each(|ended| spares.forget(ended.key, ended.is_whole));
+            self.cleaning = Some(spawn_blocking(forget));
         }
     }
 }

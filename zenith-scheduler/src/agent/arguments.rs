@@ -29,6 +29,9 @@ pub struct AgentArguments {
     /// File with the certificates (PEM) of those who vouch for the controller; turns TLS on
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
+    /// Send the token to another machine without encryption
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// What a node is and has; for programs that run an agent within, too.
@@ -67,6 +70,9 @@ pub struct NodeArguments {
     /// Attempts that have ended whose logs are kept
     #[arg(long, value_name = "N", default_value_t = Keep::default().attempts)]
     pub keep_attempts: usize,
+    /// MiB that the logs of all of them may take; the oldest go first
+    #[arg(long, value_name = "MIB", default_value_t = Keep::default().bytes >> 20)]
+    pub keep_mib: u64,
     /// Days for which they are kept
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub keep_days: u64,
@@ -99,6 +105,7 @@ impl AgentArguments {
         };
         let mut config = self.node.config(self.controller.clone(), &state)?;
         config.token = token;
+        config.insecure = self.insecure;
         config.tls_ca = self.tls_ca.as_ref().map(read).transpose()?;
         Ok(config)
     }
@@ -132,9 +139,11 @@ impl NodeArguments {
             gpu_patience: Duration::from_secs(self.gpu_patience),
             token: None,
             tls_ca: None,
+            insecure: false,
             log_part: self.log_part << 20,
             keep: Keep {
                 attempts: self.keep_attempts,
+                bytes: self.keep_mib << 20,
                 age: Duration::from_secs(self.keep_days.saturating_mul(24 * 60 * 60)),
             },
             nursery: Config::own_nursery(),
@@ -167,6 +176,7 @@ mod tests {
     use clap::Parser;
 
     use super::super::gpus::Teller;
+    use super::super::session::Door;
     use super::*;
 
     #[derive(Parser)]
@@ -205,5 +215,18 @@ mod tests {
     fn a_file_that_is_not_there_is_named() {
         let error = config(&["--token-file", "/no/such/token"]).err().unwrap();
         assert!(error.to_string().starts_with("/no/such/token: "), "{error}");
+    }
+
+    #[test]
+    fn a_token_goes_nowhere_in_the_clear_unless_that_is_wanted() {
+        let door = |arguments: &[&str]| {
+            let mut config = config(arguments).unwrap();
+            config.token = Some(Token::new("sesame"));
+            Door::new(&config).map(drop)
+        };
+        let refused = door(&["--controller", "head:1"]).unwrap_err();
+        assert!(matches!(refused, Error::InTheClear { .. }), "{refused}");
+        assert!(door(&["--controller", "head:1", "--insecure"]).is_ok());
+        assert!(door(&["--controller", "127.0.0.1:1"]).is_ok());
     }
 }

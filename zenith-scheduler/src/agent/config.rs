@@ -31,6 +31,8 @@ pub struct Config {
     pub token: Option<Token>,
     /// The certificates, in PEM, of those who may vouch for the controller. Without them nothing is encrypted.
     pub tls_ca: Option<Vec<u8>>,
+    /// The token may go to another machine without encryption.
+    pub insecure: bool,
     /// Bytes of a log after which its beginning is dropped; twice as much is kept at most.
     pub log_part: u64,
     /// What is kept of attempts that have ended.
@@ -80,13 +82,15 @@ impl fmt::Debug for Token {
 pub struct Keep {
     /// The newest so many.
     pub attempts: usize,
+    /// As long as their logs take no more bytes.
+    pub bytes: u64,
     /// For so long.
     pub age: Duration,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { attempts: 1_000, age: Duration::from_secs(7 * 24 * 60 * 60) }
+        Self { attempts: 1_000, bytes: 16 << 30, age: Duration::from_secs(7 * 24 * 60 * 60) }
     }
 }
 

@@ -47,6 +47,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The token would cross the network for everybody to read.
+    #[error(
+        "the token would go to {controller} in the clear; give --tls-ca, or --insecure where the network is trusted"
+    )]
+    InTheClear {
+        /// Where it would go.
+        controller: String,
+    },
     /// The machine does not say what it has.
     #[error("{what} of this machine is not known ({why}); give it by {option}")]
     Machine {

@@ -13,6 +13,13 @@ pub(crate) struct Key {
     pub(crate) attempt: u32,
 }
 
+impl Key {
+    /// A number that attempts which one supervisor sees through one after the other do not share. Never 0.
+    pub(crate) fn tag(self) -> u32 {
+        1 << 31 | (self.job as u32) << 8 >> 1 | self.attempt & 0x7f
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.job, self.attempt)
@@ -38,7 +45,7 @@ impl FromStr for Key {
 ///
 /// `status/` has a file for each attempt that the controller may still want to hear of, all in one folder so that one watch
 /// notices every change. It moves into the attempt's folder `runs/<job>.<attempt>/` once its end is acknowledged; that folder
-/// has the logs.
+/// has the logs. `spares/` has what is left of forgotten attempts.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     root: PathBuf,
@@ -91,6 +98,15 @@ impl Layout {
         self.root.join(format!("runs/{key}/rank-{rank}.{ending}"))
     }
 
+    /// Files of attempts that are forgotten, for others.
+    pub(crate) fn spares(&self) -> PathBuf {
+        self.root.join("spares")
+    }
+
+    pub(crate) fn spare(&self, number: u64) -> PathBuf {
+        self.root.join(format!("spares/{number}"))
+    }
+
     pub(crate) fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
     }
@@ -98,6 +114,19 @@ impl Layout {
     pub(crate) fn checkpoint(&self, job: u64) -> PathBuf {
         self.root.join(format!("checkpoints/{job}"))
     }
+
+    /// The folder for checkpoints that an attempt has left with nothing in it.
+    pub(crate) fn spare_checkpoint(&self, key: Key) -> PathBuf {
+        self.root.join(format!("checkpoints/{SPARE}{key}"))
+    }
+}
+
+/// What the names of folders begin with that are no job's.
+const SPARE: &str = "spare-";
+
+/// The attempt that has left a folder of this name.
+pub(crate) fn spare_of(name: &str) -> Option<Key> {
+    name.strip_prefix(SPARE)?.parse().ok()
 }
 
 /// The rank and stream whose log a file of this name is.
@@ -133,5 +162,13 @@ mod tests {
         }
         assert_eq!(log_of("status"), None);
         assert_eq!(log_of("rank-x.out"), None);
+    }
+
+    #[test]
+    fn a_folder_that_was_left_is_known_by_its_name() {
+        let key = Key { job: 1, attempt: 2 };
+        let path = Layout::new(Path::new("/s")).spare_checkpoint(key);
+        assert_eq!(spare_of(path.file_name().unwrap().to_str().unwrap()), Some(key));
+        assert_eq!((spare_of("12"), spare_of("spare-x")), (None, None));
     }
 }

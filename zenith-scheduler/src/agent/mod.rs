@@ -1,8 +1,8 @@
 //! What acts on a node: starts the processes of gangs, watches over them, says what becomes of them, reads their logs.
 //!
 //! Three kinds of process share that. The **agent** ([`run`]) talks to the controller and decides nothing. The **nursery**
-//! ([`nursery`]) is a small child of it that forks. A **supervisor** is one fork for each attempt, which starts the ranks
-//! and waits for them; it outlives the others. Between them there is no conversation: a supervisor writes to the status file
+//! ([`nursery`]) is a small child of it that forks. A **supervisor** is a fork that an attempt has for itself, which starts the ranks
+//! and waits for them, and then for another attempt; while it has one it outlives the others. Between them there is no conversation: a supervisor writes to the status file
 //! of its attempt what happens, and whoever is the agent then reads it. So the death of an agent or a controller harms nothing,
 //! and what an agent says after it has returned is what it would have said before.
 //!
@@ -30,6 +30,7 @@ mod reports;
 mod run;
 mod runs;
 mod session;
+mod spares;
 mod status;
 mod watch;
 

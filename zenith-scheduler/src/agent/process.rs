@@ -1,11 +1,16 @@
 //! The system calls about processes that neither std nor rustix has in a safe form: forking, starting a program, waiting
-//! with what was used, waiting for signals.
-#![expect(unsafe_code, reason = "fork, clone, wait4, sigtimedwait and signal dispositions have no safe form")]
+//! with what was used, waiting for signals, asking whether somebody has a file open.
+#![expect(
+    unsafe_code,
+    reason = "fork, clone, wait4, sigtimedwait, leases and signal dispositions have no safe form"
+)]
 
 use std::ffi::{CStr, CString, c_int, c_long, c_void};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::sync::Once;
 use std::time::Duration;
 
 use zenith_proto::v1;
@@ -93,9 +98,30 @@ fn mask(how: c_int) -> io::Result<()> {
     }
 }
 
-/// Waits for one of the awaited signals; none where none came in time, or where it has nothing to say but that there is
-/// something to look after.
-pub(crate) fn next_signal(timeout: Duration) -> Option<Told> {
+/// Waits for one of the awaited signals; none where none came in time, where it was meant for another attempt than the one of this
+/// tag, or where it has nothing to say but that there is something to look after.
+pub(crate) fn next_signal(timeout: Duration, tag: u32) -> Option<Told> {
+    let (signal, value) = await_signal(timeout)?;
+    let meant = (value >> 32) as u32;
+    // Who has no tag means whatever there is: a system that is shut down, an agent that knows of none.
+    if meant != 0 && meant != tag {
+        return None;
+    }
+    match signal {
+        libc::SIGTERM => Some(Told::End),
+        libc::SIGUSR2 => Some(Told::Kill),
+        PASS_ON => Some(Told::PassOn(value as c_int)),
+        _ => None,
+    }
+}
+
+/// Takes every awaited signal that has come.
+pub(crate) fn forget_signals() {
+    while await_signal(Duration::ZERO).is_some() {}
+}
+
+/// The next signal, and the number that it carries, 0 where it carries none.
+fn await_signal(timeout: Duration) -> Option<(c_int, u64)> {
     let set = awaited();
     let timeout = libc::timespec {
         tv_sec: timeout.as_secs().min(1 << 30) as libc::time_t,
@@ -104,12 +130,8 @@ pub(crate) fn next_signal(timeout: Duration) -> Option<Told> {
     let mut queued = Queued::default();
     // SAFETY: set and time are valid for the call; `Queued` has the size and the alignment of what the kernel writes.
     let signal = unsafe { libc::sigtimedwait(&raw const set, (&raw mut queued).cast(), &raw const timeout) };
-    match signal {
-        libc::SIGTERM => Some(Told::End),
-        libc::SIGUSR2 => Some(Told::Kill),
-        PASS_ON => Some(Told::PassOn(queued.value as c_int)),
-        _ => None,
-    }
+    let value = if queued.code == libc::SI_QUEUE { queued.value } else { 0 };
+    (signal > 0).then_some((signal, value))
 }
 
 /// A signal with a number on it, as 64-bit kernels lay out `siginfo_t` for those that were queued.
@@ -129,13 +151,14 @@ struct Queued {
 const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
 const _: () = assert!(align_of::<Queued>() >= align_of::<libc::siginfo_t>());
 
-/// Tells a supervisor something.
-pub(crate) fn tell(supervisor: BorrowedFd<'_>, what: Told) -> io::Result<()> {
-    let (signal, value) = match what {
+/// Tells a supervisor something about the attempt of this tag. It may have another one by then, and takes it for nothing.
+pub(crate) fn tell(supervisor: BorrowedFd<'_>, what: Told, tag: u32) -> io::Result<()> {
+    let (signal, number) = match what {
         Told::End => (libc::SIGTERM, 0),
         Told::Kill => (libc::SIGUSR2, 0),
         Told::PassOn(number) => (PASS_ON, number as u64),
     };
+    let value = u64::from(tag) << 32 | number;
     // SAFETY: the calls have no conditions.
     let (pid, uid) = unsafe { (libc::getpid(), libc::getuid()) };
     let queued = Queued { signal, code: libc::SI_QUEUE, pid, uid, value, ..Queued::default() };
@@ -388,6 +411,24 @@ unsafe fn prepare(errand: &mut Errand) -> (Step, c_int) {
         libc::execve(errand.path, errand.arguments, errand.environment);
         (Step::Execute, errno())
     }
+}
+
+/// Whether nobody but us has a file open, and only by this descriptor.
+pub(crate) fn is_alone(file: &File) -> io::Result<bool> {
+    static DEAF: Once = Once::new();
+    // Whoever opens the file between the two calls below has the system tell us, by a signal that ends those who do not expect it.
+    // SAFETY: ignoring is a valid disposition.
+    DEAF.call_once(|| unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+    });
+    // SAFETY: the descriptor is open, and the call takes a number.
+    let lease = |kind: c_int| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+    if lease(libc::F_WRLCK) == 0 {
+        lease(libc::F_UNLCK);
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
 }
 
 /// Closes every descriptor but the first three: what whoever started us had open is none of our programs' business.

@@ -20,6 +20,8 @@ pub(crate) enum Record {
     Started { rank: u32, pid: i32 },
     /// A process has ended, or could not be started.
     Exited { rank: u32, how: How, usage: v1::Usage },
+    /// So many bytes of its logs are on disk.
+    Kept(u64),
     /// No process is left. Always the last.
     Gone,
 }
@@ -115,6 +117,7 @@ impl Record {
                 };
                 Self::Exited { rank, how, usage }
             }
+            "kept" => Self::Kept(number(&mut words)?),
             "gone" if rest.is_empty() => return Some(Self::Gone),
             _ => {
                 let (_, fault) = FAULTS.into_iter().find(|(word, _)| *word == kind)?;
@@ -154,6 +157,7 @@ impl fmt::Display for Record {
                     }
                 }
             }
+            Self::Kept(bytes) => write!(f, "kept {bytes}")?,
             Self::Gone => f.write_str("gone")?,
         }
         f.write_str(END)
@@ -216,6 +220,7 @@ mod tests {
                 how: How::NotStarted(Refused { fault, why }),
                 usage: v1::Usage::default()
             }),
+            any::<u64>().prop_map(Record::Kept),
             Just(Record::Gone),
         ]
     }

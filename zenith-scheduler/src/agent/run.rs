@@ -23,6 +23,8 @@ pub(crate) struct Run {
     pub(crate) signals: Vec<i32>,
     /// How far its status file has been read.
     pub(crate) offset: u64,
+    /// Bytes of its logs, once it is over.
+    pub(crate) kept: u64,
     /// No process is left.
     pub(crate) gone: bool,
     /// Its supervisor is dead and its processes are being killed.
@@ -61,6 +63,7 @@ impl Run {
             asked: None,
             signals: Vec::new(),
             offset: 0,
+            kept: 0,
             gone: false,
             burying: false,
             started: false,
@@ -120,6 +123,10 @@ impl Run {
                 };
                 let exited = v1::RankExited { how: Some(how), usage: Some(usage), fault: fault.into() };
                 Some((rank, What::Exited(exited)))
+            }
+            Record::Kept(bytes) => {
+                self.kept = bytes;
+                None
             }
             Record::Gone if self.gone => None,
             Record::Gone => {

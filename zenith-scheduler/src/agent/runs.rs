@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +16,7 @@ use zenith_proto::v1;
 use zenith_proto::v1::report::What;
 
 use super::error::Error;
-use super::history::History;
+use super::history::{Ended, History};
 use super::launcher::Launcher;
 use super::layout::{Key, Layout};
 use super::nursery::{Settings, refusal};
@@ -24,6 +25,7 @@ use super::record::Record;
 use super::remains;
 use super::reports::Reports;
 use super::run::{Ask, Request, Run};
+use super::spares::Spares;
 use super::status::{Claim, Status, is_orphaned, news, offer};
 use super::watch::Event;
 
@@ -57,6 +59,7 @@ pub(crate) struct Runs {
     map: HashMap<Key, Run>,
     pub(crate) reports: Reports,
     pub(crate) history: History,
+    pub(crate) spares: Spares,
     suspects: Vec<Suspect>,
     buried: mpsc::UnboundedSender<Key>,
     last_begun: Instant,
@@ -80,6 +83,7 @@ impl Runs {
             map: HashMap::new(),
             reports: Reports::new(),
             history: History::default(),
+            spares: Spares::find(layout).map_err(Error::file(&layout.spares()))?,
             suspects: Vec::new(),
             buried,
             last_begun: Instant::now(),
@@ -94,10 +98,13 @@ impl Runs {
         let mut kept = Vec::new();
         for key in keys(&layout.runs())? {
             match fs::metadata(layout.kept_status(key)) {
-                Ok(status) => kept.push((status.modified().unwrap_or(SystemTime::UNIX_EPOCH), key)),
+                Ok(status) => {
+                    let at = status.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    kept.push(Ended { at, key, is_whole: false, bytes: on_disk(&layout.run(key)) });
+                }
                 Err(_) if runs.map.contains_key(&key) => {}
                 // What is left of an attempt that nobody knows.
-                Err(_) => super::history::forget(layout, &[key]),
+                Err(_) => runs.spares.forget(key, false),
             }
         }
         runs.history = History::new(kept);
@@ -134,8 +141,9 @@ impl Runs {
             self.reports.push(key, 0, What::Gone(v1::AttemptGone {}));
             return;
         }
-        match offer(&self.layout.status(key)) {
-            Ok(true) => {}
+        let is_offered = if self.spares.take(&start) { Ok(true) } else { offer(&self.layout.status(key)) };
+        match is_offered {
+            Ok(true) => self.spares.give_folder(key.job),
             Ok(false) => {
                 // It is over, and only could not be put away.
                 self.reports.push(key, 0, What::Gone(v1::AttemptGone {}));
@@ -189,9 +197,11 @@ impl Runs {
     }
 
     /// Takes note of what was noticed.
-    pub(crate) fn notice(&mut self, events: Vec<Event>) {
-        for event in events {
+    pub(crate) fn notice(&mut self, events: &[Event]) {
+        for event in events.iter().copied() {
             match event {
+                // What closes is read then; events are sorted.
+                Event::News(key) if events.binary_search(&Event::Closed(key)).is_ok() => {}
                 Event::News(key) => self.hear(key),
                 Event::Closed(key) => {
                     self.hear(key);
@@ -251,6 +261,14 @@ impl Runs {
         }
     }
 
+    /// Says once more that attempts are to be killed: of two signals that come before a supervisor has looked only one is kept, and that
+    /// may have been meant for its attempt before.
+    pub(crate) fn insist(&mut self) {
+        let is_asked = |run: &Run| run.asked == Some(Ask::Kill) && run.begun.is_some() && !run.gone;
+        let asked: Vec<Key> = self.map.iter().filter(|(_, run)| is_asked(run)).map(|(key, _)| *key).collect();
+        asked.into_iter().for_each(|key| self.tell(key, Told::Kill));
+    }
+
     /// Nobody begins an attempt: makes sure that nobody will.
     fn give_up(&mut self, key: Key) {
         let Some(start) =
@@ -301,6 +319,8 @@ impl Runs {
         let early = if is_new { early(run) } else { Vec::new() };
         if is_gone && !was_gone {
             self.ended.push(key);
+            let is_other = |(other, run): (&Key, &Run)| other.job == key.job && !run.gone;
+            self.spares.hear_of_folder(key, self.map.iter().any(is_other));
         }
         if is_new {
             self.last_begun = Instant::now();
@@ -318,7 +338,7 @@ impl Runs {
         // While the lock is held the supervisor lives, so the handle is one of it and of nobody who came after.
         match (handle, is_orphaned(&self.layout.status(key))) {
             (Some(handle), Ok(false)) => {
-                if let Err(error) = process::tell(handle.as_fd(), what) {
+                if let Err(error) = process::tell(handle.as_fd(), what, key.tag()) {
                     tracing::error!(%key, %error, ?what, "a supervisor cannot be told");
                 }
             }
@@ -416,9 +436,7 @@ impl Runs {
     /// The controller has the end of an attempt on disk: it is history.
     pub(crate) fn acknowledge(&mut self, number: u64) {
         for key in self.reports.acknowledge(number) {
-            if self.map.remove(&key).is_none() {
-                continue;
-            }
+            let Some(run) = self.map.remove(&key) else { continue };
             self.held.remove(&key);
             let (from, to) = (self.layout.status(key), self.layout.kept_status(key));
             let moved = match fs::rename(&from, &to) {
@@ -432,9 +450,15 @@ impl Runs {
                 // It is reported once more by the next agent.
                 tracing::error!(%key, %error, "the status of an attempt that is over cannot be put away");
             }
-            self.history.add(SystemTime::now(), key);
+            self.history.add(Ended { at: SystemTime::now(), key, is_whole: !run.burying, bytes: run.kept });
         }
     }
+}
+
+/// Bytes that the files of a folder take.
+fn on_disk(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
 }
 
 fn told(ask: Ask) -> Told {

@@ -20,6 +20,7 @@ use zenith_proto::v1::node_agent_service_client::NodeAgentServiceClient;
 
 use super::config::{Config, Token};
 use super::error::Error;
+use crate::client::is_loopback;
 
 /// Messages that wait for the network: few of what is ours to keep anyway, fewer of the large ones.
 const WAITING: usize = 256;
@@ -70,6 +71,13 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let wrong = |why: String| Error::Controller { address: config.controller.clone(), why };
+        if config.token.is_some()
+            && config.tls_ca.is_none()
+            && !config.insecure
+            && !is_loopback(&config.controller)
+        {
+            return Err(Error::InTheClear { controller: config.controller.clone() });
+        }
         let scheme = if config.tls_ca.is_some() { "https" } else { "http" };
         let endpoint = Endpoint::from_shared(format!("{scheme}://{}", config.controller));
         let mut endpoint = endpoint

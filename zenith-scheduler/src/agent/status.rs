@@ -112,8 +112,9 @@ pub(crate) fn news(path: &Path, offset: u64) -> io::Result<(Vec<Record>, u64)> {
         let have = text.len();
         text.resize(have + READ.min(512 + 4 * have), 0);
         let got = file.read_at(&mut text[have..], offset + have as u64)?;
+        let is_end = got < text.len() - have;
         text.truncate(have + got);
-        if got == 0 {
+        if is_end {
             break;
         }
     }

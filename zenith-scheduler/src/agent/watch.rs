@@ -7,15 +7,24 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
 
 use super::layout::Key;
 
 /// Bytes of events that are read in one go.
 const READ: usize = 8 * 1024;
+
+/// Where events come one upon the other they are read this far apart: an attempt that begins and ends within has one event. Nothing
+/// that comes after a while of silence waits.
+const DISTANCE: Duration = Duration::from_millis(2);
+
+/// Events that were read at once, or within [`DISTANCE`] of each other, and count as many.
+const MANY: usize = 16;
 
 /// What was noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +42,10 @@ pub(crate) enum Event {
 pub(crate) struct Watch {
     source: AsyncFd<OwnedFd>,
     buffer: Box<[MaybeUninit<u8>]>,
+    /// When events were read last, how many in a row without a pause, and from when on they are read again.
+    last: Instant,
+    row: usize,
+    from: Instant,
 }
 
 impl Watch {
@@ -42,13 +55,17 @@ impl Watch {
         inotify::add_watch(&source, folder, flags)?;
         // SAFETY: the descriptor is open, and stays in the registration, which lends it only for reading.
         let source = unsafe { AsyncFd::register(source) }.map_err(io::Error::from)?;
-        Ok(Self { source, buffer: vec![MaybeUninit::uninit(); READ].into() })
+        let now = Instant::now();
+        Ok(Self { source, buffer: vec![MaybeUninit::uninit(); READ].into(), last: now, row: 0, from: now })
     }
 
-    /// What has happened since the last time, each thing once; waits until something has. Dropping it on the way loses nothing.
+    /// What has happened since the last time, each thing once and sorted; waits until something has. Dropping it on the way loses nothing.
     pub(crate) async fn next(&mut self) -> io::Result<Vec<Event>> {
         loop {
             let mut ready = self.source.readable().await?;
+            if self.from > Instant::now() {
+                sleep_until(self.from).await;
+            }
             let mut events = Vec::new();
             let mut reader = Reader::new(ready.get_inner(), &mut self.buffer);
             let outcome = loop {
@@ -66,7 +83,10 @@ impl Watch {
                 error => return Err(error.into()),
             }
             if !events.is_empty() {
-                // Closing comes last for each attempt, so news come before.
+                let now = Instant::now();
+                let in_a_row = if now - self.last <= 2 * DISTANCE { self.row } else { 0 };
+                (self.last, self.row) = (now, in_a_row.min(MANY) + events.len());
+                self.from = if self.row > MANY { now + DISTANCE } else { now };
                 events.sort_unstable();
                 events.dedup();
                 return Ok(events);

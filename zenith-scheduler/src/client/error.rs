@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt::Write;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use prost::Message;
@@ -64,6 +65,12 @@ pub enum ClientError {
         /// What is wrong.
         reason: String,
     },
+    /// A token would cross the network for everybody to read.
+    #[error("the token would go to {endpoint} in the clear")]
+    InTheClear {
+        /// Where it would go.
+        endpoint: String,
+    },
     /// A token that cannot be sent.
     #[error("the token has characters that no token has")]
     Token,
@@ -117,6 +124,7 @@ impl ClientError {
             Self::NoAnswer { .. } => "no_answer",
             Self::Foreign { .. } => "foreign_server",
             Self::Address { .. } => "bad_address",
+            Self::InTheClear { .. } => "token_in_the_clear",
             Self::Token => "bad_token",
             Self::File { .. } => "unreadable_file",
             Self::Runtime(_) => "no_runtime",
@@ -141,6 +149,9 @@ impl ClientError {
                 "see that the address is that of the scheduler's gRPC, and that both are of one version"
             }
             Self::Address { .. } => "an address is HOST:PORT, or https://HOST:PORT",
+            Self::InTheClear { .. } => {
+                "say https://, or name its certificates with --tls-ca or ZENITH_TLS_CA; --insecure or ZENITH_INSECURE=1 where the network is trusted"
+            }
             Self::Token => "a token is one line of visible ASCII characters",
             Self::File { .. } => "name a file that this user can read",
             Self::Runtime(_) => "see the limits of this process: `ulimit -a`",
@@ -157,10 +168,13 @@ impl ClientError {
     }
 }
 
-/// Whether an endpoint is on this machine.
-pub(super) fn is_loopback(endpoint: &str) -> bool {
-    let host = endpoint.split_once("://").map_or("", |(_, rest)| rest);
-    ["127.", "localhost:", "[::1]"].iter().any(|local| host.starts_with(local))
+/// Whether an endpoint, `HOST:PORT` with or without a scheme, is on this machine. A name that only begins like that is not.
+pub(crate) fn is_loopback(endpoint: &str) -> bool {
+    let place = endpoint.split_once("://").map_or(endpoint, |(_, place)| place);
+    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Nothing was sent: there was no way to the server.
@@ -205,6 +219,24 @@ mod tests {
         assert_eq!((error.code(), error.hint()), ("no_such_job", "look"));
         assert_eq!(error.to_string(), "there is no job 7");
         assert!(!error.is_passing());
+    }
+
+    #[test]
+    fn only_this_machine_is_this_machine() {
+        for here in
+            ["http://127.0.0.1:1", "127.3.2.1:1", "https://[::1]:1", "http://localhost:1", "LocalHost:1"]
+        {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in [
+            "http://127.evil.org:1",
+            "http://localhost:1@evil.org:2",
+            "http://[fe80::1]:1",
+            "10.0.0.1:1",
+            "head:1",
+        ] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ use zenith_proto::v1::scheduler_service_client::SchedulerServiceClient;
 
 pub use self::blocking::{Blocking, GLANCE, Pages};
 pub use self::error::ClientError;
+pub(crate) use self::error::is_loopback;
 pub use self::follow::{Followed, Parts};
 pub use self::target::{DEFAULT_CONTROLLER, RawTarget, Target, Token};
 

@@ -6,7 +6,7 @@ use std::{env, fmt, fs};
 use tonic::metadata::{Ascii, MetadataValue};
 
 use super::ClientError;
-use super::error::is_loopback;
+use super::is_loopback;
 
 /// Where the scheduler is if nobody says otherwise.
 pub const DEFAULT_CONTROLLER: &str = "127.0.0.1:50051";
@@ -22,6 +22,8 @@ pub struct RawTarget {
     pub token_file: Option<PathBuf>,
     /// Certificates in PEM by which the scheduler's is known; otherwise the file that `ZENITH_TLS_CA` names.
     pub tls_ca: Option<PathBuf>,
+    /// A token may go to another machine without encryption; otherwise it may where `ZENITH_INSECURE` says something.
+    pub insecure: bool,
 }
 
 /// A secret that shows who calls. It is in no message and in no log.
@@ -53,7 +55,7 @@ impl RawTarget {
     /// The target, with the process's environment for what is left out.
     ///
     /// # Errors
-    /// An address that is none; a file that cannot be read.
+    /// An address that is none; a file that cannot be read; a token that everybody on the way could read.
     pub fn check(self) -> Result<Target, ClientError> {
         self.check_with(|name| env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -61,7 +63,7 @@ impl RawTarget {
     /// The target, with `variable` for what is left out.
     ///
     /// # Errors
-    /// An address that is none; a file that cannot be read.
+    /// As [`RawTarget::check`].
     pub fn check_with(self, variable: impl Fn(&str) -> Option<String>) -> Result<Target, ClientError> {
         let file = |name| variable(name).map(PathBuf::from);
         let ca = self.tls_ca.or_else(|| file("ZENITH_TLS_CA"));
@@ -78,7 +80,12 @@ impl RawTarget {
                 None => file("ZENITH_TOKEN_FILE").map(read_token).transpose()?,
             },
         };
-        Ok(Target { endpoint, token, ca })
+        let target = Target { endpoint, token, ca };
+        let is_open = target.token.is_some() && !target.is_tls() && !target.is_loopback();
+        if is_open && !self.insecure && variable("ZENITH_INSECURE").is_none() {
+            return Err(ClientError::InTheClear { endpoint: target.endpoint });
+        }
+        Ok(target)
     }
 }
 
@@ -173,6 +180,25 @@ mod tests {
         assert_eq!(given.endpoint(), "https://head:1");
         assert_eq!(given.bearer().unwrap().unwrap().to_str().unwrap(), "Bearer secret");
         assert!(!given.is_loopback());
+    }
+
+    #[test]
+    fn a_token_goes_nowhere_in_the_clear_unless_that_is_wanted() {
+        let raw = |controller: &str, insecure| RawTarget {
+            controller: Some(controller.to_owned()),
+            token: Some(Token::new("sesame")),
+            insecure,
+            ..RawTarget::default()
+        };
+        let refused = raw("head:1", false).check_with(|_| None).unwrap_err();
+        assert_eq!(refused.code(), "token_in_the_clear");
+        assert!(raw("head:1", true).check_with(|_| None).is_ok());
+        let variable = |name: &str| (name == "ZENITH_INSECURE").then(|| "1".to_owned());
+        assert!(raw("head:1", false).check_with(variable).is_ok());
+        for fine in ["https://head:1", "127.0.0.1:1", "localhost:1"] {
+            assert!(raw(fine, false).check_with(|_| None).is_ok(), "{fine}");
+        }
+        assert!(target("head:1").is_ok(), "there is no token");
     }
 
     #[test]

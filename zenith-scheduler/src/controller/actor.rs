@@ -12,6 +12,7 @@ use super::clock::{Clock, Course};
 use super::handle::{CALLS, CHANGES, Call, Completion, Handle, Running};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::sessions::Sessions;
 use super::turn::Turn;
 use crate::core::event::Change;
@@ -122,13 +123,22 @@ fn run(
     runtime.block_on(async {
         actor.turn(vec![nodes_are_away()]);
         let mut calls = Vec::with_capacity(BATCH);
+        let mut pace = Pace::new(Instant::now());
         loop {
             tokio::select! {
                 taken = inbox.recv_many(&mut calls, BATCH) => {
                     if taken == 0 {
                         break;
                     }
-                    actor.turn(std::mem::take(&mut calls));
+                    let wait = pace.wait(Instant::now());
+                    if !wait.is_zero() {
+                        sleep(wait).await;
+                        while calls.len() < BATCH && let Ok(call) = inbox.try_recv() {
+                            calls.push(call);
+                        }
+                    }
+                    pace.begin(Instant::now(), calls.len());
+                    actor.turn(std::mem::replace(&mut calls, Vec::with_capacity(BATCH)));
                 }
                 () = sleep(actor.due()) => actor.turn(Vec::new()),
                 Some(outcome) = written.recv() => actor.snapshot_written(outcome),

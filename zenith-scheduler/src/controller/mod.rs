@@ -11,6 +11,7 @@ pub mod logs;
 pub mod metrics;
 pub mod ops;
 mod outbox;
+mod pace;
 mod sessions;
 mod turn;
 

@@ -72,6 +72,9 @@ pub struct Node {
     pub ill: Vec<IllGpu>,
     /// Jobs that hold something on it.
     pub jobs: Vec<u64>,
+    /// What it has become, with other GPUs than before, while something still holds some of those: nothing new is placed on it until
+    /// nothing does. Null otherwise.
+    pub next: Option<NodeSpec>,
 }
 
 impl From<v1::Node> for Node {
@@ -94,7 +97,28 @@ impl From<v1::Node> for Node {
             gpus_ill: node.gpus_ill,
             ill: node.ill.into_iter().map(|v1::IllGpu { gpu, reason }| IllGpu { gpu, reason }).collect(),
             jobs: node.jobs,
+            next: node.next.map(NodeSpec::from),
         }
+    }
+}
+
+/// What a node has.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct NodeSpec {
+    /// Its rack; empty where it has none.
+    pub rack: String,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory.
+    pub memory_mib: u64,
+    /// Its GPUs; their numbers are their places in this list.
+    pub gpus: Vec<Gpu>,
+}
+
+impl From<v1::NodeSpec> for NodeSpec {
+    fn from(spec: v1::NodeSpec) -> Self {
+        let v1::NodeSpec { rack, cpus, memory_mib, gpus, .. } = spec;
+        Self { rack, cpus, memory_mib, gpus: gpus.into_iter().map(Gpu::from).collect() }
     }
 }
 

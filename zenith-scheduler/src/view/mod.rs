@@ -6,6 +6,8 @@ mod cluster;
 mod job;
 mod submission;
 
-pub use self::cluster::{Cluster, Contact, Gpu, IllGpu, Node, Queue, QueueSettings, User, UserSettings};
+pub use self::cluster::{
+    Cluster, Contact, Gpu, IllGpu, Node, NodeSpec, Queue, QueueSettings, User, UserSettings,
+};
 pub use self::job::{Job, JobDetail, JobState, Outcome, Rank, Refusal, Slice, Submitted, Usage, Why};
 pub use self::submission::{Dependency, RanksPer, Resources, Submission, Topology};

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::controller::{Agent, Controller, shell, text, until};
+use super::controller::{Agent, Controller, Node, shell, text, until};
 use super::{is_alive, joined, kill};
 
 /// The nursery of an agent: its only child.
@@ -195,10 +195,25 @@ async fn a_nursery_ends_with_its_agent() {
 #[tokio::test]
 async fn only_the_newest_logs_are_kept() {
     let (_controller, mut node, agent, _state) = joined(&["--keep-attempts", "2"]).await;
+    run_four(&mut node, "true").await;
+    until_newest_are_kept(&agent).await;
+}
+
+#[tokio::test]
+async fn only_so_much_of_logs_is_kept() {
+    let (_controller, mut node, agent, _state) = joined(&["--keep-mib", "1"]).await;
+    run_four(&mut node, "head -c 400000 /dev/urandom").await;
+    until_newest_are_kept(&agent).await;
+}
+
+async fn run_four(node: &mut Node, script: &str) {
     for job in 1..=4 {
-        node.start(shell(job, "true")).await;
+        node.start(shell(job, script)).await;
         node.life(job).await;
     }
+}
+
+async fn until_newest_are_kept(agent: &Agent) {
     let kept = || {
         let runs = fs::read_dir(agent.state.join("runs")).unwrap();
         let mut runs: Vec<String> = runs.map(|run| run.unwrap().file_name().into_string().unwrap()).collect();

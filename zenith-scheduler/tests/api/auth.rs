@@ -85,6 +85,47 @@ async fn a_token_opens_its_own_door_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_taken_away_closes_what_it_opened() {
+    let state = State::new();
+    let tokens = state.tokens();
+    let ann = tokens.add("ann", Role::User).unwrap();
+    let node = tokens.add("nodes", Role::Agent).unwrap();
+    tokens.add("bob", Role::User).unwrap();
+    let server = Server::start(&state).await;
+    let mut client = server.client().await;
+    let all = v1::WatchRequest { jobs: vec![] };
+    let mut hers = client.watch(by(ann.reveal(), all.clone())).await.unwrap().into_inner();
+    let mut ours = client.watch(all).await.unwrap().into_inner();
+    let mut agent = Agent::try_join(server.grpc, register("a", 1, &[]), Some(node.reveal())).await.unwrap();
+    ["ann", "nodes"].iter().for_each(|name| assert_eq!(tokens.remove(name).unwrap(), 1));
+    let ended = loop {
+        match hers.message().await {
+            Ok(message) => assert!(message.is_some(), "it is not an end as any other"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((ended.code(), refusal_in(&ended).code.as_str()), (Code::Unauthenticated, "unauthenticated"));
+    assert_eq!(agent.hear().await.unwrap_err().code(), Code::Unauthenticated);
+    client.submit(submitting(work(1))).await.unwrap();
+    while ours.message().await.unwrap().unwrap().jobs.is_empty() {}
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_read_of_those_who_are_not_known() {
+    let state = State::new();
+    let server = Server::start(&state).await;
+    let mut client = server.client().await;
+    // More than is taken: whoever is known is told so, and who is not is told that.
+    let large = v1::Submission { command: vec!["x".repeat(9 << 20)], ..work(1) };
+    let status = client.submit(submitting(large.clone())).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+    let status = client.submit(by("zenith_wrong", submitting(large))).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_somebody_else_cannot_use_the_browsers_connection() {
     let state = State::new();
     let server = Server::start(&state).await;

@@ -99,9 +99,13 @@ async fn grpc_and_rest_show_the_same() {
             })
         );
     }
+    // The machine comes back with fewer GPUs than its job holds, which runs on.
+    drop(node);
+    let _node = Agent::join(server.grpc, register("a", 1, &[(job, 1)])).await;
     let cluster = client.cluster(v1::ClusterRequest {}).await.unwrap().into_inner();
     let rest = http::get(server.rest, "/v1/cluster").await.json();
     assert_eq!(rest, said_of_cluster(&cluster));
+    assert_eq!(rest["nodes"][0]["next"]["gpus"].as_array().unwrap().len(), 1);
     assert_eq!(rest["counts"], json!({ "held": 1, "running": 1 }));
     let nodes = http::get(server.rest, "/v1/nodes").await.json();
     assert_eq!(nodes["nodes"], rest["nodes"]);
@@ -170,6 +174,10 @@ fn said_of_cluster(cluster: &v1::ClusterResponse) -> Value {
             "memory_used_mib": node.memory_used_mib, "gpus": spec.gpus.iter().map(gpu).collect::<Vec<Value>>(),
             "gpus_used": node.gpus_used, "gpus_ill": node.gpus_ill,
             "ill": node.ill.iter().map(ill).collect::<Vec<Value>>(), "jobs": node.jobs,
+            "next": node.next.as_ref().map(|next| json!({
+                "rack": next.rack, "cpus": next.cpus, "memory_mib": next.memory_mib,
+                "gpus": next.gpus.iter().map(gpu).collect::<Vec<Value>>(),
+            })),
         })
     };
     let queue = |queue: &v1::Queue| {

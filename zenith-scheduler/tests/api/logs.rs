@@ -1,15 +1,20 @@
 //! What processes wrote, on its way from a node to a reader.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
 use tonic::transport::Endpoint;
 use zenith_proto::v1;
 use zenith_proto::v1::agent_message::Kind as Said;
 use zenith_proto::v1::controller_message::Kind as Told;
 use zenith_proto::v1::scheduler_service_client::SchedulerServiceClient;
+use zenith_scheduler::client::{Client, Followed, RawTarget};
 
-use crate::agent::{Agent, register, session, started};
+use crate::agent::{Agent, exited, register, session, started};
 use crate::http;
 use crate::process::{Process, arguments, program};
 use crate::server::{Server, State, in_state, submitting, work};
@@ -94,6 +99,67 @@ async fn a_slow_reader_does_not_hold_up_reports() {
     let stopped = tokio::time::timeout(crate::server::PATIENCE, told.message()).await.unwrap().unwrap();
     let Some(Told::ReadLog(stop)) = stopped.unwrap().kind else { panic!("the node is told to stop") };
     assert!(stop.stop && stop.request == read.request);
+    server.stop().await;
+}
+
+/// Passes connections on, and can cut all of them.
+struct Middle {
+    address: SocketAddr,
+    cut: broadcast::Sender<()>,
+}
+
+impl Middle {
+    async fn before(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, cut) = (listener.local_addr().unwrap(), broadcast::channel(1).0);
+        let cutting = cut.clone();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut cut = cutting.subscribe();
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(server).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = cut.recv() => {}
+                    }
+                });
+            }
+        });
+        Self { address, cut }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_followed_over_a_short_loss() {
+    let state = State::new();
+    let server = Server::start(&state).await;
+    let middle = Middle::before(server.grpc).await;
+    let mut client = server.client().await;
+    let mut node = Agent::join(server.grpc, register("a", 1, &[])).await;
+    let job = client.submit(submitting(work(1))).await.unwrap().into_inner().job;
+    let start = node.start().await;
+    node.report(job, 1, 0, started()).await;
+    let target = RawTarget { controller: Some(middle.address.to_string()), ..RawTarget::default() };
+    let reader = Client::connect(&target.check_with(|_| None).unwrap()).await.unwrap();
+    let mut parts = reader.follow(Followed { job, ..Followed::default() });
+    let read = asked(&mut node).await;
+    node.say(Said::LogPart(part(read.request, 0, b"one\ntw", false))).await;
+    assert_eq!(parts.recv().await.unwrap().unwrap().data, b"one\ntw");
+
+    middle.cut.send(()).unwrap();
+    let again = loop {
+        let asked = asked(&mut node).await;
+        if !asked.stop {
+            break asked;
+        }
+    };
+    assert_eq!((again.job, again.attempt, again.follow), (job, 1, true));
+    node.say(Said::LogPart(part(again.request, 0, b"one\ntwo\n", false))).await;
+    node.say(Said::LogPart(part(again.request, 0, b"three\n", true))).await;
+    assert_eq!(parts.recv().await.unwrap().unwrap().data, b"o\n");
+    assert_eq!(parts.recv().await.unwrap().unwrap().data, b"three\n");
+    node.report(start.job, 1, 0, exited(0)).await;
+    assert!(parts.recv().await.is_none());
     server.stop().await;
 }
 

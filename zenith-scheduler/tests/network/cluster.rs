@@ -67,7 +67,11 @@ impl Cluster {
             let (name, middle) = (format!("node{node}"), format!("{}:{PORT}", network.middle(node)));
             let mut agent = scheduler();
             agent.args(["agent", "--controller", &middle, "--name", &name, "--gpus", gpus, "--cpus", "64"]);
-            agent.arg("--token-file").arg(&file).arg("--state").arg(folder.path().join(&name));
+            agent
+                .args(["--insecure", "--token-file"])
+                .arg(&file)
+                .arg("--state")
+                .arg(folder.path().join(&name));
             processes.push(network.at(node, || spawn(agent, folder.path(), &name)));
         }
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{PORT}")).unwrap();

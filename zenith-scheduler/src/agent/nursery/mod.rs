@@ -1,11 +1,12 @@
 //! The nursery: a small process with one thread from which supervisors are forked, so that starting a gang costs a fork of
-//! next to nothing and not of the agent. It knows no attempt: it reads what is to be started from its standard input, forks,
-//! and ends when the agent does. Supervisors stay.
+//! next to nothing and not of the agent. It knows no attempt: it reads what is to be started from its standard input, passes it on to
+//! a supervisor that has nothing to do or forks one, and ends when the agent does. Supervisors stay until their attempt is over.
 //!
 //! What the agent says is frames: four bytes of length, then [`Settings`] as JSON in the first one, and a `v1::Start` in every
 //! other.
 
 pub(crate) mod cgroup;
+mod idle;
 pub(crate) mod plan;
 mod port;
 pub(crate) mod rotate;
@@ -24,6 +25,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use serde::{Deserialize, Serialize};
 use zenith_proto::v1;
 
+use self::idle::{Bench, Foreman};
 use super::layout::{Key, Layout};
 use super::process::{self, Fork};
 use super::record::{Begun, How, Record, Refused};
@@ -66,29 +68,63 @@ pub(super) fn run() -> io::Result<()> {
     let Some(settings) = next_frame(&mut agent)? else { return Ok(()) };
     let settings: Settings = serde_json::from_slice(&settings)?;
     let layout = Layout::new(&settings.state);
-    let lock = hold(&layout)?;
-    while let Some(bytes) = next_frame(&mut agent)? {
-        let start = v1::Start::decode(&*bytes).map_err(io::Error::other)?;
+    let lock = hold(&layout, FlockOperation::LockShared)?;
+    let (mut foreman, bench) = idle::bench()?;
+    let forked = |agent: UnixStream, foreman: Foreman, lock: File, start: Option<Vec<u8>>| -> ! {
+        // With these the nursery would seem to live on.
+        drop((agent, foreman));
+        // Whatever happens, this process must not go on as a second nursery.
+        let ended =
+            catch_unwind(AssertUnwindSafe(|| supervise(&settings, &layout, &bench, &nothing, start, lock)));
+        std::process::exit(i32::from(ended.is_err()));
+    };
+    loop {
+        if foreman.wait(&bench, &agent)? && process::fork().is_ok_and(|fork| fork == Fork::Child) {
+            let stray = bench.stray();
+            forked(agent, foreman, lock, stray);
+        }
+        let Some(bytes) = next_frame(&mut agent)? else { return Ok(()) };
+        if foreman.pass_on(&bench, &bytes) {
+            continue;
+        }
         match process::fork() {
             Ok(Fork::Parent) => {}
-            Ok(Fork::Child) => {
-                drop(agent);
-                // Whatever happens, this process must not go on as a second nursery.
-                let ended = catch_unwind(AssertUnwindSafe(|| {
-                    supervisor::run(&settings, &layout, &start, &nothing, lock);
-                }));
-                std::process::exit(i32::from(ended.is_err()));
+            Ok(Fork::Child) => forked(agent, foreman, lock, Some(bytes)),
+            Err(error) => {
+                let start = v1::Start::decode(&*bytes).map_err(io::Error::other)?;
+                refuse(&layout, &start, &format!("no process can be forked: {error}"));
             }
-            Err(error) => refuse(&layout, &start, &format!("no process can be forked: {error}")),
         }
     }
-    Ok(())
 }
 
-/// Takes the lock that tells the next agent that a nursery, or something it has just forked, may still begin an attempt.
-fn hold(layout: &Layout) -> io::Result<File> {
-    let file = File::create(layout.nursery_lock())?;
-    flock(&file, FlockOperation::LockExclusive)?;
+/// A supervisor's whole life: one attempt after the other.
+fn supervise(
+    settings: &Settings,
+    layout: &Layout,
+    bench: &Bench,
+    nothing: &File,
+    mut start: Option<Vec<u8>>,
+    mut lock: File,
+) {
+    process::become_supervisor();
+    // A fork is no leader of its group, so this cannot fail.
+    rustix::process::setsid().ok();
+    let myself = Myself::new();
+    while let Some(bytes) = start {
+        let Ok(start_now) = v1::Start::decode(&*bytes) else { return };
+        supervisor::run(settings, layout, &start_now, &myself, nothing, lock);
+        // Whoever may begin something holds the lock before it may be told to.
+        let Ok(held) = hold(layout, FlockOperation::NonBlockingLockShared) else { return };
+        lock = held;
+        start = bench.next();
+    }
+}
+
+/// Takes the lock that tells the next agent that a nursery, or something that it has forked, may still begin an attempt.
+fn hold(layout: &Layout, how: FlockOperation) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(layout.nursery_lock())?;
+    flock(&file, how)?;
     Ok(file)
 }
 
@@ -107,16 +143,30 @@ pub(crate) fn refusal(start: &v1::Start, why: &str) -> Vec<Record> {
         let how = How::NotStarted(Refused::by_node(why));
         Record::Exited { rank, how, usage: v1::Usage::default() }
     });
-    // There is no supervisor, and so nothing that it could leave.
-    [Record::Begun(begun(start, 0))].into_iter().chain(failed).chain([Record::Gone]).collect()
+    [Record::Begun(begun(start, None))].into_iter().chain(failed).chain([Record::Gone]).collect()
 }
 
-/// The first record of an attempt, by its supervisor.
-fn begun(start: &v1::Start, pid: i32) -> Begun {
+/// What tells a process from others of its number.
+#[derive(Debug)]
+struct Myself {
+    pid: i32,
+    ticks: u64,
+    boot: String,
+}
+
+impl Myself {
+    fn new() -> Self {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        Self { pid, ticks: super::remains::ticks(pid).unwrap_or(0), boot: super::remains::boot() }
+    }
+}
+
+/// The first record of an attempt, by its supervisor; without one there is nobody whom it could leave behind.
+fn begun(start: &v1::Start, supervisor: Option<&Myself>) -> Begun {
     Begun {
-        pid,
-        ticks: super::remains::ticks(pid).unwrap_or(0),
-        boot: super::remains::boot(),
+        pid: supervisor.map_or(0, |myself| myself.pid),
+        ticks: supervisor.map_or(0, |myself| myself.ticks),
+        boot: supervisor.map_or_else(super::remains::boot, |myself| myself.boot.clone()),
         rank_offset: start.rank_offset,
         ranks: start.local_ranks,
         master_port: start.master_port,

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
@@ -22,6 +23,8 @@ pub(super) struct Log {
     file: File,
     size: u64,
     dropped: u64,
+    /// Bytes that it takes on disk, when it was looked at last.
+    kept: u64,
 }
 
 /// The logs of an attempt.
@@ -38,7 +41,7 @@ impl Rotation {
     }
 
     pub(super) fn add(&mut self, file: File) {
-        self.logs.push(Log { file, size: 0, dropped: 0 });
+        self.logs.push(Log { file, size: 0, dropped: 0, kept: 0 });
     }
 
     /// Looks at every log once and says when to look again.
@@ -51,13 +54,19 @@ impl Rotation {
         self.pause = if grows { SOON } else { (self.pause * 2).min(LATE) };
         self.pause
     }
+
+    /// Bytes that all logs took on disk in the last turn.
+    pub(super) fn kept(&self) -> u64 {
+        self.logs.iter().map(|log| log.kept).sum()
+    }
 }
 
 impl Log {
     fn turn(&mut self, part: u64) -> io::Result<bool> {
-        let size = self.file.metadata()?.len();
+        let is = self.file.metadata()?;
+        let size = is.len();
         let grows = size != self.size;
-        self.size = size;
+        (self.size, self.kept) = (size, is.blocks() * 512);
         if size - self.dropped.min(size) > 2 * part {
             let upto = (size - part) / GRAIN * GRAIN;
             give_back(&self.file, upto)?;
@@ -89,7 +98,7 @@ pub(crate) fn check(file: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::os::unix::fs::{FileExt, MetadataExt};
+    use std::os::unix::fs::FileExt;
 
     use super::*;
 
@@ -113,6 +122,8 @@ mod tests {
         assert_eq!(size, 50_000 * 16);
         let first = dropped(&reader);
         assert!(first > 0 && first.is_multiple_of(GRAIN) && size - first <= 2 * GRAIN, "{first} of {size}");
+        rotation.turn();
+        assert_eq!(rotation.kept(), reader.metadata().unwrap().blocks() * 512);
         assert!(reader.metadata().unwrap().blocks() * 512 <= 2 * GRAIN + 64 * 1024);
         let mut kept = vec![0; (size - first) as usize];
         reader.read_exact_at(&mut kept, first).unwrap();

@@ -1,5 +1,5 @@
-//! A supervisor: one process for each attempt on a node, which starts its ranks, waits for them, and writes down what
-//! happens. It outlives nursery, agent and controller; whoever kills it kills its ranks.
+//! A supervisor: a process that each attempt on a node has for itself, which starts its ranks, waits for them, and writes down
+//! what happens. It outlives nursery, agent and controller; whoever kills it kills its ranks.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -17,11 +17,12 @@ use zenith_proto::v1;
 use super::cgroup::Group;
 use super::plan::{self, RankPlan};
 use super::rotate::Rotation;
-use super::{Settings, begun, port};
+use super::{Myself, Settings, begun, port};
 use crate::agent::layout::{Key, Layout};
 use crate::agent::process::{self, Ended, Program, Step, Told, Waited};
 use crate::agent::record::{How, Record, Refused};
 use crate::agent::remains;
+use crate::agent::spares::leave_folder;
 use crate::agent::status::{Claim, Status};
 
 /// How long after a disk refused a record it is tried again.
@@ -51,15 +52,20 @@ struct Supervisor<'a> {
     killing: bool,
 }
 
-/// A supervisor's whole life. `lock` is given back once the attempt is ours, or somebody else's.
-pub(super) fn run(settings: &Settings, layout: &Layout, start: &v1::Start, nothing: &File, lock: File) {
+/// Sees an attempt through. `lock` is given back once the attempt is ours, or somebody else's.
+pub(super) fn run(
+    settings: &Settings,
+    layout: &Layout,
+    start: &v1::Start,
+    myself: &Myself,
+    nothing: &File,
+    lock: File,
+) {
     let key = Key { job: start.job, attempt: start.attempt };
-    process::become_supervisor();
-    // A fork is no leader of its group, so this cannot fail.
-    rustix::process::setsid().ok();
+    // Nobody knows us by this attempt yet, so what came was for another.
+    process::forget_signals();
     let Ok(Claim::Ours(mut status)) = Status::claim(&layout.status(key)) else { return };
-    let myself = rustix::process::getpid();
-    if status.append(&[Record::Begun(begun(start, myself.as_raw_nonzero().get()))]).is_err() {
+    if status.append(&[Record::Begun(begun(start, Some(myself)))]).is_err() {
         // Nothing was begun, as far as anybody can read: the agent asks again.
         return;
     }
@@ -201,7 +207,7 @@ impl Supervisor<'_> {
             if !written {
                 pause = pause.min(WRITE_AGAIN);
             }
-            match process::next_signal(pause) {
+            match process::next_signal(pause, self.key.tag()) {
                 Some(Told::End) => self.signal(libc::SIGTERM),
                 Some(Told::Kill) => self.killing = true,
                 Some(Told::PassOn(signal)) => self.signal(signal),
@@ -260,11 +266,10 @@ impl Supervisor<'_> {
         if let Some(group) = &self.group {
             group.remove();
         }
-        // One that holds something is kept for the next attempt.
-        let _ = fs::remove_dir(self.layout.checkpoint(self.key.job));
-        self.news.push(Record::Gone);
+        leave_folder(self.layout, self.key);
+        self.news.extend([Record::Kept(self.rotation.kept()), Record::Gone]);
         while !self.write() {
-            process::next_signal(WRITE_AGAIN);
+            process::next_signal(WRITE_AGAIN, self.key.tag());
         }
     }
 

@@ -102,7 +102,7 @@ impl Auth {
         }
         match peer.uid() {
             Some(uid) if uid == self.own || uid == 0 => {
-                Ok(Known::Owner(Caller { user: account::name(uid), admin: true }))
+                Ok(Known::Owner(Caller { user: peer.user(uid).to_owned(), admin: true }))
             }
             Some(_) => {
                 Err(Refusal::Unauthenticated("the scheduler is another user's, and there is no token"))

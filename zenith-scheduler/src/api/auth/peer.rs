@@ -4,18 +4,21 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
+use super::account;
+
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
     remote: SocketAddr,
     local: SocketAddr,
     uid: Arc<OnceLock<Option<u32>>>,
+    user: Arc<OnceLock<String>>,
 }
 
 impl Peer {
     /// The other end at `remote` of a connection whose end here is `local`.
     pub fn new(remote: SocketAddr, local: SocketAddr) -> Self {
-        Self { remote, local, uid: Arc::default() }
+        Self { remote, local, uid: Arc::default(), user: Arc::default() }
     }
 
     /// Where it is.
@@ -31,6 +34,11 @@ impl Peer {
                 table.lines().skip(1).find_map(|line| owner(line, self.remote, self.local))
             })
         })
+    }
+
+    /// What the system calls a user of that number: the one who owns it. Looked up once for a connection.
+    pub(super) fn user(&self, uid: u32) -> &str {
+        self.user.get_or_init(|| account::name(uid))
     }
 }
 

@@ -16,6 +16,7 @@ use zenith_proto::v1::agent_message::Kind as Said;
 use zenith_proto::v1::controller_message::Kind as Told;
 use zenith_proto::v1::node_agent_service_server::NodeAgentService;
 
+use super::gate::Pass;
 use super::{Service, status_of};
 use crate::api::Api;
 use crate::api::convert::{condition_of, joining_of, report_of};
@@ -44,7 +45,7 @@ impl NodeAgentService for Service {
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        self.agent(&request)?;
+        let pass = Pass::of(&request)?.clone();
         let mut said = request.into_inner();
         let first = timeout(FIRST, said.message()).await.map_err(|_| Status::from(silent()))??;
         let first = first.and_then(|message| message.kind);
@@ -77,6 +78,7 @@ impl NodeAgentService for Service {
         };
         let session = Session {
             api: self.api.clone(),
+            pass,
             name,
             welcome,
             // Only the controller holds on to the way, so that the node notices when the controller lets it go.
@@ -123,6 +125,7 @@ impl Stream for Outgoing {
 /// What a node says.
 struct Session {
     api: Api,
+    pass: Pass,
     name: String,
     welcome: Welcome,
     told: mpsc::WeakSender<v1::ControllerMessage>,
@@ -168,13 +171,15 @@ impl Session {
         said: &mut Streaming<v1::AgentMessage>,
         ended: &mut oneshot::Receiver<()>,
     ) -> Option<Refusal> {
-        let api = self.api.clone();
+        let (api, pass) = (self.api.clone(), self.pass.clone());
         let mut closing = std::pin::pin!(api.closing());
+        let mut taken_away = std::pin::pin!(pass.taken_away());
         loop {
             let has_room = self.underway.len() < UNDERWAY;
             tokio::select! {
                 biased;
                 refusal = &mut closing => return Some(refusal),
+                refusal = &mut taken_away => return Some(refusal),
                 _ = &mut *ended => return None,
                 outcome = first(&mut self.underway), if !self.underway.is_empty() => {
                     if let Err(refusal) = self.on_disk(outcome).await {

@@ -4,6 +4,7 @@ use tonic::{Request, Response, Status, async_trait};
 use zenith_proto::v1;
 use zenith_proto::v1::scheduler_service_server::SchedulerService;
 
+use super::gate::Pass;
 use super::{Messages, Service, is_read};
 use crate::api::convert::{
     cluster_of, detail_of, outcome_of, queue_settings, submission_of, user_settings, why_of,
@@ -72,10 +73,10 @@ impl SchedulerService for Service {
     type ListStream = Messages<v1::ListResponse>;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Answer<Self::ListStream> {
-        self.person(&request)?;
+        let pass = Pass::of(&request)?.clone();
         let filter = Filter::of(request.into_inner())?;
         let handle = self.api.handle.clone();
-        Ok(Response::new(self.send(|sender| async move {
+        Ok(Response::new(self.send(pass, |sender| async move {
             let mut lister = Lister::new(filter);
             loop {
                 let jobs;
@@ -95,11 +96,11 @@ impl SchedulerService for Service {
     type WatchStream = Messages<v1::WatchResponse>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
-        self.person(&request)?;
+        let pass = Pass::of(&request)?.clone();
         let jobs = request.into_inner().jobs;
         bounded(jobs.len())?;
         let mut watcher = Watcher::new(self.api.handle.clone(), jobs).await?;
-        Ok(Response::new(self.send(|sender| async move {
+        Ok(Response::new(self.send(pass, |sender| async move {
             while let Some(jobs) = watcher.next().await? {
                 for jobs in pages(jobs) {
                     if !is_read(&sender.send(Ok(v1::WatchResponse { jobs })).await) {
@@ -121,11 +122,12 @@ impl SchedulerService for Service {
     type LogsStream = Messages<v1::LogsResponse>;
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
-        let caller = self.person(&request)?;
+        let pass = Pass::of(&request)?.clone();
+        let caller = pass.caller()?;
         let v1::LogsRequest { job, rank, attempt, follow, tail_bytes } = request.into_inner();
         let wanted = Wanted { job: JobId(job), rank, attempt, follow, tail_bytes };
         let mut parts = read_logs(&self.api.handle, caller, wanted).await?;
-        Ok(Response::new(self.send(|sender| async move {
+        Ok(Response::new(self.send(pass, |sender| async move {
             while let Some(part) = parts.recv().await {
                 if !is_read(&sender.send(Ok(part?)).await) {
                     break;
