@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def main() -> int:
     if arguments.command == "part":
         print(json.dumps(run_part(arguments.name, arguments.device, arguments.seconds)))
         return 0
+    # Whoever ends the program ends the part that runs, and keeps the record of those before.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     names = [name for name in arguments.parts.split(",") if name]
     unknown = [name for name in names if name not in PARTS]
     if unknown or not names or arguments.minutes <= 0:
