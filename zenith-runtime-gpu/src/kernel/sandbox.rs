@@ -365,7 +365,8 @@ mod tests {
         let trial = attempt(&shell(&script, deadline), &problem()).unwrap();
         assert_eq!(trial, Trial::Rejected(Rejection::Hung { deadline_ms: 300 }));
         // On a machine too busy to start a shell in time there is no second process to look at.
-        let second = std::fs::read_to_string(pid).ok().and_then(|text| Pid::from_raw(text.trim().parse().ok()?));
+        let second =
+            std::fs::read_to_string(pid).ok().and_then(|text| Pid::from_raw(text.trim().parse().ok()?));
         if let Some(alive) = second.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
             // It is readable once the process has ended. It would do so by itself long after the test's own deadline.
             poll(&mut [PollFd::new(&alive, PollFlags::IN)], None).unwrap();
