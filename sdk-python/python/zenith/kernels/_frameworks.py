@@ -95,9 +95,10 @@ def _know_torch(module: Any) -> bool:
     modes = [
         native._get_deterministic_algorithms,
         native._get_float32_matmul_precision,
-        native._is_any_autocast_enabled,
     ]
+    # Autocast is slow to ask for, and operations of torch heed it by themselves.
     interceptors = [
+        native._is_any_autocast_enabled,
         native._len_torch_function_stack,
         native._len_torch_dispatch_stack,
         native._functorch.maybe_current_level,

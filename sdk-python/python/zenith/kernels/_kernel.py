@@ -195,7 +195,7 @@ class Kernel(_core.Dispatcher):
         """What does a call, what does it where something wants to see every operation, and whether that may be kept."""
         met = situation(self.name, args, kwargs, self._key)
         if isinstance(met, Undecidable):
-            return self.default(args, kwargs), None, True
+            return self.default(args, kwargs), None, met.lasting
         candidate = self._candidate(met, args, kwargs)
         if candidate is None:
             return self.default(args, kwargs), None, True

@@ -29,9 +29,15 @@ class Situation:
 
 @dataclass(frozen=True)
 class Undecidable:
-    """A call that goes to the default, and why."""
+    """A call that goes to the default.
+
+    Attributes:
+        reason: why.
+        lasting: whether calls that look alike do, too.
+    """
 
     reason: str
+    lasting: bool = True
 
 
 def situation(
@@ -59,7 +65,7 @@ def situation(
     if any(told.device != _CPU for _, told in arrays):
         return Undecidable("candidates are measured on processors only, and an argument lies elsewhere")
     if _frameworks.is_autocast() and any(told.dtype.startswith("torch.") for _, told in arrays):
-        return Undecidable("under autocast torch changes the types of operands by itself")
+        return Undecidable("under autocast torch changes the types of operands by itself", lasting=False)
     if key is None:
         dims = {f"{place}.{axis}": size for place, told in arrays for axis, size in enumerate(told.shape)}
         words = plain
