@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-import zenith.torch as zt
-
+from .. import torch as zt
 from .._order import Place
 from ._timing import median, rounds
 

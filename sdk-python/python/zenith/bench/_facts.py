@@ -11,9 +11,7 @@ from typing import Any
 
 import torch
 
-import zenith
-
-from .. import _core
+from .. import __version__, _core, devices
 
 
 def run(device: str, seconds: float) -> dict[str, Any]:
@@ -29,10 +27,10 @@ def run(device: str, seconds: float) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "zenith": zenith.__version__,
+        "zenith": __version__,
         "torch_threads": torch.get_num_threads(),
     }
-    found = zenith.devices()
+    found = devices()
     facts["devices"] = [asdict(one) for one in found]
     facts["device_findings"] = [asdict(finding) for finding in found.findings]
     if chosen.type == "cuda":

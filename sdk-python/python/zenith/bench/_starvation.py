@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 
-import zenith.torch as zt
-
 from .. import _core
+from .. import torch as zt
 from .._errors import MachineError
 from ..telemetry import cuda_address
 from . import _pictures
