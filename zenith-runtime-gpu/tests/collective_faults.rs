@@ -1,6 +1,7 @@
 //! Ranks as real processes: killed, stopped, and killed in the middle of agreeing. The processes are this test program
 //! itself, told by the environment which rank to play.
 #![expect(clippy::unwrap_used, reason = "a test may stop anywhere")]
+#![expect(clippy::print_stdout, reason = "what the processes say to the test")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

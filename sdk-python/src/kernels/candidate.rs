@@ -28,7 +28,10 @@ pub(crate) struct Described {
 
 /// What ends a selection although it is nobody's fault: Ctrl-C, or the interpreter's end. Candidates that it hit are not to blame.
 #[derive(Clone, Default)]
-pub(crate) struct Interrupt(Arc<Mutex<Option<(PyErr, Vec<CandidateId>)>>>);
+pub(crate) struct Interrupt(Arc<Mutex<Option<Interruption>>>);
+
+/// The exception, and the candidates that it hit.
+type Interruption = (PyErr, Vec<CandidateId>);
 
 impl Interrupt {
     /// What a candidate's exception is to the selection.
@@ -52,7 +55,7 @@ impl Interrupt {
         }
     }
 
-    pub(crate) fn take(&self) -> Option<(PyErr, Vec<CandidateId>)> {
+    pub(crate) fn take(&self) -> Option<Interruption> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -36,6 +36,10 @@ pub(crate) struct Dispatcher {
 }
 
 /// What a call gets.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, on the stack; a box would be memory asked for on each new call"
+)]
 enum Found<'py> {
     Target(Bound<'py, PyAny>),
     Nothing(Signature),

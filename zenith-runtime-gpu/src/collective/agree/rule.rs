@@ -77,13 +77,14 @@ pub fn choose(ranks: &[Vec<Row>]) -> Choices {
     everywhere.filter_map(|(key, rows)| Some((key.to_owned(), choose_one(&rows)?))).collect()
 }
 
-fn order(row: &Row) -> (&str, Vec<(&str, Option<(u64, u64)>)>) {
+/// What the rows of one key are ordered by, whatever order their candidates were listed in.
+fn order(row: &Row) -> impl Ord {
     let evidence =
         |candidate: &Candidate| candidate.evidence.map(|evidence| (evidence.samples, evidence.median_ns));
     let mut candidates: Vec<_> =
         row.candidates.iter().map(|candidate| (candidate.id.as_str(), evidence(candidate))).collect();
     candidates.sort_unstable();
-    (&row.default, candidates)
+    (row.default.as_str(), candidates)
 }
 
 fn choose_one(rows: &[&Row]) -> Option<Choice> {

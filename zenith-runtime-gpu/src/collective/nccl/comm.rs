@@ -59,7 +59,7 @@ impl Comm {
     ///
     /// # Errors
     /// When there is no GPU, or NCCL finds no way between the ranks.
-    pub fn init(library: &Library, id: UniqueId, rank: u32, world: u32) -> Result<Self, NcclError> {
+    pub fn init(library: &Library, id: &UniqueId, rank: u32, world: u32) -> Result<Self, NcclError> {
         let mut raw: RawComm = ptr::null_mut();
         let number = |value: u32| c_int::try_from(value).unwrap_or(c_int::MAX);
         // SAFETY: writes one pointer, which lives; the id goes by value.

@@ -104,7 +104,7 @@ mod tests {
         let (one, other) = (library.unique_id().unwrap(), library.unique_id().unwrap());
         assert!(one.as_bytes() != other.as_bytes());
         // Without a GPU a rank cannot begin, and NCCL says so in words.
-        if let Err(NcclError::Call { function, message, .. }) = Comm::init(&library, one, 0, 1) {
+        if let Err(NcclError::Call { function, message, .. }) = Comm::init(&library, &one, 0, 1) {
             assert_eq!(function, "ncclCommInitRank");
             assert!(!message.is_empty());
         }
