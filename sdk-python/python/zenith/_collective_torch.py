@@ -49,7 +49,7 @@ class TorchCommunicator(Communicator):
 
     def __init__(self, group: Any = None) -> None:
         with _as_ours():
-            self._group = group if group is not None else dist.group.WORLD
+            self._group: Any = group if group is not None else dist.group.WORLD
             self.rank, self.world_size = dist.get_rank(group), dist.get_world_size(group)
             name = dist.get_backend(group)
         self.backend = f"torch.distributed ({name})"
@@ -100,10 +100,10 @@ class TorchCommunicator(Communicator):
                 dist.barrier(self._group)
 
     def gather_bytes(self, mine: bytes, *, timeout: float = DEFAULT_TIMEOUT) -> list[bytes]:
-        lengths = self.all_gather(np.array([len(mine)], np.int64))[:, 0]
-        padded = np.zeros(max(1, int(lengths.max())), np.uint8)
+        lengths: list[int] = self.all_gather(np.array([len(mine)], np.int64))[:, 0].tolist()
+        padded = np.zeros(max(1, *lengths), np.uint8)
         padded[: len(mine)] = np.frombuffer(mine, np.uint8)
-        everybody = self.all_gather(padded)
+        everybody: Any = self.all_gather(padded)
         return [part[:length].tobytes() for part, length in zip(everybody, lengths, strict=True)]
 
     def decide(self, yes: bool, *, timeout: float = DEFAULT_TIMEOUT) -> bool:

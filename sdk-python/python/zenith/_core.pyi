@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, final
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 __version__: str
 __all__ = [
@@ -200,6 +200,7 @@ class Tensor:
     @property
     def __array_interface__(self) -> dict[str, Any]: ...
 
+@disjoint_base
 class Dispatcher:
     """Hands calls on to what was chosen for calls that look alike. A subclass has ``_choose``."""
 
@@ -290,7 +291,12 @@ class Scheduler:
     """A connection to a scheduler; requests and answers are JSON."""
 
     def __new__(
-        cls, controller: str | None, token: str | None, token_file: str | None, tls_ca: str | None, insecure: bool
+        cls,
+        controller: str | None,
+        token: str | None,
+        token_file: str | None,
+        tls_ca: str | None,
+        insecure: bool,
     ) -> Scheduler: ...
     @property
     def endpoint(self) -> str: ...

@@ -296,10 +296,12 @@ class SchedulerClient:
             ``ZENITH_TOKEN_FILE`` names.
         token_file: a file with the token.
         tls_ca: a file of certificates (PEM) by which the scheduler's is known; if None, what ``ZENITH_TLS_CA`` names.
-        insecure: the token may go to another machine without encryption, as it may where ``ZENITH_INSECURE`` says something.
+        insecure: the token may go to another machine without encryption, as it may where ``ZENITH_INSECURE`` says
+            something.
 
     Raises:
-        SchedulerError: an address that is none, a file that cannot be read, a token that everybody on the way could read. Nothing is connected before the first call.
+        SchedulerError: an address that is none, a file that cannot be read, a token that everybody on the way could
+            read. Nothing is connected before the first call.
 
     Example::
 
@@ -318,8 +320,8 @@ class SchedulerClient:
         tls_ca: str | os.PathLike[str] | None = None,
         insecure: bool = False,
     ) -> None:
-        paths = (None if path is None else os.fspath(path) for path in (token_file, tls_ca))
-        self._core = _core.Scheduler(endpoint, token, *paths, insecure)
+        file, ca = (None if path is None else os.fspath(path) for path in (token_file, tls_ca))
+        self._core = _core.Scheduler(endpoint, token, file, ca, insecure)
 
     @property
     def endpoint(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.cuda import nccl
 
 from ._outcome import UnavailableError
 from ._timing import median, rounds
@@ -44,7 +45,7 @@ def _measure(device: torch.device, backend: str, seconds: float) -> dict[str, An
     # A sum over one rank is what was there.
     if not torch.equal(data, expected):
         raise AssertionError("an all-reduce over one rank changed its data")
-    version = ".".join(map(str, torch.cuda.nccl.version())) if backend == "nccl" else None
+    version = ".".join(map(str, nccl.version())) if backend == "nccl" else None
     return {
         "backend": backend,
         "version": version,
