@@ -58,16 +58,21 @@ impl Launcher {
 
     fn say(&mut self, content: &[u8]) {
         self.backlog.extend(frame(content));
-        self.flush();
+        // One that is dead is noticed by `ended`.
+        let _ = self.flush();
     }
 
-    fn flush(&mut self) {
-        let Some(stream) = &self.stream else { return };
+    /// Passes on what there is room for.
+    fn flush(&mut self) -> io::Result<()> {
+        let Some(stream) = &self.stream else { return Ok(()) };
         while !self.backlog.is_empty() {
-            // One that is dead is noticed by `ended`.
-            let Ok(written) = stream.try_write(self.backlog.as_slices().0) else { return };
-            self.backlog.drain(..written);
+            match stream.try_write(self.backlog.as_slices().0) {
+                Ok(written) => drop(self.backlog.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
     }
 
     /// Waits until the nursery is dead, and passes on meanwhile what it had no room for. May be dropped and called again.
@@ -87,8 +92,9 @@ impl Launcher {
                     _ => return,
                 }
             }
-            if ready.is_writable() {
-                self.flush();
+            // A dead one may be found out by writing before there is word of its end, which would not come while we try again.
+            if ready.is_writable() && self.flush().is_err() {
+                return;
             }
         }
     }
@@ -101,5 +107,27 @@ impl Drop for Launcher {
         if let Err(error) = self.child.wait() {
             tracing::warn!(%error, "the nursery could not be waited for");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::nursery::plan::Machine;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_nursery_that_is_found_dead_by_writing_has_ended() {
+        let settings = Settings {
+            state: "/nowhere".into(),
+            machine: Machine::default(),
+            log_part: 1,
+            groups: Err(String::new()),
+            notes: Vec::new(),
+        };
+        let mut launcher = Launcher::start(&["true".into()], &settings).unwrap();
+        // Nothing has turned the runtime over meanwhile, so there is no word of its end yet.
+        launcher.child.wait().unwrap();
+        launcher.launch(&v1::Start::default());
+        launcher.ended().await;
     }
 }
