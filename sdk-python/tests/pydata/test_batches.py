@@ -247,7 +247,10 @@ def test_a_few_cheap_samples_do_not_move_the_work_to_the_caller():
     assert made == [0] * 10 and stats["worker"] == "process"
 
 
-def test_samples_that_become_slow_go_back_to_the_workers():
+def test_samples_that_become_slow_go_back_to_the_workers(monkeypatch):
+    # Between what a busy machine takes for a cheap sample, and a slow one.
+    monkeypatch.setattr("zenith._pydata.loader.INLINE_SAMPLE_NS", 2_000_000)
+    monkeypatch.setattr("zenith._pydata.loader.INLINE_BATCH_NS", 10_000_000)
     made, stats = made_by_caller(Turning(600, range(400, 600)), in_rows(600, 8))
     assert sum(made[:50]) > 0, "cheap samples are made by the caller"
     assert sum(made[50:]) <= 16 and stats["worker"] == "process"

@@ -131,6 +131,24 @@ def is_autocast() -> bool:
     return bool(module._C._is_any_autocast_enabled())
 
 
+def why_watched(values: list[Any]) -> str | None:
+    """Why only torch's own operations would do now: something wants to see them, or memory is not what is read."""
+    module = torch()
+    tensors = [] if module is None else [value for value in values if isinstance(value, module.Tensor)]
+    if module is None or not tensors:
+        return None
+    native = module._C
+    if native._len_torch_function_stack() or native._len_torch_dispatch_stack():
+        return "a mode of torch wants to see every operation"
+    if native._functorch.maybe_current_level() is not None or _is_forward_differentiated():
+        return "a transform of torch wants to see every operation"
+    if module.jit.is_tracing():
+        return "torch traces every operation"
+    if any(tensor.is_neg() or tensor.is_conj() for tensor in tensors):
+        return "a tensor is negated or conjugated once it is read"
+    return None
+
+
 def math_mode(dtype: str) -> str:
     """What arithmetic is allowed for operands of ``dtype``: ``ieee``, or torch's word for less."""
     module = torch()

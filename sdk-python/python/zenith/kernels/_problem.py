@@ -66,6 +66,8 @@ def situation(
         return Undecidable("candidates are measured on processors only, and an argument lies elsewhere")
     if _frameworks.is_autocast() and any(told.dtype.startswith("torch.") for _, told in arrays):
         return Undecidable("under autocast torch changes the types of operands by itself", lasting=False)
+    if (seen := _frameworks.why_watched(values)) is not None:
+        return Undecidable(seen, lasting=False)
     if key is None:
         dims = {f"{place}.{axis}": size for place, told in arrays for axis, size in enumerate(told.shape)}
         words = plain
