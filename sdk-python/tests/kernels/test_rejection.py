@@ -90,3 +90,11 @@ def test_operands_are_copies_in_every_layout(store, op_name, layout):
     assert strides == x.strides and np.array_equal(values, x)
     assert not x.size or place == x.ctypes.data % 64
     assert kernel.explain(x)["other"].verdict != "rejected"
+
+
+@pytest.mark.parametrize("deadline", [0, -1.0, float("inf"), float("nan")])
+def test_deadlines_that_are_none_are_refused(store, op_name, deadline):
+    kernel = zenith.kernel(op_name, libraries={})(candidates.double)
+    with pytest.raises(zenith.ConfigError, match="deadline"):
+        kernel.register("tried", candidates.wrong, risky=True, deadline=deadline)
+    assert [candidate.name for candidate in kernel.candidates] == ["default"]

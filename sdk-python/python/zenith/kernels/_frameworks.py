@@ -102,6 +102,7 @@ def _know_torch(module: Any) -> bool:
         native._len_torch_function_stack,
         native._len_torch_dispatch_stack,
         native._functorch.maybe_current_level,
+        native._get_tracing_state,
         _is_forward_differentiated,
     ]
     return _core.know_torch(

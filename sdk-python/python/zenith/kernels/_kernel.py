@@ -130,9 +130,11 @@ class Kernel(_core.Dispatcher):
             ``fn``, or a decorator.
 
         Raises:
-            ConfigError: a name that is taken.
+            ConfigError: a name that is taken; a deadline that is no positive, finite number.
             KernelError: a name that is none.
         """
+        if not 0 < deadline < float("inf"):
+            raise ConfigError(f"deadline={deadline!r}: seconds, more than 0 and not endless, would work")
         if fn is None:
             return lambda fn: self.register(
                 name,
