@@ -100,7 +100,7 @@ impl Actor {
     pub(crate) async fn new(mut config: Config) -> Result<Self, Error> {
         let door = Door::new(&config)?;
         let layout = Layout::new(&config.state);
-        for folder in [layout.statuses(), layout.runs(), layout.checkpoints()] {
+        for folder in [layout.statuses(), layout.runs(), layout.checkpoints(), layout.spares()] {
             // What jobs write is their users' and the agent's alone.
             DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(Error::file(&folder))?;
         }

@@ -143,7 +143,7 @@ impl NodeArguments {
             log_part: self.log_part << 20,
             keep: Keep {
                 attempts: self.keep_attempts,
-                bytes: self.keep_mib << 20,
+                bytes: self.keep_mib.saturating_mul(1 << 20),
                 age: Duration::from_secs(self.keep_days.saturating_mul(24 * 60 * 60)),
             },
             nursery: Config::own_nursery(),

@@ -292,17 +292,25 @@ impl Runs {
         }
     }
 
-    /// Reads what a supervisor has written.
     fn hear(&mut self, key: Key) {
-        let Some(run) = self.map.get_mut(&key) else { return };
+        self.read(key);
+    }
+
+    /// Reads what a supervisor has written; false where that cannot be read now.
+    fn read(&mut self, key: Key) -> bool {
+        let Some(run) = self.map.get_mut(&key) else { return true };
         match news(&self.layout.status(key), run.offset) {
             Ok((records, offset)) => {
                 run.offset = offset;
                 self.hear_all(key, records);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::error!(%key, %error, "a status file cannot be read"),
+            Err(error) => {
+                tracing::error!(%key, %error, "a status file cannot be read");
+                return false;
+            }
         }
+        true
     }
 
     fn hear_all(&mut self, key: Key, records: Vec<Record>) {
@@ -389,9 +397,20 @@ impl Runs {
 
     /// Kills what a dead supervisor left, and says so when nothing is.
     fn bury(&mut self, key: Key) {
-        self.hear(key);
-        let Some(run) = self.map.get_mut(&key).filter(|run| !run.gone) else { return };
-        let Some(begun) = run.begun.clone() else { return };
+        if !self.read(key) {
+            // Its end may be written there, and its supervisor be at another attempt by now.
+            self.suspects.push(Suspect { key, due: Instant::now() + SUSPECT_AT_MOST, pause: SUSPECT });
+            return;
+        }
+        let begun = |run: &Run| run.begun.clone().filter(|_| !run.gone);
+        let Some(mut of) = self.map.get(&key).and_then(begun) else { return };
+        let is_there =
+            |run: &Run| begun(run).is_some_and(|other| (other.pid, other.ticks) == (of.pid, of.ticks));
+        if self.map.iter().any(|(other, run)| *other != key && is_there(run)) {
+            // What is in its session is another attempt's. This one's processes are known by their mark.
+            of.pid = 0;
+        }
+        let Some(run) = self.map.get_mut(&key) else { return };
         run.burying = true;
         tracing::warn!(%key, "the supervisor of an attempt is dead; what it left is killed");
         let (folder, groups) = (self.layout.run(key), self.settings.groups.clone());
@@ -400,7 +419,7 @@ impl Runs {
             let mut pause = KILL_AGAIN;
             loop {
                 let in_groups: usize = groups.iter().map(|parent| parent.clear(key)).sum();
-                let left = in_groups + remains::kill(&begun, &folder);
+                let left = in_groups + remains::kill(&of, &folder);
                 // Without an agent nobody needs to know.
                 if left == 0 || buried.is_closed() {
                     break;

@@ -44,7 +44,6 @@ impl Spares {
     /// What an earlier agent has left.
     pub(crate) fn find(layout: &Layout) -> io::Result<Self> {
         let mut stock = Stock::default();
-        fs::create_dir_all(layout.spares())?;
         for entry in fs::read_dir(layout.spares())? {
             let entry = entry?;
             let number: Option<u64> = entry.file_name().to_str().and_then(|name| name.parse().ok());
@@ -150,9 +149,21 @@ impl Spares {
 pub(crate) fn leave_folder(layout: &Layout, key: Key) {
     let folder = layout.checkpoint(key.job);
     let is_empty = fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none());
-    if is_empty && move_to(&folder, &layout.spare_checkpoint(key)).is_err() {
+    if !is_empty {
+        return;
+    }
+    let is_passed_on =
+        is_as_made(&folder, &layout.run(key)) && move_to(&folder, &layout.spare_checkpoint(key)).is_ok();
+    if !is_passed_on {
+        // A link stays where it is.
         let _ = fs::remove_dir(&folder);
     }
+}
+
+/// Whether a folder has the owner and the permissions of another one that was made like it.
+fn is_as_made(folder: &Path, like: &Path) -> bool {
+    let facts = |path| fs::symlink_metadata(path).map(|is| (is.is_dir(), is.uid(), is.gid(), is.mode()));
+    matches!((facts(folder), facts(like)), (Ok(is), Ok(was)) if is.0 && is == was)
 }
 
 /// Renames unless there is something by the new name, or the file system cannot promise that.
@@ -218,11 +229,17 @@ mod tests {
     fn state() -> (tempfile::TempDir, Layout, Spares) {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
-        for folder in [layout.statuses(), layout.runs(), layout.checkpoints()] {
+        for folder in [layout.statuses(), layout.runs(), layout.checkpoints(), layout.spares()] {
             fs::create_dir(folder).unwrap();
         }
         let spares = Spares::find(&layout).unwrap();
         (folder, layout, spares)
+    }
+
+    /// A job's folder for checkpoints, and its attempt's run folder, as supervisors make them.
+    fn with_checkpoint(layout: &Layout, job: u64) {
+        fs::create_dir(layout.run(key(job))).unwrap();
+        fs::create_dir(layout.checkpoint(job)).unwrap();
     }
 
     /// An attempt that is over, with what it wrote.
@@ -316,7 +333,7 @@ mod tests {
     fn a_folder_for_checkpoints_is_passed_on_unless_it_holds_something() {
         let (_folder, layout, spares) = state();
         for job in 1..=3 {
-            fs::create_dir(layout.checkpoint(job)).unwrap();
+            with_checkpoint(&layout, job);
         }
         fs::write(layout.checkpoint(2).join("step"), "7").unwrap();
         for job in 1..=3 {
@@ -334,10 +351,29 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_for_checkpoints_that_is_not_as_it_was_made_is_nobody_elses() {
+        let (outside, layout, spares) = state();
+        let elsewhere = outside.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        (1..=3).for_each(|job| with_checkpoint(&layout, job));
+        fs::set_permissions(layout.checkpoint(1), fs::Permissions::from_mode(0o500)).unwrap();
+        fs::remove_dir(layout.checkpoint(2)).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, layout.checkpoint(2)).unwrap();
+        fs::remove_dir(layout.run(key(3))).unwrap();
+        for job in 1..=3 {
+            leave_folder(&layout, key(job));
+            spares.hear_of_folder(key(job), false);
+        }
+        spares.give_folder(4);
+        assert!(!layout.checkpoint(4).exists());
+        assert!(!layout.checkpoint(1).exists() && layout.checkpoint(2).is_symlink() && elsewhere.exists());
+    }
+
+    #[test]
     fn no_more_is_kept_than_is_of_use() {
         let (_folder, layout, spares) = state();
-        for job in 0..=MOST_FOLDERS as u64 {
-            fs::create_dir(layout.checkpoint(job)).unwrap();
+        for job in 2..=MOST_FOLDERS as u64 + 2 {
+            with_checkpoint(&layout, job);
             leave_folder(&layout, key(job));
             spares.hear_of_folder(key(job), false);
         }

@@ -73,12 +73,14 @@ impl Foreman {
     /// that nobody takes.
     pub(super) fn wait(&mut self, bench: &Bench, agent: impl AsFd) -> io::Result<bool> {
         let Some(passed) = self.passed else { return Ok(false) };
-        let left = STUCK.saturating_sub(passed.elapsed());
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) };
-        let came = match poll(&mut [PollFd::new(&agent, PollFlags::IN)], Some(&timeout)) {
-            Ok(came) => came,
-            Err(Errno::INTR) => return Ok(false),
-            Err(error) => return Err(error.into()),
+        let (left, came) = loop {
+            let left = STUCK.saturating_sub(passed.elapsed());
+            let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) };
+            match poll(&mut [PollFd::new(&agent, PollFlags::IN)], Some(&timeout)) {
+                Ok(came) => break (left, came),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         };
         if came > 0 && !left.is_zero() {
             return Ok(false);
@@ -171,8 +173,13 @@ mod tests {
         // It said that it waits, and died.
         give(&bench.idle);
         assert!(foreman.pass_on(&bench, b"one"));
+        give(&bench.idle);
+        assert!(foreman.pass_on(&bench, b"another"));
         assert!(foreman.wait(&bench, &agent).unwrap());
-        assert_eq!((bench.stray(), bench.stray()), (Some(b"one".to_vec()), None));
+        assert_eq!(bench.stray(), Some(b"one".to_vec()));
+        assert!(foreman.wait(&bench, &agent).unwrap(), "there is one more");
+        assert_eq!((bench.stray(), bench.stray()), (Some(b"another".to_vec()), None));
+        assert!(!foreman.wait(&bench, &agent).unwrap());
         give(&bench.idle);
         assert!(foreman.pass_on(&bench, b"two"));
         assert_eq!(bench.stray(), Some(b"two".to_vec()));

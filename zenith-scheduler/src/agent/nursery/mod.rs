@@ -79,9 +79,13 @@ pub(super) fn run() -> io::Result<()> {
         std::process::exit(i32::from(ended.is_err()));
     };
     loop {
-        if foreman.wait(&bench, &agent)? && process::fork().is_ok_and(|fork| fork == Fork::Child) {
-            let stray = bench.stray();
-            forked(agent, foreman, lock, stray);
+        if foreman.wait(&bench, &agent)? {
+            if process::fork().is_ok_and(|fork| fork == Fork::Child) {
+                let stray = bench.stray();
+                forked(agent, foreman, lock, stray);
+            }
+            // There may be more of them, or no process for this one.
+            continue;
         }
         let Some(bytes) = next_frame(&mut agent)? else { return Ok(()) };
         if foreman.pass_on(&bench, &bytes) {
