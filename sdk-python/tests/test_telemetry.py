@@ -17,6 +17,7 @@ import zenith
 import zenith.torch as zt
 from fakenvml import install
 from zenith import _core, telemetry
+from zenith._oracle import oracle_ratio
 from zenith.telemetry import PENDING, Steps
 
 
@@ -168,6 +169,18 @@ def test_mfu_is_the_part_of_what_could_have_been_done():
             telemetry.steps([], flops_per_step=wrong)
 
 
+def test_mfu_goes_by_the_time_of_the_device():
+    clock, marks = Clock(), Marks()
+    known = {"flops_per_step": 1e9, "peak_flops": 4e12}
+    with Steps(Timed(clock, [0, 0]), marks=marks, clock=clock, **known) as steps:
+        for _ in steps:
+            # The host goes on at once; the device takes a millisecond.
+            clock.now += 10
+            marks.now += 1_000_000
+        assert steps.report().mfu is None
+    assert zenith.report().mfu == pytest.approx(0.25)
+
+
 def test_a_real_loop_has_the_loaders_report_and_an_oracle_ratio():
     rows = {"x": np.ones((256, 4), np.float32), "label": np.arange(256)}
     loader = zt.DataLoader(rows, 16, num_workers=0)
@@ -179,6 +192,17 @@ def test_a_real_loop_has_the_loaders_report_and_an_oracle_ratio():
     assert "oracle_ratio" not in report.reasons
     assert "the loader" in str(report) and "samples/s" in str(report)
     assert json.loads(json.dumps(report.to_dict()))["steps"] == 16
+
+
+def test_the_oracle_waits_for_the_device_before_it_looks_at_the_clock(monkeypatch):
+    happened = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: happened.append("finished"))
+    loader = zt.DataLoader({"x": np.arange(64), "label": np.arange(64)}, 8, num_workers=0)
+    oracle_ratio(loader, lambda batch: happened.append("step"))
+    before, after = happened.index("finished"), len(happened) - 1
+    assert happened[:before] == ["step"] * before and before > 0
+    assert happened[after] == "finished" and happened.count("finished") == 3
 
 
 def test_the_account_keeps_no_loader_and_stays_bounded():

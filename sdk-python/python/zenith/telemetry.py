@@ -183,7 +183,7 @@ class Steps:
         told = json.loads(self._account.told())
         newest = self._account.newest()
         seconds = (told["step"] or {"sum": 0})["sum"] / 1e9
-        mfu, reasons = self._mfu(told["steps"], seconds)
+        mfu, reasons = self._mfu(told)
         reasons = self._reasons | reasons
         if self._oracle is None:
             reasons["oracle_ratio"] = "not measured; ask report(oracle=step)"
@@ -214,7 +214,7 @@ class Steps:
 
     # -- parts of a report
 
-    def _mfu(self, steps: int, seconds: float) -> tuple[float | None, dict[str, str]]:
+    def _mfu(self, told: dict[str, Any]) -> tuple[float | None, dict[str, str]]:
         missing = [
             name
             for name, value in (("flops_per_step", self._flops), ("peak_flops", self._peak))
@@ -222,9 +222,12 @@ class Steps:
         ]
         if self._flops is None or self._peak is None:
             return None, {"mfu": f"give {' and '.join(missing)}"}
-        if seconds <= 0:
+        # The host runs ahead of a device, so that only the device knows what its steps took.
+        parts = [told["step"]] if self._marks is None else [told["device"], told["gap"]]
+        nanoseconds = sum(part["sum"] for part in parts if part is not None)
+        if parts[0] is None or nanoseconds <= 0:
             return None, {"mfu": "no step has ended"}
-        return self._flops * steps / (seconds * self._peak), {}
+        return self._flops * parts[0]["count"] / (nanoseconds / 1e9 * self._peak), {}
 
     def _report_of_loader(self) -> Any:
         loader = self._alive()

@@ -170,15 +170,6 @@ fn spread(summary: &Summary) -> Option<Spread> {
     })
 }
 
-/// Model FLOPs utilisation: what the model needs, as a part of what the device could have done in the time.
-///
-/// `None` where the time or the peak is nothing.
-#[must_use]
-pub fn mfu(flops_per_step: f64, steps: u64, seconds: f64, peak_flops: f64) -> Option<f64> {
-    let possible = seconds * peak_flops;
-    (possible > 0.0).then(|| flops_per_step * steps as f64 / possible)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,8 +180,6 @@ mod tests {
         let told = Steps::new().told();
         assert_eq!((told.steps, told.wait, told.step, told.gap), (0, None, None, None));
         assert_eq!((told.wait_fraction, told.gap_fraction), (None, None));
-        assert_eq!(mfu(1e12, 10, 0.0, 1e15), None);
-        assert_eq!(mfu(1e12, 100, 1.0, 1e15), Some(0.1));
     }
 
     #[test]

@@ -141,6 +141,11 @@ impl Line {
         }
     }
 
+    /// What came of a vote, if that was told. It stands, whatever was told after it.
+    pub(super) fn outcome(&self, call: u32) -> Option<bool> {
+        self.desk.told().outcome.filter(|(number, _)| *number == call).map(|(_, outcome)| outcome)
+    }
+
     /// Tells the coordinator, waits for its verdict, and says it as an error.
     pub(super) fn explain(
         &self,

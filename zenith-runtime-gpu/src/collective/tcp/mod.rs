@@ -183,6 +183,11 @@ impl Communicator for Tcp {
             }
             Err(stop) => {
                 let error = self.line.explain(stop, call, self.sequence, &self.peers, start);
+                // The last vote may have come just when our time was over: then all others were told the outcome, and so were we.
+                if let Some(outcome) = self.line.outcome(self.sequence) {
+                    self.finish();
+                    return Ok(outcome);
+                }
                 self.broken = Some(Arc::new(error.clone()));
                 Err(error)
             }
