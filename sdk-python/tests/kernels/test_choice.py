@@ -1,5 +1,6 @@
 """What is chosen, what is measured for it, and what is remembered."""
 
+import functools
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ import torch
 import zenith
 import zenith.kernels as zk
 from aligned import aligned
+from zenith.kernels._candidate import source_hash
 
 
 def rows(count=64, width=32, dtype=np.float32):
@@ -297,3 +299,30 @@ def test_torch_and_numpy_do_not_share_a_key(measured, op_name):
     assert measured() == 2
     assert torch.equal(kernel(torch.from_numpy(rows())), torch.from_numpy(rows()) * 2)
     assert measured() == 2
+
+
+def test_another_meaning_is_another_operation(store, op_name):
+    def key_of(function, **known):
+        return zenith.kernel(op_name, libraries={}, **known)(function).key(np.zeros(4, np.float32))
+
+    def scaled(by):
+        return lambda x: x * by
+
+    doubled = key_of(scaled(2.0))
+    assert doubled == key_of(scaled(2.0))
+    others = [key_of(scaled(3.0)), key_of(scaled(2.0), tol=1e-2), key_of(scaled(2.0), reference=scaled(3.0))]
+    assert len({doubled, *others}) == 4
+
+
+def test_plain_values_belong_to_a_source():
+    def power(x, by=2):
+        return x**by
+
+    hashes = {
+        source_hash(function)
+        for function in (power, functools.partial(power, by=3), functools.partial(power, by=4))
+    }
+    assert len(hashes) == 3
+    assert source_hash(functools.partial(power, by=np.zeros(3))) == source_hash(
+        functools.partial(power, by=np.ones(3))
+    )

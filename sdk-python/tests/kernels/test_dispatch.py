@@ -1,10 +1,14 @@
 """The way from a call to what was chosen for it: each difference that matters is seen, and no result is another."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
 import zenith
 import zenith.kernels as zk
+from zenith import _core
 from zenith.kernels._matmul import operation
 
 rng = np.random.default_rng(5)
@@ -236,3 +240,24 @@ def test_kernel_and_function_are_the_same_operation(store):
     assert zk.find(zk.matmul) is operation and zk.find("matmul") is operation
     assert torch.equal(operation(a, a), zk.matmul(a, a))
     assert "product of two matrices" in zk.matmul.__doc__
+
+
+def test_parallel_kernels_work_in_forked_children(store):
+    a = np.random.default_rng(1).standard_normal((768, 768)).astype(np.float32)
+    backends = [name for name, _ in _core.matmul_backends()]
+    assert {"gemm", "faer"} <= set(backends)
+    out, product = np.empty_like(a), a @ a
+    for backend in backends:
+        _core.matmul_into(backend, a, a, out)
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(60)
+            for backend in backends:
+                out[:] = 0
+                _core.matmul_into(backend, a, a, out)
+                assert np.allclose(out, product, atol=1e-2)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import sys
@@ -88,14 +89,38 @@ def _writing(call: Callable[..., Any], out: Callable[..., Any]) -> Callable[...,
 
 
 def source_hash(function: Callable[..., Any]) -> str:
-    """A hash of a function's source, or of its name where there is none to read."""
+    """A hash of a function's source, or its name where there is none to read, and the plain values it was made with."""
+    return hashlib.sha256(_source(function).encode()).hexdigest()[:32]
+
+
+def _source(function: Callable[..., Any]) -> str:
+    if isinstance(function, functools.partial):
+        return f"{_source(function.func)} {_plain(function.args)} {_plain(tuple(sorted(function.keywords.items())))}"
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):
         text = (
             f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(type(function)))}"
         )
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    cells = tuple(_held(cell) for cell in getattr(function, "__closure__", None) or ())
+    named = tuple(sorted((getattr(function, "__kwdefaults__", None) or {}).items()))
+    return f"{text} {_plain(getattr(function, '__defaults__', None) or ())} {_plain(named)} {_plain(cells)}"
+
+
+def _held(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _plain(value: Any) -> str:
+    """A value where that is the same in all processes, else its type."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_plain, value))})"
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return repr(value)
+    return f"<{type(value).__qualname__}>"
 
 
 def libraries_of(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -47,9 +48,11 @@ class Kernel(_core.Dispatcher):
         reference: Callable[..., Any] | None = None,
         tol: float | None = None,
         steps: int | Mapping[str, int] = STEPS,
+        meaning: str = "",
     ) -> None:
         check_name(name)
         self.name = name
+        self._meaning = meaning
         self.reference = reference
         self.tol = tol
         self.__doc__ = default.call.__doc__
@@ -180,7 +183,7 @@ class Kernel(_core.Dispatcher):
 
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
         """Why a call with these arguments is done by the candidate that does it. Measures nothing."""
-        met = situation(self.name, args, kwargs, self._key)
+        met = situation(self.name, args, kwargs, self._key, self._meaning)
         if isinstance(met, Undecidable):
             return _explanation.undecided(self.name, _name(self.default(args, kwargs)), met.reason)
         told, text = _process.selector().explain(met.problem, self._described(met, args, kwargs), self._steps)
@@ -188,14 +191,14 @@ class Kernel(_core.Dispatcher):
 
     def key(self, *args: Any, **kwargs: Any) -> str | None:
         """The key that a call with these arguments shares with calls of like speed; None if nothing can be chosen."""
-        met = situation(self.name, args, kwargs, self._key)
+        met = situation(self.name, args, kwargs, self._key, self._meaning)
         return None if isinstance(met, Undecidable) else _core.KernelSelector.key_of(met.problem, self._steps)
 
     def _choose(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Callable[..., Any], Callable[..., Any] | None, bool]:
         """What does a call, what does it where something wants to see every operation, and whether that may be kept."""
-        met = situation(self.name, args, kwargs, self._key)
+        met = situation(self.name, args, kwargs, self._key, self._meaning)
         if isinstance(met, Undecidable):
             return self.default(args, kwargs), None, met.lasting
         candidate = self._candidate(met, args, kwargs)
@@ -287,6 +290,9 @@ def kernel(
             libraries=libraries_of(fn) if libraries is None else libraries,
             differentiable=True,
         )
-        return Kernel(name, default, key=key, reference=reference, tol=tol, steps=steps)
+        judges = source_hash(fn if reference is None else reference)
+        # What was found right and fast for another meaning says nothing of this one.
+        meaning = hashlib.sha256(f"{default.source} {judges} {tol}".encode()).hexdigest()[:16]
+        return Kernel(name, default, key=key, reference=reference, tol=tol, steps=steps, meaning=meaning)
 
     return make

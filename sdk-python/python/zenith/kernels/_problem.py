@@ -45,8 +45,9 @@ def situation(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     key: Callable[..., dict[str, Any] | str] | None,
+    meaning: str = "",
 ) -> Situation | Undecidable:
-    """What a call is to the store."""
+    """What a call is to the store. ``meaning`` stands for what the operation computes, where its name does not say."""
     values = [*args, *kwargs.values()]
     arrays: list[tuple[str, Facts]] = []
     plain: dict[str, Any] = {}
@@ -77,6 +78,8 @@ def situation(
             return Undecidable(said)
         dims = {name: size for name, size in said.items() if type(size) is int and size >= 0}
         words = {name: word for name, word in said.items() if name not in dims}
+    if meaning:
+        words["meaning"] = meaning
     return Situation(text(op, [told for _, told in arrays], dims, words), _frameworks.wants_gradient(values))
 
 

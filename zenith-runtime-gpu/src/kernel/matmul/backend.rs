@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "the libraries take addresses, and so does this")]
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -166,16 +167,18 @@ impl Backend {
     pub unsafe fn multiply<T: Scalar>(self, a: Matrix<T>, b: Matrix<T>, c: Matrix<T>) {
         match self {
             Self::Gemm => {
+                let threads = if has_threads() { Parallelism::Rayon(0) } else { Parallelism::None };
                 // SAFETY: the caller's promise.
-                unsafe { by_gemm(a, b, c, Parallelism::Rayon(0)) };
+                unsafe { by_gemm(a, b, c, threads) };
             }
             Self::GemmSerial => {
                 // SAFETY: the caller's promise.
                 unsafe { by_gemm(a, b, c, Parallelism::None) };
             }
             Self::Faer => {
+                let threads = if has_threads() { Par::rayon(0) } else { Par::Seq };
                 // SAFETY: the caller's promise.
-                unsafe { by_faer(a, b, c, Par::rayon(0)) };
+                unsafe { by_faer(a, b, c, threads) };
             }
             Self::FaerSerial => {
                 // SAFETY: the caller's promise.
@@ -186,6 +189,17 @@ impl Backend {
                 unsafe { T::matrixmultiply(a, b, c) };
             }
         }
+    }
+}
+
+/// Whether this process may use the pool of threads: it has begun it, or nobody has. A forked child has the pool and none of its
+/// threads, and would wait for them for ever.
+fn has_threads() -> bool {
+    static BEGUN_BY: AtomicU32 = AtomicU32::new(0);
+    let myself = std::process::id();
+    match BEGUN_BY.compare_exchange(0, myself, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => true,
+        Err(process) => process == myself,
     }
 }
 

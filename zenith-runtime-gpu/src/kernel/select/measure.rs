@@ -24,7 +24,9 @@ impl Selector {
         let mut lanes = Vec::new();
         for index in view.missing() {
             match admitted(view, index, workload.as_mut()) {
-                Ok(prepared) => lanes.push(Lane::new(index, prepared)),
+                Ok(Some(prepared)) => lanes.push(Lane::new(index, prepared)),
+                // Nothing is known of it; the next process may try.
+                Ok(None) => {}
                 Err(Judgement::Candidate(rejection)) => self.write(view, index, Outcome::Rejected(rejection)),
                 Err(Judgement::Workload(reason)) => return Err(nothing(reason)),
             }
@@ -48,22 +50,25 @@ impl Selector {
     }
 }
 
-/// The candidate, ready to run, once it has shown that it is right.
+/// The candidate, ready to run, once it has shown that it is right; none where it could not be tried.
 fn admitted(
     view: &View<'_>,
     index: usize,
     workload: &mut dyn Workload,
-) -> Result<Box<dyn Prepared>, Judgement> {
+) -> Result<Option<Box<dyn Prepared>>, Judgement> {
     let candidate = &view.candidates.list()[index];
     if let Some(probe) = candidate.probe(view.problem) {
-        let failed = |error: &dyn std::fmt::Display| Rejection::Failed { detail: error.to_string() };
-        match attempt(&probe, view.problem).map_err(|error| failed(&error))? {
-            Trial::Passed => {}
-            Trial::Rejected(rejection) => return Err(rejection.into()),
+        match attempt(&probe, view.problem) {
+            Ok(Trial::Passed) => {}
+            Ok(Trial::Rejected(rejection)) => return Err(rejection.into()),
+            Err(error) => {
+                tracing::warn!(key = %view.key(), candidate = %candidate.id(), %error, "a kernel candidate could not be tried");
+                return Ok(None);
+            }
         }
     }
     let failed = |failure: Failure| Rejection::Failed { detail: failure.0 };
     let mut prepared = guarded(|| candidate.prepare(view.problem, workload)).map_err(failed)?;
     admit(prepared.as_mut(), workload)?;
-    Ok(prepared)
+    Ok(Some(prepared))
 }

@@ -105,6 +105,8 @@ pub(super) enum Manner {
     Tires(u64),
     /// Is tried out by a shell first.
     Risky(String),
+    /// Is to be tried out first, which cannot be.
+    Untriable,
 }
 
 pub(super) struct Fake {
@@ -178,8 +180,12 @@ impl Candidate for Fake {
     }
 
     fn probe(&self, _: &Problem) -> Option<Probe> {
-        let Manner::Risky(script) = &self.manner else { return None };
-        let command = ["/bin/sh", "-c", script].map(OsString::from).to_vec();
+        let command = match &self.manner {
+            Manner::Risky(script) => vec!["/bin/sh", "-c", script],
+            Manner::Untriable => vec!["/there/is/no/such/program"],
+            _ => return None,
+        };
+        let command = command.into_iter().map(OsString::from).collect();
         Some(Probe { command, env: Vec::new(), deadline: Duration::from_millis(400) })
     }
 }

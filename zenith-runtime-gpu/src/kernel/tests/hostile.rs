@@ -82,6 +82,21 @@ fn risky_ones_hang_and_crash_elsewhere() {
 }
 
 #[test]
+fn one_that_could_not_be_tried_is_not_chosen_and_not_rejected() {
+    let clock = Clock::new(0.01, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let selector = || Selector::new(device(), Some(Store::at(dir.path())), Settings::default());
+    let with = |manner| {
+        candidates(vec![Fake::new(&clock, "good", 1e5), Fake::new(&clock, "risky", 1e3).with(manner)])
+    };
+    let all = with(Manner::Untriable);
+    let first = selector();
+    assert_eq!(choose(&first, &clock, 64, &all).unwrap().index, 0);
+    assert_eq!(first.explain(&problem(64), &all).unwrap().standings[1].verdict, Verdict::Unmeasured);
+    assert_eq!(choose(&selector(), &clock, 64, &with(Manner::Right)).unwrap().index, 1, "it can be by now");
+}
+
+#[test]
 fn a_risky_one_that_passes_is_measured_like_any_other() {
     let clock = Clock::new(0.01, 1);
     let risky = Manner::Risky(format!("echo '{}'", Trial::Passed.line()));
