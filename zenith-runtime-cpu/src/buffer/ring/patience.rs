@@ -24,7 +24,7 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { pauses: MOST, few: capacity / 8, many: capacity / 2 }
+        Self { pauses: MOST, few: (capacity / 8).max(1), many: capacity / 2 }
     }
 
     #[inline(always)]
@@ -68,5 +68,7 @@ mod tests {
         let mut patience = Patience::new(1);
         (0..10).for_each(|_| patience.learn(1));
         assert_eq!(patience.pauses, LEAST);
+        patience.learn(0);
+        assert_eq!(patience.pauses, 2 * LEAST, "and looks less often where it finds nothing");
     }
 }
