@@ -1,5 +1,6 @@
 """Data that the tests make for themselves, small and real."""
 
+import os
 import signal
 
 import numpy as np
@@ -9,6 +10,12 @@ from schedulers import scheduler as running_scheduler
 
 # A runner in the background may hand SIGINT down ignored; the tests of Ctrl-C need it as a terminal gives it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of the tests' own: indexes of folders that live for one test do not belong in the user's."""
+    os.environ["ZENITH_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

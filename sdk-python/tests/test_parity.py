@@ -146,7 +146,7 @@ def turned(folder, orientation, kind="jpg"):
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("cache", [None, "index"])
 def test_exif_transpose_turns_pictures_upright(tmp_path, monkeypatch, kind, cache):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ZENITH_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "data" / "only").mkdir(parents=True)
     for orientation in range(1, 9):
         turned(tmp_path / "data", orientation, kind)

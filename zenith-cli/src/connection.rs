@@ -18,7 +18,7 @@ pub(crate) struct Connection {
     /// Certificates (PEM) by which the scheduler's is known; means https [default: ZENITH_TLS_CA].
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
-    /// Send the token to another machine without encryption [default: if ZENITH_INSECURE says something].
+    /// Send the token to another machine without encryption [default: if ZENITH_INSECURE is 1 or true].
     #[arg(long)]
     insecure: bool,
 }

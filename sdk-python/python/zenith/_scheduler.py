@@ -296,8 +296,7 @@ class SchedulerClient:
             ``ZENITH_TOKEN_FILE`` names.
         token_file: a file with the token.
         tls_ca: a file of certificates (PEM) by which the scheduler's is known; if None, what ``ZENITH_TLS_CA`` names.
-        insecure: the token may go to another machine without encryption, as it may where ``ZENITH_INSECURE`` says
-            something.
+        insecure: the token may go to another machine without encryption, as it may where ``ZENITH_INSECURE`` is 1.
 
     Raises:
         SchedulerError: an address that is none, a file that cannot be read, a token that everybody on the way could

@@ -469,7 +469,9 @@ impl Runs {
                 // It is reported once more by the next agent.
                 tracing::error!(%key, %error, "the status of an attempt that is over cannot be put away");
             }
-            self.history.add(Ended { at: SystemTime::now(), key, is_whole: !run.burying, bytes: run.kept });
+            // A supervisor that died has not said how much it leaves.
+            let bytes = if run.burying { on_disk(&self.layout.run(key)) } else { run.kept };
+            self.history.add(Ended { at: SystemTime::now(), key, is_whole: !run.burying, bytes });
         }
     }
 }

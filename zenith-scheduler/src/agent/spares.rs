@@ -47,7 +47,8 @@ impl Spares {
         for entry in fs::read_dir(layout.spares())? {
             let entry = entry?;
             let number: Option<u64> = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            match number.filter(|_| empty(&entry.path()).is_ok()) {
+            let is_wanted = stock.sets.len() < MOST_SETS;
+            match number.filter(|_| is_wanted && empty(&entry.path()).is_ok()) {
                 Some(number) => {
                     stock.next = stock.next.max(number);
                     stock.sets.push_back(number);
@@ -56,8 +57,14 @@ impl Spares {
             }
         }
         for entry in fs::read_dir(layout.checkpoints())? {
-            let name = entry?.file_name();
-            stock.folders.extend(name.to_str().and_then(spare_of));
+            let entry = entry?;
+            let Some(key) = entry.file_name().to_str().and_then(spare_of) else { continue };
+            if stock.folders.len() < MOST_FOLDERS {
+                stock.folders.push_back(key);
+            } else {
+                // One that holds something is its job's.
+                let _ = fs::remove_dir(entry.path());
+            }
         }
         Ok(Self { layout: layout.clone(), stock: Arc::new(Mutex::new(stock)) })
     }
@@ -99,8 +106,10 @@ impl Spares {
     pub(crate) fn hear_of_folder(&self, key: Key, is_used: bool) {
         let folder = self.layout.spare_checkpoint(key);
         if is_used {
-            // Where there is none, or another one by now, everything is as it should be.
-            let _ = move_to(&folder, &self.layout.checkpoint(key.job));
+            if move_to(&folder, &self.layout.checkpoint(key.job)).is_err() {
+                // There is none, or the job has another one by now.
+                let _ = fs::remove_dir(folder);
+            }
             return;
         }
         let mut stock = self.stock();
@@ -383,5 +392,24 @@ mod tests {
         spares.forget(key(1), true);
         assert_eq!(spares.stock().sets.len(), MOST_SETS);
         assert!(!layout.run(key(1)).exists());
+    }
+
+    #[test]
+    fn what_an_earlier_agent_left_is_bounded_too() {
+        let (_folder, layout, _) = state();
+        for job in 1..=MOST_FOLDERS as u64 + 1 {
+            fs::create_dir(layout.spare_checkpoint(key(job))).unwrap();
+        }
+        assert_eq!(Spares::find(&layout).unwrap().stock().folders.len(), MOST_FOLDERS);
+        assert_eq!(fs::read_dir(layout.checkpoints()).unwrap().count(), MOST_FOLDERS);
+    }
+
+    #[test]
+    fn a_folder_that_its_job_has_no_use_for_goes() {
+        let (_folder, layout, spares) = state();
+        fs::create_dir(layout.spare_checkpoint(key(1))).unwrap();
+        fs::create_dir(layout.checkpoint(1)).unwrap();
+        spares.hear_of_folder(key(1), true);
+        assert!(layout.checkpoint(1).exists() && !layout.spare_checkpoint(key(1)).exists());
     }
 }

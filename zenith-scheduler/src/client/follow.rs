@@ -51,19 +51,38 @@ impl Client {
 async fn follow(mut client: Client, followed: Followed, sender: &Sender) -> Result<(), ClientError> {
     let mut place =
         Place { next: None, tail_bytes: followed.tail_bytes, is_cut: false, heard: Heard::default() };
-    let mut lost: Option<Instant> = None;
+    let mut losses = Losses::default();
     loop {
-        let error = match follow_on(&mut client, followed, &mut place, &mut lost, sender).await {
+        let error = match follow_on(&mut client, followed, &mut place, &mut losses, sender).await {
             Err(error) if error.is_passing() && !place.is_cut => error,
             outcome => return outcome,
         };
-        if lost.get_or_insert_with(Instant::now).elapsed() > AWAY {
+        if losses.last_too_long(Instant::now()) {
             return Err(error);
         }
         tokio::select! {
             () = sleep(AGAIN) => {}
             () = sender.closed() => return Ok(()),
         }
+    }
+}
+
+/// Losses of the connection one soon after another, with no news between them.
+#[derive(Debug, Default)]
+struct Losses {
+    first_and_last: Option<(Instant, Instant)>,
+}
+
+impl Losses {
+    /// There was one more: have they gone on for too long? One that comes long after the last has nothing to do with it.
+    fn last_too_long(&mut self, now: Instant) -> bool {
+        let first = self.first_and_last.filter(|(_, last)| now - *last <= AWAY).map_or(now, |(first, _)| first);
+        self.first_and_last = Some((first, now));
+        now - first > AWAY
+    }
+
+    fn end(&mut self) {
+        self.first_and_last = None;
     }
 }
 
@@ -83,14 +102,13 @@ async fn follow_on(
     client: &mut Client,
     followed: Followed,
     place: &mut Place,
-    lost: &mut Option<Instant>,
+    losses: &mut Losses,
     sender: &Sender,
 ) -> Result<(), ClientError> {
     let Followed { job, rank, .. } = followed;
     let failing = client.failing();
     let mut changes = client.watch(vec![job]).await?;
     while let Some(change) = changes.message().await.map_err(&failing)? {
-        *lost = None;
         let Some(now) = change.jobs.into_iter().rev().find(|now| now.id == job) else { continue };
         // Before all ranks run, their nodes may not know of them yet.
         if now.attempt == 0 || now.state() == v1::JobState::Starting {
@@ -107,6 +125,7 @@ async fn follow_on(
                 Ok(mut parts) => {
                     while let Some(part) = parts.message().await.map_err(&failing)? {
                         let Some(part) = place.heard.news(part) else { continue };
+                        losses.end();
                         if sender.send(Ok(part)).await.is_err() {
                             return Ok(());
                         }
@@ -175,6 +194,21 @@ mod tests {
             v1::LogsResponse { rank: 3, stream: 1, data, dropped }
         };
         ends.into_iter().map(part).collect()
+    }
+
+    #[test]
+    fn losses_that_follow_each_other_are_one_and_those_far_apart_are_not() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut losses = Losses::default();
+        assert!((0..=60).all(|second| !losses.last_too_long(at(second))));
+        assert!(losses.last_too_long(at(61)));
+        losses.end();
+        assert!(!losses.last_too_long(at(62)), "there was news");
+        assert!(!losses.last_too_long(at(122)));
+        assert!(!losses.last_too_long(at(183)), "long after the last one");
+        assert!(!losses.last_too_long(at(243)));
+        assert!(losses.last_too_long(at(244)));
     }
 
     proptest! {

@@ -22,7 +22,7 @@ pub struct RawTarget {
     pub token_file: Option<PathBuf>,
     /// Certificates in PEM by which the scheduler's is known; otherwise the file that `ZENITH_TLS_CA` names.
     pub tls_ca: Option<PathBuf>,
-    /// A token may go to another machine without encryption; otherwise it may where `ZENITH_INSECURE` says something.
+    /// A token may go to another machine without encryption; otherwise it may where `ZENITH_INSECURE` is 1 or true.
     pub insecure: bool,
 }
 
@@ -82,7 +82,7 @@ impl RawTarget {
         };
         let target = Target { endpoint, token, ca };
         let is_open = target.token.is_some() && !target.is_tls() && !target.is_loopback();
-        if is_open && !self.insecure && variable("ZENITH_INSECURE").is_none() {
+        if is_open && !self.insecure && variable("ZENITH_INSECURE").is_none_or(|said| said != "1" && said != "true") {
             return Err(ClientError::InTheClear { endpoint: target.endpoint });
         }
         Ok(target)
@@ -193,8 +193,10 @@ mod tests {
         let refused = raw("head:1", false).check_with(|_| None).unwrap_err();
         assert_eq!(refused.code(), "token_in_the_clear");
         assert!(raw("head:1", true).check_with(|_| None).is_ok());
-        let variable = |name: &str| (name == "ZENITH_INSECURE").then(|| "1".to_owned());
-        assert!(raw("head:1", false).check_with(variable).is_ok());
+        for (said, is_fine) in [("1", true), ("true", true), ("0", false), ("false", false), ("", false)] {
+            let variable = |name: &str| (name == "ZENITH_INSECURE").then(|| said.to_owned());
+            assert_eq!(raw("head:1", false).check_with(variable).is_ok(), is_fine, "{said:?}");
+        }
         for fine in ["https://head:1", "127.0.0.1:1", "localhost:1"] {
             assert!(raw(fine, false).check_with(|_| None).is_ok(), "{fine}");
         }
