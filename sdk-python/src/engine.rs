@@ -165,6 +165,11 @@ impl Engine {
         py.detach(|| self.engine.start()).map_err(|error| fail(py, &error))
     }
 
+    /// Ends the workers, and with them the streams that are open.
+    fn break_off(&self, py: Python<'_>) {
+        py.detach(|| self.engine.break_off());
+    }
+
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.engine.close());
     }
@@ -220,6 +225,11 @@ impl EngineStream {
             })
         })
         .map_err(|error| fail(py, &error))
+    }
+
+    /// Whether the oldest tensors, so many, can be taken without waiting.
+    fn is_ready(&self, count: usize) -> bool {
+        self.with(|stream| Ok(stream.is_ready(count))).unwrap_or(false)
     }
 
     /// What became of the oldest tensor.

@@ -60,7 +60,7 @@ fn build(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
 /// The Python exception for a plugin that cannot be loaded or failed on a call of its own.
 pub(crate) fn plugin_error(py: Python<'_>, path: Option<&Path>, error: &PluginError) -> PyErr {
     let build = || {
-        if matches!(error, PluginError::Limits { .. } | PluginError::Closed) {
+        if matches!(error, PluginError::Limits { .. } | PluginError::Closed | PluginError::Stopped) {
             return Ok(to_python(py, &Error::Config(error.to_string())));
         }
         let facts = PyDict::new(py);

@@ -22,8 +22,8 @@ pub(crate) struct RawLimits {
     memory_limit: Option<usize>,
     deadline_ms: Option<f64>,
     fuel: Option<u64>,
-    tables: Option<u32>,
-    table_elements: Option<u32>,
+    tables: Option<u64>,
+    table_elements: Option<u64>,
     stack: Option<usize>,
     module_bytes: Option<usize>,
     function_bytes: Option<usize>,
@@ -38,12 +38,16 @@ impl RawLimits {
             Some(ms) => Duration::try_from_secs_f64(ms / 1e3)
                 .map_err(|error| Error::Config(format!("deadline_ms={ms}: {error}")))?,
         };
+        // What does not fit is above what is allowed, and is refused by its name.
+        let narrow = |given: Option<u64>, default| {
+            given.map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX))
+        };
         Ok(Limits {
             memory: raw.memory_limit.unwrap_or(default.memory),
             deadline,
             fuel: raw.fuel.or(default.fuel),
-            tables: raw.tables.unwrap_or(default.tables),
-            table_elements: raw.table_elements.unwrap_or(default.table_elements),
+            tables: narrow(raw.tables, default.tables),
+            table_elements: narrow(raw.table_elements, default.table_elements),
             stack: raw.stack.unwrap_or(default.stack),
             module_bytes: raw.module_bytes.unwrap_or(default.module_bytes),
             function_bytes: raw.function_bytes.unwrap_or(default.function_bytes),

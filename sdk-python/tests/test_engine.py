@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import itertools
+import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,11 +176,31 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"buffer_size": 0}, {"num_workers": 0}, {"buffer_size": 1.5}, {"memory_limit": -1}]
+    "arguments",
+    [
+        {"buffer_size": 0},
+        {"buffer_size": 1.5},
+        {"buffer_size": 1 << 40},
+        {"num_workers": 0},
+        {"num_workers": 5000},
+        {"memory_limit": -1},
+        {"deadline_ms": 0},
+        {"deadline_ms": "soon"},
+        {"fuel": 1.5},
+        {"tables": 1 << 40},
+        {"table_elements": 1 << 40},
+        {"stack": 1},
+    ],
 )
 def test_numbers_that_make_no_sense(arguments: dict[str, Any]) -> None:
-    with pytest.raises((zenith.ConfigError, zenith.PluginError)):
+    with pytest.raises(zenith.ConfigError, match=next(iter(arguments)).removesuffix("_ms")):
         zenith.Engine(**arguments)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    engine = zenith.Engine(memory_limit=np.int64(1 << 20), deadline_ms=np.float32(50))  # type: ignore[arg-type]
+    limits = engine.load_plugin(guest("add_one")).limits
+    assert (limits["memory_limit"], limits["deadline_ms"]) == (1 << 20, 50.0)
 
 
 #: A plugin whose `process` never returns: (loop (br 0)).
@@ -211,10 +233,144 @@ def test_a_stream_in_order(engine: zenith.Engine) -> None:
         assert out[0] == b"\x02"
         assert (out[1]["a"], out[1]["b"].tolist()) == (b"\x03", [4])
         assert out[2] == bytearray(b"\x05")
-    with pytest.raises(zenith.ConfigError, match="closed"):
-        engine.process(b"")
-    with pytest.raises(zenith.ConfigError, match="closed"):
-        engine.map([])
+
+
+def test_an_engine_starts_again_until_it_is_closed(engine: zenith.Engine) -> None:
+    for _ in range(2):
+        with engine:
+            with engine:
+                assert list(engine.map([b"\x01"])) == [b"\x02"]
+            assert list(engine.map([b"\x01"])) == [b"\x02"], "the inner with is not the last"
+        with pytest.raises(zenith.ConfigError, match="with engine"):
+            engine.map([])
+        assert engine.process(b"\x01") == b"\x02"
+    engine.load_plugin(guest("add_one"))
+    assert engine.process(b"\x01") == b"\x03"
+    engine.close()
+    assert engine.closed
+    for use in (lambda: engine.process(b""), lambda: engine.map([]), engine.__enter__):
+        with pytest.raises(zenith.ConfigError, match="closed"):
+            use()
+
+
+@pytest.mark.parametrize("taken", [1, 3])
+def test_a_stream_ends_with_its_threads(engine: zenith.Engine, taken: int) -> None:
+    with engine:
+        streams = [engine.map(itertools.repeat(b"\x01")), engine.map([b"\x01"] * 4)]
+        for stream in streams:
+            assert [next(stream) for _ in range(taken)] == [b"\x02"] * taken
+    for stream in streams:
+        with pytest.raises(zenith.ConfigError, match="stopped while the stream was open"):
+            next(stream)
+
+
+def test_results_before_a_failing_item_are_handed_out(engine: zenith.Engine) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"\x01"
+        yield b"\x02"
+        raise OSError("no more")
+
+    cases: list[tuple[Any, type[Exception]]] = [
+        (broken(), OSError),
+        ([b"\x01", b"\x02", 3], TypeError),
+    ]
+    with engine:
+        for items, error in cases:
+            stream = engine.map(items)
+            assert [next(stream), next(stream)] == [b"\x02", b"\x03"]
+            with pytest.raises(error):
+                next(stream)
+
+
+def test_a_result_that_is_ready_is_not_kept_back(engine: zenith.Engine) -> None:
+    asked = 0
+
+    def slow() -> Iterator[bytes]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield b"\x01"
+            # As good as for ever: the item before was made long ago.
+            time.sleep(0.02)
+
+    wide = zenith.Engine(buffer_size=100_000, num_workers=2)
+    wide.load_plugin(guest("add_one"))
+    with wide:
+        next(wide.map(slow()))
+        assert asked < 1000
+
+
+def test_items_without_arrays_are_bounded_too(engine: zenith.Engine) -> None:
+    with engine:
+        assert next(engine.map(itertools.repeat({}))) == {}
+
+
+def test_memory_may_be_used_again(engine: zenith.Engine) -> None:
+    buffer = bytearray()
+
+    def growing() -> Iterator[bytearray]:
+        for value in range(20):
+            buffer.extend([value])
+            yield buffer
+
+    with engine:
+        assert [len(out) for out in engine.map(growing())] == list(range(1, 21))
+
+
+def test_bools_stay_bools(engine: zenith.Engine) -> None:
+    for data in (np.array([True, False]), torch.tensor([True, False]), pa.array([True, False])):
+        with pytest.raises(zenith.PluginError, match="a bool is neither 0 nor 1"):
+            engine.process(data)
+
+
+def test_the_default_device_does_not_matter(engine: zenith.Engine) -> None:
+    tensor = torch.tensor([1, 255], dtype=torch.uint8)
+    with torch.device("meta"):
+        assert engine.process(tensor).tolist() == [2, 255]
+
+
+def test_masks_are_refused(engine: zenith.Engine) -> None:
+    with pytest.raises(TypeError, match="masks"):
+        engine.process({"a": np.ma.masked_array(np.zeros(2, np.uint8), [True, False])})
+
+
+def test_arrow_slices_and_schemas(engine: zenith.Engine) -> None:
+    lists = pa.array([[1, None], [3, 4]], pa.list_(pa.uint8(), 2))
+    assert engine.process(lists[1:]).to_pylist() == [[4, 5]]
+    assert engine.process(pa.array([None, 1, 2], pa.uint8())[1:]).to_pylist() == [2, 3]
+    field = pa.field("x", pa.uint8(), nullable=False, metadata={"unit": "m"})
+    batch = pa.record_batch([pa.array([1], pa.uint8())], schema=pa.schema([field], {"from": "here"}))
+    assert engine.process(batch).schema.equals(batch.schema, check_metadata=True)
+
+
+def test_a_splitters_result_is_always_a_list() -> None:
+    engine = zenith.Engine()
+    engine.load_plugin(guest("tiles"), "2")
+    picture = np.zeros((2, 2, 3), np.uint8)
+    for rows, parts in ((picture[:1], 0), (picture, 1), (np.concatenate([picture, picture]), 2)):
+        out = engine.process(rows)
+        assert type(out) is list
+        assert len(out) == parts
+
+
+def test_a_forked_child_is_told_to_make_a_new_one(engine: zenith.Engine) -> None:
+    def child(pipe: Any) -> None:
+        try:
+            engine.process(b"\x01")
+        except zenith.PluginError as error:
+            pipe.send((error.kind, str(error)))
+        else:
+            pipe.send(None)
+
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=child, args=(there,))
+    process.start()
+    assert here.poll(60)
+    assert here.recv() == (
+        "forked",
+        "the engine was made before this process was forked; make a new one in the child",
+    )
+    process.join()
 
 
 def test_a_stream_is_bounded(engine: zenith.Engine) -> None:
@@ -255,17 +411,16 @@ def test_an_item_larger_than_the_buffer() -> None:
 
 
 def test_many_python_threads(engine: zenith.Engine) -> None:
-    wrong: list[Any] = []
+    right = [0] * 16
 
     def hammer(value: int) -> None:
         for _ in range(200):
-            if engine.process(bytes([value]) * 1000) != bytes([value + 1]) * 1000:
-                wrong.append(value)
+            right[value] += engine.process(bytes([value]) * 1000) == bytes([value + 1]) * 1000
 
     threads = [threading.Thread(target=hammer, args=(value,)) for value in range(16)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    assert not wrong
+    assert right == [200] * 16
 
 
 def test_engines_share_a_clock() -> None:

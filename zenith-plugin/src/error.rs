@@ -204,6 +204,9 @@ pub enum PluginError {
         /// The plugin.
         plugin: String,
     },
+    /// The engine was made by the process that this one was forked from.
+    #[error("the engine was made before this process was forked; make a new one in the child")]
+    ForkedEngine,
     /// There is no such plugin in the engine.
     #[error("no plugin called {plugin:?} is loaded; there are: {loaded}")]
     NotLoaded {
@@ -215,6 +218,9 @@ pub enum PluginError {
     /// The engine was closed, or its workers do not run.
     #[error("the engine is closed")]
     Closed,
+    /// The stream was broken off.
+    #[error("the engine's threads were stopped while the stream was open")]
+    Stopped,
     /// The machine gives no thread, no address space or no code for this processor.
     #[error("cannot make a plugin host: {0}")]
     Host(String),
@@ -252,9 +258,10 @@ impl PluginError {
             Self::Config { .. } => "config",
             Self::BadInput { .. } => "bad_input",
             Self::Limits { .. } => "limits",
-            Self::Forked { .. } => "forked",
+            Self::Forked { .. } | Self::ForkedEngine => "forked",
             Self::NotLoaded { .. } => "not_loaded",
             Self::Closed => "closed",
+            Self::Stopped => "stopped",
             Self::Host(_) => "host",
             Self::Taker(_) => "taker",
         }
@@ -297,6 +304,7 @@ impl PluginError {
                 | Self::BadInput { .. }
                 | Self::Taker(_)
                 | Self::Forked { .. }
+                | Self::ForkedEngine
                 | Self::Config { .. }
         )
     }

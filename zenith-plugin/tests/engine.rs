@@ -202,6 +202,59 @@ fn stopping_lets_streams_be_emptied_and_closing_ends_everything() {
     assert_eq!(engine.start().unwrap_err().kind(), "closed");
 }
 
+#[test]
+fn breaking_off_makes_nothing_more_and_says_so() {
+    let endless = wasm(&bytes_guest("(loop $ever (br $ever)) (i32.const 0)"));
+    for workers in [0, 1, 2] {
+        let engine = engine(64, workers);
+        let plugin = engine.load(&endless, "").unwrap();
+        engine.start().unwrap();
+        let mut stream = engine.stream().unwrap();
+        for value in 0..64_u8 {
+            stream.submit(item([value])).unwrap();
+        }
+        engine.break_off();
+        let calls = plugin.stats().calls;
+        assert!(calls < 64, "the whole queue was made");
+        assert_eq!(stream.next().unwrap_err().kind(), "stopped");
+        engine.unload("plugin").unwrap();
+        engine.load(&wasm(ADD_ONE), "").unwrap();
+        engine.start().unwrap();
+        assert!(matches!(stream.submit(item([0])), Err(Refused::Stopped(_, PluginError::Stopped))));
+        let mut next = engine.stream().unwrap();
+        next.submit(item([1])).unwrap();
+        assert_eq!(done(&mut next).result.unwrap()[0].bytes, [2]);
+        next.submit(item([1])).unwrap();
+        engine.close();
+        assert_eq!(next.next().unwrap_err().kind(), "closed");
+    }
+}
+
+#[test]
+fn a_stream_knows_what_is_ready() {
+    let engine = engine(8, 1);
+    engine.load(&wasm(ADD_ONE), "").unwrap();
+    engine.start().unwrap();
+    let mut stream = engine.stream().unwrap();
+    assert!(stream.is_ready(0) && !stream.is_ready(1));
+    for value in 0..3_u8 {
+        stream.submit(item([value])).unwrap();
+    }
+    while !stream.is_ready(3) {
+        std::thread::yield_now();
+    }
+    assert!(!stream.is_ready(4));
+    done(&mut stream);
+    assert!(stream.is_ready(2) && !stream.is_ready(3));
+}
+
+#[test]
+fn no_stream_may_be_endless() {
+    let config = EngineConfig { buffer_size: usize::MAX, workers: 1, limits: Limits::default() };
+    let error = Engine::new(host(), config).unwrap_err();
+    assert!(error.kind() == "limits" && error.to_string().contains("buffer_size"), "{error}");
+}
+
 /// Bytes that count how many of them there are.
 struct Counted(Arc<AtomicUsize>);
 

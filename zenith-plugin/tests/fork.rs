@@ -31,7 +31,7 @@ fn a_child_is_told_to_load_anew() {
         told &= engine.process(flat(&[1], &shape), 0).is_err_and(refused);
         told &= matches!(
             stream.submit(Item::new(zenith_data::DType::UInt8, vec![1], [1], 0)),
-            Err(Refused::Stopped(_, PluginError::Forked { .. }))
+            Err(Refused::Stopped(_, PluginError::ForkedEngine))
         );
         drop((instance, plugin, stream, engine, host));
         let anew = handwritten::host();

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
 from . import _core
 from ._arguments import whole_number
 from ._errors import ConfigError
-from ._kinds import Leaf, Several, Skeleton, take_apart
+from ._kinds import Leaf, Several, Skeleton, back, take_apart
+from ._limits import limits_as_json
 
 Module = str | os.PathLike[str] | bytes | bytearray | memoryview
 
@@ -20,8 +21,9 @@ Module = str | os.PathLike[str] | bytes | bytearray | memoryview
 class Engine:
     r"""Runs plugins over data, sandboxed: whatever a plugin does, this process and the other plugins go on.
 
-    Plugins form a chain in the order in which they were loaded. Outside of ``with`` :meth:`process` works in the
-    calling thread. ``with engine:`` starts worker threads for :meth:`map`, and closes the engine at its end.
+    Plugins form a chain in the order in which they were loaded. :meth:`process` works in the calling thread.
+    ``with engine:`` starts worker threads for :meth:`map` and stops them at its end; then the engine can be used,
+    changed and started again, until :meth:`close`. A process that was forked needs an engine of its own.
 
     Args:
         buffer_size: tensors that :meth:`map` may hold, waiting or finished (default 1,024).
@@ -62,20 +64,24 @@ class Engine:
     ) -> None:
         buffer_size = whole_number("buffer_size", buffer_size, 1)
         workers = _core.processors() if num_workers is None else whole_number("num_workers", num_workers, 1)
-        limits = {
-            "memory_limit": memory_limit,
-            "deadline_ms": deadline_ms,
-            "fuel": fuel,
-            "tables": tables,
-            "table_elements": table_elements,
-            "stack": stack,
-            "module_bytes": module_bytes,
-            "function_bytes": function_bytes,
-        }
-        given = {name: value for name, value in limits.items() if value is not None}
-        self._core = _core.Engine(buffer_size, workers, json.dumps(given))
+        limits = limits_as_json(
+            {
+                "memory_limit": memory_limit,
+                "deadline_ms": deadline_ms,
+                "fuel": fuel,
+                "tables": tables,
+                "table_elements": table_elements,
+                "stack": stack,
+                "module_bytes": module_bytes,
+                "function_bytes": function_bytes,
+            }
+        )
+        self._core = _core.Engine(buffer_size, workers, limits)
         self._closed = False
-        self._running = False
+        self._splits = False
+        # How many ``with`` the engine is in.
+        self._depth = 0
+        self._lock = threading.Lock()
 
     def load_plugin(
         self, module: Module, config: str | None = None, *, name: str | None = None
@@ -96,8 +102,11 @@ class Engine:
         """
         self._check_changeable("load a plugin")
         if isinstance(module, (bytes, bytearray, memoryview)):
-            return self._core.load(bytes(module), name or "plugin", config or "")
-        return self._core.load_file(os.fspath(module), name, config or "")
+            plugin = self._core.load(bytes(module), name or "plugin", config or "")
+        else:
+            plugin = self._core.load_file(os.fspath(module), name, config or "")
+        self._look_at_chain()
+        return plugin
 
     def unload_plugin(self, name: str) -> None:
         """Take the plugin called ``name`` out of the chain; of several the one loaded last.
@@ -108,6 +117,7 @@ class Engine:
         """
         self._check_changeable("unload a plugin")
         self._core.unload(name)
+        self._look_at_chain()
 
     @property
     def plugins(self) -> list[_core.Wasm]:
@@ -127,8 +137,10 @@ class Engine:
                 or record batch without nulls, or a dict, list or tuple of them. It is never modified.
 
         Returns:
-            The same kind; shape and element type are what the plugins made of it (memoryview: of new bytes). None where
-            a plugin dropped the data, a list where one split it.
+            The same kind; shape and element type are what the plugins made of it (memoryview: of new bytes; a NumPy
+            scalar becomes an array, a subclass of an array or tensor its base, any mapping a dict, and a tensor that
+            requires a gradient one without). None where a plugin dropped the data. Where a plugin of the chain splits
+            (``yields`` is "any"), always a list of parts, empty where there are none.
 
         Raises:
             PluginError: a plugin failed; its own code and text are in the message, ``.plugin`` says which.
@@ -139,85 +151,116 @@ class Engine:
         if type(data) is bytes and self._core.is_bytes():
             return self._core.process_bytes(data)
         skeleton, leaves = take_apart(data)
-        return skeleton.rebuild([self._one(leaf) for leaf in leaves])
+        made = skeleton.rebuild([self._one(leaf) for leaf in leaves])
+        if not self._splits:
+            return made
+        return list(made) if type(made) is Several else [] if made is None else [made]
 
     def map(self, items: Iterable[Any]) -> Iterator[Any]:
         """Send a stream of data through the chain, on the engine's threads.
 
         Results come in the order of the items; dropped items are left out, split ones come one after another. At most
-        ``buffer_size`` tensors are under way: a consumer that pauses makes ``items`` pause.
+        ``buffer_size`` tensors are under way: a consumer that pauses makes ``items`` pause. Where the oldest result is
+        there, it is handed out before the next item but one is asked for. Tensors are copied when they are taken in, so
+        that ``items`` may use the same memory again.
 
         Args:
             items: what :meth:`process` takes, each.
 
         Yields:
-            What :meth:`process` returns, one for each item that was kept.
+            What becomes of each item that was kept, of its kind.
 
         Raises:
             PluginError: a plugin failed on the item whose turn it is; the stream ends there.
-            ConfigError: outside of ``with engine:``, or an item has more arrays than ``buffer_size``.
+            TypeError: the same, for an item of another kind. What ``items`` raises comes in its turn, too.
+            ConfigError: outside of ``with engine:``, an item has more arrays than ``buffer_size``, or the engine was
+                stopped or closed meanwhile; results that were not taken are lost then.
         """
         self._check_open()
-        if not self._running:
+        if not self._depth:
             raise ConfigError("map() needs the engine's threads: use it inside of `with engine:`")
         return self._map(items, self._core.stream())
 
     def _map(self, items: Iterable[Any], stream: _core.EngineStream) -> Iterator[Any]:
-        waiting: deque[tuple[Skeleton, list[Leaf]]] = deque()
+        most = self._core.buffer_size
+        waiting: deque[tuple[Skeleton, list[Callable[[Any], Any]]]] = deque()
 
         def front() -> Iterator[Any]:
-            skeleton, leaves = waiting.popleft()
-            made = skeleton.rebuild([leaf.back(stream.next()) for leaf in leaves])
+            skeleton, wraps = waiting.popleft()
+            made = skeleton.rebuild([back(wrap, stream.next()) for wrap in wraps])
             if isinstance(made, Several):
                 yield from made
             elif made is not None:
                 yield made
 
+        source = iter(items)
+        failure: Exception | None = None
         try:
-            for item in items:
-                skeleton, leaves = take_apart(item)
-                waiting.append((skeleton, leaves))
+            while True:
+                try:
+                    item = next(source)
+                    skeleton, leaves = take_apart(item)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    failure = error
+                    break
                 for leaf in leaves:
                     while not stream.submit(leaf.dtype, leaf.shape, leaf.pointer, leaf.nbytes):
-                        if len(waiting) > 1:
-                            yield from front()
-                        else:
-                            size = self._core.buffer_size
+                        if not waiting:
                             raise ConfigError(
-                                f"an item of {len(leaves)} arrays does not fit a buffer_size of {size}"
+                                f"an item of {len(leaves)} arrays does not fit a buffer_size of {most}"
                             )
+                        yield from front()
+                waiting.append((skeleton, [leaf.wrap for leaf in leaves]))
+                # The stream has copies: whoever made the item may use its memory again.
+                item = leaf = None
+                leaves.clear()
+                # One out for one in: as much stays under way as was found to be of use.
+                if len(waiting) > most or stream.is_ready(len(waiting[0][1])):
+                    yield from front()
             while waiting:
                 yield from front()
+            if failure is not None:
+                raise failure
         finally:
             stream.close()
 
     def close(self) -> None:
         """Stop the threads and let the plugins go. A closed engine stays closed; closing again does nothing."""
         self._closed = True
-        self._running = False
         self._core.close()
 
     def __enter__(self) -> Engine:
         self._check_open()
-        self._core.start()
-        self._running = True
+        with self._lock:
+            if self._depth == 0:
+                self._core.start()
+            self._depth += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._core.break_off()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "running" if self._running else "open"
+        state = "closed" if self._closed else "running" if self._depth else "open"
         return f"Engine({', '.join(plugin.name for plugin in self.plugins)}; {state})"
 
     def _one(self, leaf: Leaf) -> Any:
-        if leaf.like is not None and self._core.is_bytes():
+        # What becomes of bools is looked at, which the short way does not.
+        if leaf.like is not None and leaf.dtype != "bool" and self._core.is_bytes():
             out, pointer = leaf.like()
             self._core.process_at(leaf.pointer, pointer, leaf.nbytes)
             return out
-        return leaf.back(self._core.process(leaf.dtype, leaf.shape, leaf.pointer, leaf.nbytes))
+        return back(leaf.wrap, self._core.process(leaf.dtype, leaf.shape, leaf.pointer, leaf.nbytes))
+
+    def _look_at_chain(self) -> None:
+        self._splits = any(plugin.yields == "any" for plugin in self._core.plugins())
 
     def _check_open(self) -> None:
         if self._closed:
@@ -225,5 +268,5 @@ class Engine:
 
     def _check_changeable(self, what: str) -> None:
         self._check_open()
-        if self._running:
+        if self._depth:
             raise ConfigError(f"cannot {what} while the engine's threads run; do it before `with engine:`")

@@ -58,11 +58,12 @@ class Leaf:
     wrap: Callable[[Any], Any]
     like: Callable[[], tuple[Any, int]] | None = None
 
-    def back(self, results: list[Any]) -> Any:
-        """The results of one call as the user's kind."""
-        if len(results) == 1:
-            return self.wrap(results[0])
-        return Several(map(self.wrap, results)) if results else Dropped
+
+def back(wrap: Callable[[Any], Any], results: list[Any]) -> Any:
+    """The results of one call as the user's kind."""
+    if len(results) == 1:
+        return wrap(results[0])
+    return Several(map(wrap, results)) if results else Dropped
 
 
 @dataclass(slots=True)
@@ -126,8 +127,15 @@ def _container(data: Any, leaves: list[Leaf], place: str) -> Callable[[list[Any]
     if arrow is not None and isinstance(data, (arrow.RecordBatch, arrow.Table)):
         names = data.schema.names
         columns = [_container(data.column(at), leaves, f"{place}.{name}") for at, name in enumerate(names)]
-        make = type(data).from_arrays
-        return lambda values: make([build(values) for build in columns], names=names)
+        kind, schema = type(data), data.schema
+
+        def build(values: list[Any]) -> Any:
+            made = [column(values) for column in columns]
+            if [column.type for column in made] == schema.types:
+                return kind.from_arrays(made, schema=schema)
+            return kind.from_arrays(made, names=names)
+
+        return build
     raise TypeError(
         f"plugins take bytes, NumPy arrays, torch tensors, Arrow arrays and dicts, lists and tuples of them; "
         f"{f'at {place} there is' if place else 'this is'} {type(data).__name__}"
@@ -142,6 +150,8 @@ def _leaf(data: Any, place: str) -> Leaf | None:
         return _of_array(_numpy().asarray(data), place, lambda result: memoryview(_numpy().asarray(result)))
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and isinstance(data, (numpy.ndarray, numpy.generic)):
+        if isinstance(data, numpy.ma.MaskedArray):
+            raise TypeError(f"plugins know no masks; fill those of {place or 'this'} first (filled())")
         return _of_array(data, place, numpy.asarray, reuse=True)
     torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(data, torch.Tensor):
@@ -202,7 +212,8 @@ def _of_tensor(data: Any, torch: Any, place: str) -> Leaf:
     tensor = data.detach().contiguous().resolve_conj().resolve_neg()
 
     def like() -> tuple[Any, int]:
-        out = torch.empty(tensor.shape, dtype=tensor.dtype)
+        # Whatever device is the default: it is written to from here.
+        out = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
         return out, out.data_ptr()
 
     nbytes = tensor.numel() * tensor.element_size()
@@ -226,9 +237,9 @@ def _of_arrow(data: Any, arrow: Any, place: str) -> Leaf:
     width = None
     if arrow.types.is_fixed_size_list(flat.type):
         width = flat.type.list_size
-        if flat.values.null_count:
-            raise TypeError(f"plugins know no nulls; {where} has some in its lists: fill them first")
         flat = flat.flatten()
+        if flat.null_count:
+            raise TypeError(f"plugins know no nulls; {where} has some in its lists: fill them first")
     if not (
         arrow.types.is_integer(flat.type)
         or arrow.types.is_floating(flat.type)

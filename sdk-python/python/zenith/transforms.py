@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import sys
@@ -10,17 +9,7 @@ from typing import Any
 
 from . import _core
 from ._errors import ConfigError, PluginError
-
-_LIMITS = (
-    "memory_limit",
-    "deadline_ms",
-    "fuel",
-    "tables",
-    "table_elements",
-    "stack",
-    "module_bytes",
-    "function_bytes",
-)
+from ._limits import LIMITS, limits_as_json
 
 
 class Wasm:
@@ -53,9 +42,9 @@ class Wasm:
     def __init__(
         self, module: str | os.PathLike[str] | bytes, config: str | None = None, **limits: int | float | None
     ) -> None:
-        unknown = sorted(set(limits) - set(_LIMITS))
+        unknown = sorted(set(limits) - set(LIMITS))
         if unknown:
-            raise ConfigError(f"plugins have no limit {', '.join(unknown)}; there are {', '.join(_LIMITS)}")
+            raise ConfigError(f"plugins have no limit {', '.join(unknown)}; there are {', '.join(LIMITS)}")
         self._module: str | bytes = (
             bytes(module) if isinstance(module, (bytes, bytearray, memoryview)) else os.fspath(module)
         )
@@ -71,7 +60,7 @@ class Wasm:
         """The plugin as this process has loaded it; threads that enforce its limits do not survive a fork."""
         here = os.getpid()
         if self._loaded is None or self._loaded[0] != here:
-            self._loaded = (here, _core.Wasm(self._module, self._config, json.dumps(self._limits)))
+            self._loaded = (here, _core.Wasm(self._module, self._config, limits_as_json(self._limits)))
         return self._loaded[1]
 
     @property
@@ -139,9 +128,14 @@ def _as_array(sample: Any) -> tuple[Any, Any]:
     if isinstance(sample, (bytes, bytearray, memoryview)):
         return np.array(memoryview(sample).cast("B"), np.uint8), lambda array: type(sample)(array.tobytes())
     if torch is not None and isinstance(sample, torch.Tensor):
-        if sample.device.type != "cpu":
-            raise TypeError(f"plugins take tensors on the CPU, not on {sample.device}")
-        return np.ascontiguousarray(sample.detach().numpy()), torch.from_numpy
+        if sample.device.type != "cpu" or sample.layout is not torch.strided or sample.is_complex():
+            raise TypeError(
+                "plugins take dense tensors of numbers on the CPU; "
+                f"this is {sample.dtype} on {sample.device}, {sample.layout}"
+            )
+        tensor = sample.detach().resolve_neg()
+        # ascontiguousarray makes a row of a single value
+        return np.ascontiguousarray(tensor.numpy()).reshape(tuple(tensor.shape)), torch.from_numpy
     if pil is not None and isinstance(sample, pil.Image):
 
         def back(array: Any) -> Any:

@@ -7,7 +7,7 @@ mod worker;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_queue::SegQueue;
@@ -28,6 +28,9 @@ const MOST_IDLE: usize = 64;
 
 /// The most worker threads.
 const MOST_WORKERS: usize = 1_024;
+
+/// The most samples that a stream has room for.
+const MOST_SLOTS: usize = 1 << 20;
 
 /// How an engine works.
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub(crate) struct Shared {
     gate: Gate,
     running: AtomicBool,
     closed: AtomicBool,
+    /// How often streams were broken off: those of earlier runs are over.
+    run: AtomicU64,
     /// How often this process was forked when the engine was made.
     generation: u32,
     idle: Mutex<Vec<Way>>,
@@ -92,7 +97,7 @@ impl Shared {
         if crate::fork::generation() == self.generation {
             Ok(())
         } else {
-            Err(PluginError::Forked { plugin: "the engine".to_owned() })
+            Err(PluginError::ForkedEngine)
         }
     }
 
@@ -103,6 +108,12 @@ impl Shared {
     fn running(&self) -> Result<(), PluginError> {
         self.open()?;
         if self.running.load(Ordering::Acquire) { Ok(()) } else { Err(PluginError::Closed) }
+    }
+
+    /// Whether streams that were opened in this run may go on.
+    fn check_run(&self, run: u64) -> Result<(), PluginError> {
+        self.open()?;
+        if self.run.load(Ordering::Acquire) == run { Ok(()) } else { Err(PluginError::Stopped) }
     }
 
     fn enqueue(&self, job: Job) {
@@ -124,7 +135,7 @@ impl Shared {
                 None => None,
             });
             match job {
-                Some(job) => job.run(&mut way),
+                Some(job) => job.run(self, &mut way),
                 None => return,
             }
         }
@@ -157,9 +168,16 @@ impl Engine {
                 reason: "at least 1 is needed",
             });
         }
+        if config.buffer_size > MOST_SLOTS {
+            return Err(PluginError::Limits {
+                limit: "buffer_size",
+                value: config.buffer_size.to_string(),
+                reason: "up to 1,048,576 would work",
+            });
+        }
         if config.workers > MOST_WORKERS {
             return Err(PluginError::Limits {
-                limit: "workers",
+                limit: "num_workers",
                 value: config.workers.to_string(),
                 reason: "up to 1,024 would work",
             });
@@ -170,6 +188,7 @@ impl Engine {
             gate: Gate::new(),
             running: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            run: AtomicU64::new(0),
             generation: crate::fork::watch(),
             idle: Mutex::default(),
         };
@@ -344,6 +363,13 @@ impl Engine {
         self.halt(&mut self.threads.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Ends the workers and the streams that are open: samples that are queued are not made, and whoever asks for results is told
+    /// [`PluginError::Stopped`].
+    pub fn break_off(&self) {
+        self.shared.run.fetch_add(1, Ordering::AcqRel);
+        self.stop();
+    }
+
     fn halt(&self, threads: &mut Vec<Thread<()>>) {
         self.shared.running.store(false, Ordering::Release);
         self.shared.gate.notify_all();
@@ -351,7 +377,8 @@ impl Engine {
         threads.clear();
     }
 
-    /// Ends the workers and lets go of all plugins; whatever is asked of it from then on is [`PluginError::Closed`].
+    /// Ends the workers and the streams that are open, and lets go of all plugins; whatever is asked of it from then on is
+    /// [`PluginError::Closed`].
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
         self.stop();

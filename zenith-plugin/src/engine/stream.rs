@@ -1,6 +1,7 @@
 //! Samples in, results out in the same order, never more than so many between: one consumer's view of the engine's
 //! workers. While the consumer would wait, it works too.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ enum Slot {
 pub(super) struct Slots {
     slots: Box<[Mutex<Slot>]>,
     version: Arc<Version>,
+    /// The engine's run in which the stream was opened.
+    run: u64,
     /// Where the consumer waits.
     gate: Gate,
 }
@@ -69,12 +72,13 @@ impl Slots {
 }
 
 impl Job {
-    /// Makes the sample.
-    pub(super) fn run(self, way: &mut Way) {
+    /// Makes the sample, unless its stream was broken off.
+    pub(super) fn run(self, engine: &Shared, way: &mut Way) {
         let Some(item) = self.slots.take_waiting(self.at) else {
             return;
         };
-        let result = way.walk(&self.slots.version, item.tensor(), item.random);
+        let allowed = engine.check_run(self.slots.run);
+        let result = allowed.and_then(|()| way.walk(&self.slots.version, item.tensor(), item.random));
         self.slots.replace(self.at, Slot::Done(Done { item, result }));
         self.slots.gate.notify_one();
     }
@@ -115,7 +119,8 @@ pub struct Stream {
 impl Stream {
     pub(super) fn new(engine: Arc<Shared>, version: Arc<Version>, capacity: usize) -> Self {
         let slots = (0..capacity).map(|_| Mutex::default()).collect();
-        let slots = Arc::new(Slots { slots, version, gate: Gate::new() });
+        let run = engine.run.load(Ordering::Acquire);
+        let slots = Arc::new(Slots { slots, version, run, gate: Gate::new() });
         Self { engine, slots, submitted: 0, taken: 0, way: Way::default() }
     }
 
@@ -131,13 +136,24 @@ impl Stream {
         self.submitted - self.taken
     }
 
+    /// Whether the oldest `count` samples are there to be taken.
+    #[must_use]
+    pub fn is_ready(&self, count: usize) -> bool {
+        let is_done = |number: usize| {
+            let slot = &self.slots.slots[number % self.capacity()];
+            matches!(*slot.lock().unwrap_or_else(PoisonError::into_inner), Slot::Done(_))
+        };
+        // The youngest of them is mostly the last to be made.
+        count <= self.in_flight() && (self.taken..self.taken + count).rev().all(is_done)
+    }
+
     /// Puts a sample in line. Does not wait.
     ///
     /// # Errors
     /// [`Refused`], which gives the sample back.
     #[expect(clippy::result_large_err, reason = "the error gives the sample back")]
     pub fn submit(&mut self, item: Item) -> Result<(), Refused> {
-        if let Err(error) = self.engine.running() {
+        if let Err(error) = self.engine.running().and_then(|()| self.engine.check_run(self.slots.run)) {
             return Err(Refused::Stopped(item, error));
         }
         if self.in_flight() == self.capacity() {
@@ -153,7 +169,8 @@ impl Stream {
     /// Waits for the oldest sample; [`Next::Empty`] when there is none under way.
     ///
     /// # Errors
-    /// [`PluginError::Forked`] in a child process, which has no workers.
+    /// [`PluginError::ForkedEngine`] in a child process, which has no workers; [`PluginError::Stopped`] and
+    /// [`PluginError::Closed`] once the engine has broken it off.
     #[expect(
         clippy::should_implement_trait,
         reason = "it fails apart from the samples, and its end is not for ever"
@@ -175,7 +192,7 @@ impl Stream {
         if self.in_flight() == 0 {
             return Ok(Next::Empty);
         }
-        self.engine.check_process()?;
+        self.engine.check_run(self.slots.run)?;
         let at = self.taken % self.capacity();
         let deadline = Instant::now() + patience;
         loop {
@@ -184,7 +201,7 @@ impl Stream {
                 return Ok(Next::Done(done));
             }
             if let Some(job) = self.engine.dequeue() {
-                job.run(&mut self.way);
+                job.run(&self.engine, &mut self.way);
                 if Instant::now() >= deadline {
                     break;
                 }
