@@ -77,6 +77,9 @@ pub(crate) enum Module {
     Path(PathBuf),
 }
 
+/// Instances that are kept for calls; more callers at a time make theirs anew.
+const MOST_IDLE: usize = 64;
+
 /// A plugin as a transform.
 #[pyclass(module = "zenith._core", frozen)]
 pub(crate) struct Wasm {
@@ -210,7 +213,11 @@ impl Wasm {
             results.push((tensor.dtype, tensor.shape.to_vec(), tensor.bytes.to_vec()));
             Ok(())
         });
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        if instances.len() < MOST_IDLE {
+            instances.push(instance);
+        }
+        drop(instances);
         outcome.map(|()| results)
     }
 

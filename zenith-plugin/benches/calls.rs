@@ -1,13 +1,19 @@
 //! What a call costs: the bare call, a plugin that works on 150 KB against the same work as native code with the same two
-//! copies, the checks that stop endless loops, a copy that is replaced, and loading. `cargo bench -p zenith-plugin`
-//! measures; a module's path as argument is measured as well, if it is one of ABI 0.
+//! copies, the checks that stop endless loops, a copy that is replaced, and loading. `cargo bench -p zenith-plugin --bench calls`
+//! measures; a module's path as argument is measured as well: its loading, the work of one of ABI 0 beside `add_one`'s, and that of
+//! `image_resize` beside the native resize.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures")]
 
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use wasmtime::{Config, Engine, Module, Store, TypedFunc};
+use zenith_data::DType;
+use zenith_data::pixels::PixelBuf;
+use zenith_data::sampler::rng::SampleRng;
+use zenith_data::transform::custom::TensorRef;
+use zenith_data::transform::{Interpolation, Mode, Op, Plan, Scratch};
 use zenith_plugin::{Cache, Host, HostConfig, Instance, Limits, PluginError};
 
 /// Bytes of a sample.
@@ -214,6 +220,58 @@ fn threads(host: &Host, effort: Effort) {
     println!("calls on {most:>2} threads          {all:9.2} M/s  on one {one:.2} M/s: {:.2}x", all / one);
 }
 
+/// A photograph-sized picture through the plugin and through the data plane's own resize, with and without vector instructions.
+fn resize(effort: Effort, host: &Host, path: &Path) {
+    const WIDTH: usize = 500;
+    const HEIGHT: usize = 375;
+    let pixels: Vec<u8> =
+        (0..WIDTH * HEIGHT * 3).map(|at| (at * 31 % 256) as u8 ^ (at / 1_500) as u8).collect();
+    let op = Op::Resize {
+        size: vec![224, 224],
+        interpolation: Interpolation::Bilinear,
+        max_size: None,
+        antialias: true,
+    };
+    let plan = Plan::compile(&[op], Mode::Exact).unwrap();
+    let view = plan.view(WIDTH as u32, HEIGHT as u32, &mut SampleRng::new(0, 0, 0)).unwrap();
+    let mut source = PixelBuf::new();
+    source.reset(WIDTH as u32, HEIGHT as u32, 3);
+    source.pixels_mut().copy_from_slice(&pixels);
+    let mut drawn = [vec![0; 224 * 224 * 3], vec![0; 224 * 224 * 3]];
+    let [portable, fast] = &mut drawn;
+    let (mut slow, mut quick) = (Scratch::portable(), Scratch::new());
+    let plugin = host.load_file(path, "224x224", &Limits::default()).unwrap();
+    let mut instance = plugin.instance().unwrap();
+    let shape = [HEIGHT, WIDTH, 3];
+    let input = TensorRef { dtype: DType::UInt8, shape: &shape, bytes: &pixels };
+    let mut made = Vec::new();
+    let [guest, portable_time, fast_time] = compare(
+        effort,
+        [
+            &mut || {
+                made.clear();
+                let mut take = |tensor: TensorRef<'_>| {
+                    made.extend_from_slice(tensor.bytes);
+                    Ok(())
+                };
+                instance.apply(input, 0, &mut take).unwrap();
+            },
+            &mut || plan.render(&view, &source, &mut slow, portable).unwrap(),
+            &mut || plan.render(&view, &source, &mut quick, fast).unwrap(),
+        ],
+    );
+    let planes: Vec<u8> = (0..3).flat_map(|c| made.iter().skip(c).step_by(3).copied()).collect();
+    assert!(drawn.iter().all(|drawn| *drawn == planes), "the plugin draws another picture");
+    println!(
+        "image_resize 500x375 to 224  {:9.1} us   native {:.1} us: {:.2}x its time; with vector instructions {:.1} us: {:.2}x",
+        guest / 1e3,
+        portable_time / 1e3,
+        guest / portable_time,
+        fast_time / 1e3,
+        guest / fast_time
+    );
+}
+
 /// Loading in milliseconds, by a new host each time; the end of a host is not timed.
 fn loading(effort: Effort, module: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
@@ -254,11 +312,14 @@ fn main() {
     replaced(&host, effort);
     threads(&host, effort);
     loading(effort, &wat::parse_str(vectors()).unwrap());
-    for path in paths.iter().map(PathBuf::from) {
-        loading(effort, &std::fs::read(&path).unwrap());
-        let plugin = host.load_file(&path, "", &Limits::default()).unwrap();
+    for path in paths.iter().map(Path::new) {
+        loading(effort, &std::fs::read(path).unwrap());
+        let plugin = host.load_file(path, "", &Limits::default()).unwrap();
         if plugin.abi() == zenith_plugin::Abi::Bytes {
             sample(effort, plugin.name(), &mut plugin.instance().unwrap());
+        }
+        if plugin.name() == "image_resize" {
+            resize(effort, &host, path);
         }
     }
 }

@@ -21,9 +21,6 @@ const BYTES_PER_THREAD: usize = 16 << 10;
 /// The most threads that compile one module.
 const MOST_THREADS: usize = 16;
 
-/// The number of the section that holds the functions.
-const CODE_SECTION: u8 = 10;
-
 /// Stack of a compiling thread.
 const COMPILER_STACK: usize = 8 << 20;
 
@@ -63,45 +60,6 @@ pub(crate) fn is_module(bytes: &[u8]) -> Result<(), &'static str> {
         bytes if bytes.trim_ascii_start().starts_with(b"(") => Err("this is WebAssembly as text"),
         _ => Err("this is no WebAssembly"),
     }
-}
-
-/// The number and the length of the longest function of a module; `None` where there is none, or where the module is damaged
-/// before it: then the compiler says so.
-pub(crate) fn longest_function(bytes: &[u8]) -> Option<(usize, usize)> {
-    let mut rest = bytes.get(8..)?;
-    loop {
-        let section = take(&mut rest, 1)?[0];
-        let length = number(&mut rest)?;
-        let mut content = take(&mut rest, length)?;
-        if section != CODE_SECTION {
-            continue;
-        }
-        let count = number(&mut content)?;
-        let body = |function| {
-            let length = number(&mut content)?;
-            take(&mut content, length).map(|body| (function, body.len()))
-        };
-        return (0..count).map_while(body).max_by_key(|(_, length)| *length);
-    }
-}
-
-fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
-    let (taken, rest) = bytes.split_at_checked(length)?;
-    *bytes = rest;
-    Some(taken)
-}
-
-/// A number of 32 bits in WebAssembly's encoding.
-fn number(bytes: &mut &[u8]) -> Option<usize> {
-    let mut value = 0_u64;
-    for shift in (0..35).step_by(7) {
-        let byte = take(bytes, 1)?[0];
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return usize::try_from(value).ok();
-        }
-    }
-    None
 }
 
 /// Compiles a module on threads that end with it: a pool of the whole process would stay behind in the parent when this
@@ -161,21 +119,6 @@ mod tests {
         ] {
             compile(&engine, &wat::parse_str(text).unwrap()).unwrap_or_else(|e| panic!("{text}: {e}"));
         }
-    }
-
-    #[test]
-    fn the_longest_function_is_found() {
-        let longest = |text: &str| longest_function(&wat::parse_str(text).unwrap());
-        assert_eq!(longest("(module (memory 1) (data (i32.const 0) \"x\"))"), None);
-        // No locals, the instructions, and the end.
-        assert_eq!(longest("(module (func) (func nop nop nop) (func nop))"), Some((1, 5)));
-        let long = format!("(module (func nop) (func {}))", "nop ".repeat(70_000));
-        assert_eq!(longest(&long), Some((1, 70_002)));
-        let whole = wat::parse_str(&long).unwrap();
-        for end in [0, 7, 8, 9, 20, whole.len() - 1] {
-            assert!(longest_function(&whole[..end]).is_none_or(|(at, _)| at == 0), "{end}");
-        }
-        assert_eq!(longest_function(b"\0asm\x01\0\0\0\x0a\xff\xff\xff\xff\xff\x01"), None);
     }
 
     #[test]

@@ -48,6 +48,21 @@ pub enum PluginError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// Compiling a function of the module may take too much memory.
+    #[error(
+        "{plugin}: function {function} has {blocks} blocks and {values} values in them, and compiling it may take too much memory; \
+         split it into several"
+    )]
+    FunctionTooIntricate {
+        /// The plugin.
+        plugin: String,
+        /// Its number among the functions that the module defines.
+        function: usize,
+        /// Its blocks and branches.
+        blocks: u64,
+        /// Its locals, and the parameters and results of its blocks.
+        values: u64,
+    },
     /// The module is invalid or uses what is not allowed here.
     #[error("{plugin}: cannot compile the module: {message}")]
     Compile {
@@ -141,6 +156,18 @@ pub enum PluginError {
         plugin: String,
         /// The limit, in bytes.
         limit: usize,
+    },
+    /// The calling thread has too little stack left for what a call may use.
+    #[error(
+        "{plugin}: a call may use {limit} bytes of stack, but this thread has {left} left; give the thread more, or lower stack"
+    )]
+    ThreadStack {
+        /// The plugin.
+        plugin: String,
+        /// What a call may use, in bytes.
+        limit: usize,
+        /// What the thread has, in bytes.
+        left: usize,
     },
     /// The call trapped.
     #[error("{plugin}: trapped in {call}: {trap}")]
@@ -241,7 +268,9 @@ impl PluginError {
         match self {
             Self::Io { .. } => "io",
             Self::NotWasm { .. } => "not_wasm",
-            Self::TooLarge { .. } | Self::FunctionTooLarge { .. } => "too_large",
+            Self::TooLarge { .. } | Self::FunctionTooLarge { .. } | Self::FunctionTooIntricate { .. } => {
+                "too_large"
+            }
             Self::Compile { .. } => "compile",
             Self::MissingExport { .. } => "missing_export",
             Self::WrongSignature { .. } => "wrong_signature",
@@ -252,6 +281,7 @@ impl PluginError {
             Self::Fuel { .. } => "fuel",
             Self::Tables { .. } => "tables",
             Self::Stack { .. } => "stack",
+            Self::ThreadStack { .. } => "thread_stack",
             Self::Trap { .. } => "trap",
             Self::Code { .. } => "code",
             Self::BadResult { .. } => "bad_result",
@@ -274,6 +304,7 @@ impl PluginError {
             Self::NotWasm { plugin, .. }
             | Self::TooLarge { plugin, .. }
             | Self::FunctionTooLarge { plugin, .. }
+            | Self::FunctionTooIntricate { plugin, .. }
             | Self::Compile { plugin, .. }
             | Self::MissingExport { plugin, .. }
             | Self::WrongSignature { plugin, .. }
@@ -284,6 +315,7 @@ impl PluginError {
             | Self::Fuel { plugin, .. }
             | Self::Tables { plugin, .. }
             | Self::Stack { plugin, .. }
+            | Self::ThreadStack { plugin, .. }
             | Self::Trap { plugin, .. }
             | Self::Code { plugin, .. }
             | Self::BadResult { plugin, .. }
@@ -302,6 +334,7 @@ impl PluginError {
             self,
             Self::Code { .. }
                 | Self::BadInput { .. }
+                | Self::ThreadStack { .. }
                 | Self::Taker(_)
                 | Self::Forked { .. }
                 | Self::ForkedEngine

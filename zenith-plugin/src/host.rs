@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::{Engine, Linker};
 
 use crate::cache::CodeCache;
-use crate::live::State;
+use crate::live::{ABI, State};
+use crate::scan::scan;
 use crate::ticker::Ticker;
 use crate::{Cache, Limits, Plugin, PluginError, codegen, fork, log, module};
 
@@ -18,6 +19,10 @@ const NAMELESS: &str = "plugin";
 
 /// Stacks are rounded up to this many bytes, which bounds the number of runtimes.
 const STACK_STEP: usize = 16 << 10;
+
+/// Entries of the compiler's tables for one function, of four bytes each: far more than compilers' output asks for, and no more
+/// than every machine has for each of its processors.
+const MOST_ENTRIES: u64 = 1 << 26;
 
 /// How a host works.
 #[derive(Clone, Debug, Default)]
@@ -127,11 +132,21 @@ impl Host {
         }
         codegen::is_module(bytes)
             .map_err(|reason| PluginError::NotWasm { plugin: plugin(), reason: reason.to_owned() })?;
-        if let Some((function, length)) = codegen::longest_function(bytes)
+        let scan = scan(bytes);
+        if let Some((function, length)) = scan.longest
             && length > limits.function_bytes
         {
             let limit = limits.function_bytes;
             return Err(PluginError::FunctionTooLarge { plugin: plugin(), function, length, limit });
+        }
+        if let Some((function, cost)) = scan.costliest
+            && cost.entries() > MOST_ENTRIES
+        {
+            let (blocks, values) = (cost.blocks, cost.values);
+            return Err(PluginError::FunctionTooIntricate { plugin: plugin(), function, blocks, values });
+        }
+        if let Some(version) = scan.version.filter(|version| *version != ABI) {
+            return Err(PluginError::UnknownAbi { plugin: plugin(), version });
         }
         let runtime = self.inner.runtime(limits)?;
         let compile = || codegen::compile(&runtime.engine, bytes);

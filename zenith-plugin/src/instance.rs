@@ -4,6 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use zenith_data::DType;
 use zenith_data::transform::custom::{Take, TensorRef, TransformFault, TransformWorker};
@@ -21,6 +22,8 @@ pub struct Instance {
     meter: Arc<Meter>,
     /// `None` after a copy broke.
     live: Option<Live>,
+    /// When the call under way must end, where it takes more than a call of the guest's; else a deadline after that begins.
+    ends: Option<Instant>,
     /// The tensors of the last result; memory that is used again.
     views: Vec<TensorView>,
 }
@@ -43,9 +46,11 @@ impl Entry {
 
 impl Instance {
     pub(crate) fn new(plugin: Arc<Inner>) -> Result<Self, PluginError> {
+        // Before any lock: in a forked child one may be held for ever.
+        plugin.check_process()?;
         let meter = plugin.lend_meter();
-        let made = plugin.copy(&meter);
-        let mut instance = Self { plugin, meter, live: None, views: Vec::new() };
+        let made = plugin.copy(&meter, None);
+        let mut instance = Self { plugin, meter, live: None, ends: None, views: Vec::new() };
         instance.live = Some(made?);
         Ok(instance)
     }
@@ -136,11 +141,11 @@ impl Instance {
     #[inline]
     fn call_bytes(&mut self, input: &[u8]) -> Result<Range<usize>, PluginError> {
         let plugin = &*self.plugin;
-        let Live { core, work } = ready(&mut self.live, plugin, &self.meter)?;
+        let Live { core, work } = ready(&mut self.live, plugin, &self.meter, self.ends)?;
         let Work::Bytes(process) = work else {
             return Err(plugin.bad_input("it takes tensors, not bytes alone".to_owned()));
         };
-        core.timed(plugin, &self.meter, |core| {
+        core.timed(plugin, &self.meter, self.ends, |core| {
             let at = core.prepare(plugin, input.len())?;
             let range = at..at + input.len();
             core.data_mut()[range.clone()].copy_from_slice(input);
@@ -171,7 +176,7 @@ impl Instance {
                 plugin.bad_input(format!("{} bytes are no {dtype} tensor of shape {shape:?}", bytes.len()))
             );
         }
-        let Live { core, work } = ready(&mut self.live, plugin, &self.meter)?;
+        let Live { core, work } = ready(&mut self.live, plugin, &self.meter, self.ends)?;
         let Work::Tensor(one, batch) = work else {
             return Err(plugin.bad_input("it takes bytes alone".to_owned()));
         };
@@ -183,7 +188,7 @@ impl Instance {
             },
             (Entry::Batch, None) => return Err(plugin.bad_input("it takes single samples only".to_owned())),
         };
-        core.timed(plugin, &self.meter, |core| {
+        core.timed(plugin, &self.meter, self.ends, |core| {
             let length = input.bytes.len();
             let at = core.prepare(plugin, INPUT_ROOM + length)?;
             let head = wire::input((at + INPUT_ROOM) as u32, input.dtype, input.shape, random)
@@ -244,6 +249,9 @@ impl Instance {
         call: impl Fn(&mut Self) -> Result<T, PluginError>,
     ) -> Result<T, PluginError> {
         let left_behind = self.live.as_ref().is_some_and(|live| live.core.place.is_shorter(need));
+        // Making a copy and a second call are within the one deadline.
+        let is_more = left_behind || self.live.is_none();
+        self.ends = is_more.then(|| Instant::now() + self.plugin.limits.deadline);
         let mut result = call(self);
         if left_behind && matches!(result, Err(PluginError::Memory { .. })) {
             self.live = None;
@@ -258,11 +266,16 @@ impl Instance {
 
 /// The copy, made if there is none.
 #[inline]
-fn ready<'a>(live: &'a mut Option<Live>, plugin: &Inner, meter: &Meter) -> Result<&'a mut Live, PluginError> {
+fn ready<'a>(
+    live: &'a mut Option<Live>,
+    plugin: &Inner,
+    meter: &Meter,
+    ends: Option<Instant>,
+) -> Result<&'a mut Live, PluginError> {
     plugin.check_process()?;
     match live {
         Some(live) => Ok(live),
-        None => Ok(live.insert(plugin.copy(meter)?)),
+        None => Ok(live.insert(plugin.copy(meter, ends)?)),
     }
 }
 

@@ -15,7 +15,10 @@ use crate::plugin::Inner;
 use crate::stats::Meter;
 use crate::ticker::TICK;
 use crate::wire::{self, Description};
-use crate::{Limits, PluginError, signals};
+use crate::{Limits, PluginError, signals, stack};
+
+/// The version of the ABI that modules which name one may speak.
+pub(crate) const ABI: i32 = 1;
 
 /// Bytes of a guest function's name that are shown.
 const MOST_FUNCTION_NAME: usize = 200;
@@ -99,7 +102,11 @@ pub(crate) struct Core {
 impl Live {
     /// Makes a copy: the start function, `_initialize`, and under ABI 1 what the plugin says of itself and its
     /// configuration, all of it within one deadline.
-    pub(crate) fn new(plugin: &Inner, meter: &Meter) -> Result<(Self, Option<Description>), PluginError> {
+    pub(crate) fn new(
+        plugin: &Inner,
+        meter: &Meter,
+        ends: Option<Instant>,
+    ) -> Result<(Self, Option<Description>), PluginError> {
         let limits = &plugin.limits;
         let keeper = Keeper {
             memory: limits.memory,
@@ -115,7 +122,7 @@ impl Live {
             let left = store.data().ends.saturating_duration_since(Instant::now());
             Ok(if left.is_zero() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(ticks(left)) })
         });
-        let _running = Running::begin(&mut store, plugin, meter);
+        let _running = Running::begin(&mut store, plugin, meter, ends)?;
         Self::start(store, plugin)
     }
 
@@ -161,7 +168,7 @@ impl Live {
             core.call(plugin, name, &function, ())
         };
         let version = asked(&mut core, "zenith_abi_version")?;
-        if version != 1 {
+        if version != ABI {
             return Err(PluginError::UnknownAbi { plugin: plugin.name.to_string(), version });
         }
         let at = asked(&mut core, "zenith_describe")?;
@@ -222,15 +229,16 @@ impl Core {
         }
     }
 
-    /// Runs `work` as one call: its deadline, its fuel, its account.
+    /// Runs `work` as one call: its deadline, which is `ends` where it began before, its fuel, its account.
     #[inline]
     pub(crate) fn timed<T>(
         &mut self,
         plugin: &Inner,
         meter: &Meter,
+        ends: Option<Instant>,
         work: impl FnOnce(&mut Self) -> Result<T, PluginError>,
     ) -> Result<T, PluginError> {
-        let running = Running::begin(&mut self.store, plugin, meter);
+        let running = Running::begin(&mut self.store, plugin, meter, ends)?;
         let result = work(self);
         let took = running.began.elapsed();
         drop(running);
@@ -267,13 +275,24 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     #[inline]
-    fn begin(store: &mut Store<State>, plugin: &Inner, meter: &'a Meter) -> Self {
+    fn begin(
+        store: &mut Store<State>,
+        plugin: &Inner,
+        meter: &'a Meter,
+        ends: Option<Instant>,
+    ) -> Result<Self, PluginError> {
         let limits = &plugin.limits;
+        if let Err(left) = stack::check(limits.stack) {
+            let plugin = plugin.name.to_string();
+            return Err(PluginError::ThreadStack { plugin, limit: limits.stack, left });
+        }
         let began = Instant::now();
         let state = store.data_mut();
         state.keeper.refused = None;
-        state.ends = began + limits.deadline;
-        store.set_epoch_deadline(plugin.ticks);
+        state.ends = ends.unwrap_or(began + limits.deadline);
+        store.set_epoch_deadline(
+            ends.map_or(plugin.ticks, |ends| ticks(ends.saturating_duration_since(began))),
+        );
         if let Some(fuel) = limits.fuel {
             // Only fails where the engine counts no fuel, and this one was chosen because it does.
             let set = store.set_fuel(fuel);
@@ -281,7 +300,7 @@ impl<'a> Running<'a> {
         }
         plugin.host.ticker.enter(meter);
         signals::enter(began);
-        Self { began, meter }
+        Ok(Self { began, meter })
     }
 }
 
@@ -327,10 +346,11 @@ fn failure(store: &Store<State>, plugin: &Inner, call: &'static str, error: &was
     if let Some(refusal) = refusal(store, plugin) {
         return refusal;
     }
-    let mut trap = match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
+    let Some(trap) = error.downcast_ref::<Trap>() else {
+        // No fault of the guest's: there was no address space for it, for instance.
+        return PluginError::Host(format!("{name}: {}", error.root_cause()));
     };
+    let mut trap = trap.to_string();
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
     if let Some(function) = frames.first().and_then(|frame| frame.func_name()) {
         let end = function.floor_char_boundary(MOST_FUNCTION_NAME.min(function.len()));

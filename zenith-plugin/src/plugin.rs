@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use wasmtime::InstancePre;
 use zenith_data::transform::custom::{Transform, TransformFault, TransformWorker, Yield};
@@ -59,13 +60,13 @@ impl Inner {
         }
     }
 
-    /// A copy of the module: the spare one, or a new one.
-    pub(crate) fn copy(&self, meter: &Meter) -> Result<Live, PluginError> {
+    /// A copy of the module: the spare one, or a new one, made until `ends` at the latest.
+    pub(crate) fn copy(&self, meter: &Meter, ends: Option<Instant>) -> Result<Live, PluginError> {
         self.check_process()?;
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         match spare {
             Some(live) => Ok(live),
-            None => Live::new(self, meter).map(|(live, _)| live),
+            None => Live::new(self, meter, ends).map(|(live, _)| live),
         }
     }
 
@@ -114,7 +115,7 @@ impl Plugin {
             spare: Mutex::default(),
         };
         let meter = inner.lend_meter();
-        let made = Live::new(&inner, &meter);
+        let made = Live::new(&inner, &meter, None);
         inner.return_meter(meter);
         let (live, description) = made?;
         if let Some(description) = &description {

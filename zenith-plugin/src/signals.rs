@@ -1,6 +1,7 @@
 //! The runtime's handlers of faults, kept in front. Guests trap by faults of the processor: to a handler that another part of
 //! the program installs after the runtime's, such as Python's faulthandler or a Java machine's, a trap would be a crash.
-//! Such a handler is not lost: faults outside of guests are its own. What a trap means is `live`'s business.
+//! Such a handler is not lost: faults outside of guests are its own. A thread that blocks faults has them unblocked, since the system
+//! ends the process where one comes all the same. What a trap means is `live`'s business.
 #![expect(unsafe_code, reason = "sigaction, and handing signals on to handlers")]
 
 use std::cell::Cell;
@@ -26,16 +27,26 @@ type ShortHandler = unsafe extern "C" fn(c_int);
 /// The runtime's handlers; 0 for a signal that it does not use here.
 static RUNTIME: [AtomicUsize; SIGNALS.len()] = [const { AtomicUsize::new(0) }; SIGNALS.len()];
 
-/// What was found in their place later; null for nothing. Whatever is published here lives for ever.
-static FOREIGN: [AtomicPtr<sigaction>; SIGNALS.len()] =
+/// A handler that was found in the runtime's place, and the one that had been found before it.
+struct Foreign {
+    /// Which signal's.
+    at: usize,
+    action: sigaction,
+    before: Option<&'static Foreign>,
+}
+
+/// The handler that was found last for each signal; null for none. Whatever is published here lives for ever.
+static FOREIGN: [AtomicPtr<Foreign>; SIGNALS.len()] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
 
 /// Everything that was ever published in [`FOREIGN`], so that nothing is published twice.
-static FOUND: Mutex<Vec<&'static sigaction>> = Mutex::new(Vec::new());
+static FOUND: Mutex<Vec<&'static Foreign>> = Mutex::new(Vec::new());
 
 thread_local! {
     /// Whether this thread runs a guest.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// How many handlers this thread's fault has been handed to that handed it back.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
     /// When this thread last looked at all signals.
     static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
@@ -62,9 +73,25 @@ pub(crate) fn enter(now: Instant) {
         (0..SIGNALS.len()).for_each(displace);
     }
     if all {
+        unblock();
         LOOKED.set(Some(now));
     }
+    // A handler that jumped out of a fault has not come back to say so.
+    DEPTH.set(0);
     INSIDE.set(true);
+}
+
+/// Lets faults of this thread reach their handlers.
+fn unblock() {
+    let mut signals = empty().sa_mask;
+    // SAFETY: `signals` is a set of our own, and unblocking only this thread's faults breaks nobody's assumptions: a blocked fault is
+    // the end of the process.
+    unsafe {
+        for signal in SIGNALS {
+            libc::sigaddset(&raw mut signals, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const signals, ptr::null_mut());
+    }
 }
 
 /// The guest has ended.
@@ -88,13 +115,15 @@ fn displace(at: usize) {
     if is_ours(at, &action) {
         return;
     }
-    let same = |known: &&&'static sigaction| {
-        known.sa_sigaction == action.sa_sigaction && known.sa_flags == action.sa_flags
+    let same = |known: &&&'static Foreign| {
+        known.at == at
+            && known.action.sa_sigaction == action.sa_sigaction
+            && known.action.sa_flags == action.sa_flags
     };
     let foreign = match found.iter().find(same) {
         Some(known) => known,
         None => {
-            let new: &'static sigaction = Box::leak(Box::new(action));
+            let new: &'static Foreign = Box::leak(Box::new(Foreign { at, action, before: last(at) }));
             found.push(new);
             new
         }
@@ -108,6 +137,11 @@ fn displace(at: usize) {
     let set = unsafe { sigaction(signal, &raw const front, ptr::null_mut()) };
     debug_assert_eq!(set, 0, "only signals that cannot be handled are refused");
     tracing::debug!(signal, "another handler of faults is called after the plugins' from now on");
+}
+
+fn last(at: usize) -> Option<&'static Foreign> {
+    // SAFETY: what `displace` publishes was leaked and is not changed any more.
+    unsafe { FOREIGN[at].load(Ordering::Acquire).as_ref() }
 }
 
 fn front_address() -> usize {
@@ -148,8 +182,22 @@ unsafe extern "C" fn front(signal: c_int, info: *mut siginfo_t, context: *mut c_
         // SAFETY: it is called as the system would call it.
         return unsafe { runtime(signal, info, context) };
     }
-    // SAFETY: `displace` stored it before it put this function in place, and what is stored lives for ever.
-    let action = unsafe { &*FOREIGN[at].load(Ordering::Acquire) };
+    // A handler that was installed over this function may hand on to it what is not its own: then it is the turn of the one before.
+    let depth = DEPTH.try_with(Cell::get).unwrap_or(0);
+    let foreign = std::iter::successors(last(at), |foreign| foreign.before).nth(depth);
+    let default = empty();
+    let action = foreign.map_or(&default, |foreign| &foreign.action);
+    let _ = DEPTH.try_with(|cell| cell.set(depth + 1));
+    // SAFETY: it is called as the system calls this function.
+    unsafe { hand_to(action, signal, info, context) };
+    let _ = DEPTH.try_with(|cell| cell.set(depth));
+}
+
+/// Does with a fault what `action` says.
+///
+/// # Safety
+/// To be called as the system calls a handler.
+unsafe fn hand_to(action: &sigaction, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     if is_default(action) {
         // SAFETY: the action was in force before. A fault comes again when this returns; what somebody sent is sent again.
         unsafe {

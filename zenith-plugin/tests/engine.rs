@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use handwritten::{ADD_ONE, bytes_guest, flat, host};
+use handwritten::{ADD_ONE, TENSORS, bytes_guest, fixed_guest, flat, host};
 use zenith_data::DType;
 use zenith_plugin::engine::{Done, Engine, EngineConfig, Item, Next, Refused, Stream};
 use zenith_plugin::{Limits, PluginError};
@@ -246,6 +246,19 @@ fn a_stream_knows_what_is_ready() {
     assert!(!stream.is_ready(4));
     done(&mut stream);
     assert!(stream.is_ready(2) && !stream.is_ready(3));
+}
+
+#[test]
+fn splitters_may_not_multiply_without_end() {
+    let tensor = |at| [at, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0];
+    let split = fixed_guest(2, [0, 3, TENSORS, 0, 0], &[tensor(16), tensor(17), tensor(18)]);
+    let engine = engine(4, 1);
+    for _ in 0..11 {
+        engine.load(&wasm(&split), "").unwrap();
+    }
+    let shape = [1];
+    let error = engine.process(flat(&[1], &shape), 0).unwrap_err();
+    assert!(error.kind() == "bad_result" && error.to_string().contains("65536"), "{error}");
 }
 
 #[test]

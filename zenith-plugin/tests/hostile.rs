@@ -54,7 +54,89 @@ fn an_endless_loop_is_stopped_in_time() {
         matches!(error, PluginError::Deadline { deadline, .. } if deadline == tight().deadline),
         "{error}"
     );
-    assert!(start.elapsed() < Duration::from_secs(20));
+    // Whoever shares the machine may make a single call late, but not all of them.
+    let mut instance = instance(&sometimes("(loop $ever (br $ever))"));
+    let mut late = || {
+        let start = Instant::now();
+        instance.apply_in_place(&mut [1]).unwrap_err();
+        start.elapsed().saturating_sub(tight().deadline)
+    };
+    let best = (0..100).map(|_| late()).find(|late| *late <= Duration::from_millis(10));
+    assert!(best.is_some(), "no call of a hundred was stopped within 10 ms of its deadline");
+}
+
+#[test]
+fn making_a_copy_is_within_the_deadline() {
+    let deadline = Duration::from_millis(100);
+    let works = |turns: u64| {
+        format!(
+            "(module (memory (export \"memory\") 1)
+               (func $start (local $left i64) (local.set $left (i64.const {turns}))
+                 (loop $more (br_if $more (i64.ne (i64.const 0) (local.tee $left (i64.sub (local.get $left) (i64.const 1)))))))
+               (start $start)
+               (func (export \"process\") (param i32 i32) (result i32) (loop $ever (br $ever)) (i32.const 0)))"
+        )
+    };
+    let limits = |deadline| Limits { deadline, ..tight() };
+    let loading = |turns| {
+        let start = Instant::now();
+        load(&host(), &works(turns), &limits(Duration::from_secs(60))).unwrap();
+        start.elapsed()
+    };
+    let turns = (0..40).map(|power| 1_u64 << power).find(|turns| loading(*turns) > deadline / 2).unwrap();
+    // The start function takes a half of the deadline at least, and the call would take all of it.
+    let plugin = loop {
+        if let Ok(plugin) = load(&host(), &works(turns), &limits(deadline * 2)) {
+            break plugin;
+        }
+    };
+    let mut instance = plugin.instance().unwrap();
+    let mut took = || {
+        let start = Instant::now();
+        assert_eq!(instance.apply_in_place(&mut [1]).unwrap_err().kind(), "deadline");
+        start.elapsed()
+    };
+    took();
+    let best = (0..30).map(|_| took()).find(|took| *took < deadline * 2 + deadline / 4);
+    assert!(best.is_some(), "each call with a new copy took far longer than its deadline");
+}
+
+#[test]
+fn modules_that_would_take_gigabytes_to_compile_are_refused() {
+    let results = "i32 ".repeat(1_000);
+    let wide = format!(
+        "(module (memory (export \"memory\") 1) (type $t (func (result {results})))
+           (func $f (type $t) (unreachable)) (func $g (param {results}))
+           (func (export \"process\") (param i32 i32) (result i32) {} (i32.const 0)))",
+        "(block (type $t) (call $f)) (call $g) ".repeat(2_000)
+    );
+    let narrow = format!(
+        "(module (memory (export \"memory\") 1)
+           (func (export \"process\") (param i32 i32) (result i32) {} (i32.const 0)))",
+        "(drop (block (result i32) (i32.const 0))) ".repeat(20_000)
+    );
+    for text in [wide, narrow] {
+        let bytes = wat::parse_str(&text).unwrap();
+        assert!(bytes.len() < 128 << 10, "{}", bytes.len());
+        let error = host().load(&bytes, "", &Limits::default()).unwrap_err();
+        assert!(matches!(error, PluginError::FunctionTooIntricate { function: 0 | 2, .. }), "{error}");
+        assert_eq!(error.kind(), "too_large");
+    }
+}
+
+#[test]
+fn a_thread_with_too_little_stack_is_told_so() {
+    let deep = "(func $deep (param i32) (result i32) (i32.add (call $deep (local.get 0)) (i32.const 1)))";
+    let text = sometimes("(drop (call $deep (i32.const 0)))").replacen("(func", &format!("{deep} (func"), 1);
+    let mut instance = instance(&text);
+    std::thread::scope(|scope| {
+        let small = std::thread::Builder::new().stack_size(256 << 10);
+        let told = small.spawn_scoped(scope, || instance.apply_in_place(&mut [1]).unwrap_err()).unwrap();
+        let error = told.join().unwrap();
+        assert_eq!(error.kind(), "thread_stack", "{error}");
+    });
+    assert_eq!(instance.apply_in_place(&mut [1]).unwrap_err().kind(), "stack");
+    instance.apply_in_place(&mut [2]).unwrap();
 }
 
 #[test]
@@ -375,6 +457,12 @@ fn descriptions_that_lie_are_refused() {
     let error =
         load(&host(), &tensor_guest(0, process).replace("(i32.const 1))\n", "(i32.const 2))\n"), &tight());
     assert!(matches!(error, Err(PluginError::UnknownAbi { version: 2, .. })), "{error:?}");
+    // One that exports and imports what this host has never heard of.
+    let next = "(module (import \"zenith\" \"clock\" (func)) (memory (export \"memory\") 1)
+        (func (export \"zenith_abi_version\") (result i32) (i32.const 3))
+        (func (export \"zenith_process3\")))";
+    let error = load(&host(), next, &tight());
+    assert!(matches!(error, Err(PluginError::UnknownAbi { version: 3, .. })), "{error:?}");
 }
 
 #[test]

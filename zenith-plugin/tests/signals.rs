@@ -26,6 +26,30 @@ extern "C" fn long(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
     }
 }
 
+static CHAINED: AtomicUsize = AtomicUsize::new(0);
+
+/// What [`chain`] found when it was installed.
+static BEFORE: [AtomicUsize; SIGNALS.len()] = [const { AtomicUsize::new(0) }; SIGNALS.len()];
+
+/// A handler that hands everything on, as those of well-behaved libraries do.
+extern "C" fn chain(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    CHAINED.fetch_add(1, Ordering::Relaxed);
+    let at = SIGNALS.iter().position(|known| *known == signal).unwrap_or(0);
+    type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+    // SAFETY: the plugins' handler was found there, which takes these three.
+    let before: Handler = unsafe { std::mem::transmute(BEFORE[at].load(Ordering::Relaxed)) };
+    before(signal, info, context);
+}
+
+fn current(signal: c_int) -> libc::sigaction {
+    // SAFETY: all zeros is a value of it, and nothing is changed.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        assert_eq!(libc::sigaction(signal, std::ptr::null(), &raw mut action), 0);
+        action
+    }
+}
+
 /// Makes `handler` that of all faults, as somebody does who knows nothing of plugins.
 fn install(handler: usize, flags: c_int) {
     for signal in SIGNALS {
@@ -80,5 +104,33 @@ fn handlers_that_come_later_see_no_traps_and_lose_nothing() {
     std::thread::scope(|scope| {
         install(short, 0);
         scope.spawn(|| instances[0].apply_in_place(&mut [1]).unwrap_err());
+    });
+    // One that hands on what is not its own hands it to the plugins' handler, and that to the one before.
+    instances[0].apply_in_place(&mut [1]).unwrap_err();
+    let chain = chain as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize;
+    for (at, signal) in SIGNALS.into_iter().enumerate() {
+        BEFORE[at].store(current(signal).sa_sigaction, Ordering::Relaxed);
+    }
+    install(chain, libc::SA_SIGINFO | libc::SA_NODEFER);
+    for _ in 0..3 {
+        instances[0].apply_in_place(&mut [1]).unwrap_err();
+        let (before, chained) = (SHORT.load(Ordering::Relaxed), CHAINED.load(Ordering::Relaxed));
+        raise_all();
+        assert_eq!(SHORT.load(Ordering::Relaxed), before + SIGNALS.len());
+        assert_eq!(CHAINED.load(Ordering::Relaxed), chained + SIGNALS.len());
+    }
+    // A thread that blocks every signal would die of the first trap.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // SAFETY: the set is filled before it is read, and the mask is this thread's alone.
+            unsafe {
+                let mut all = std::mem::zeroed();
+                libc::sigfillset(&raw mut all);
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+            }
+            for (instance, (harm, kind)) in instances.iter_mut().zip(traps) {
+                assert_eq!(instance.apply_in_place(&mut [1]).unwrap_err().kind(), kind, "{harm}");
+            }
+        });
     });
 }

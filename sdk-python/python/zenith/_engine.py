@@ -134,7 +134,8 @@ class Engine:
 
         Args:
             data: bytes, bytearray, memoryview, a NumPy array, a torch tensor on the CPU, an Arrow array, chunked array
-                or record batch without nulls, or a dict, list or tuple of them. It is never modified.
+                or record batch without nulls, or a dict, list or tuple of them. It is never modified, and no other
+                thread may modify it during the call.
 
         Returns:
             The same kind; shape and element type are what the plugins made of it (memoryview: of new bytes; a NumPy

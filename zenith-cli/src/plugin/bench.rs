@@ -9,7 +9,7 @@ use zenith_data::DType;
 use zenith_plugin::Plugin;
 use zenith_runtime_cpu::thread::{Thread, ThreadConfig, allowed_cpus};
 
-use super::{Chosen, Sample, spell};
+use super::{Chosen, Sample, fits, spell};
 use crate::Failure;
 
 /// Measure how long a plugin takes.
@@ -37,6 +37,7 @@ const BLOCK: u64 = 16;
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let dtype: DType = serde_json::from_value(arguments.dtype.clone().into())?;
     let span = Duration::try_from_secs_f64(arguments.seconds)?;
+    fits(dtype, &arguments.shape)?;
     let sample = Sample::random(dtype, &arguments.shape, 0);
     let loading = Instant::now();
     let plugin = arguments.plugin.load()?;

@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     plugin: Chosen,
 }
 
+/// Characters of a plugin's own words that are shown in a line.
+const MOST_SHOWN: usize = 300;
+
 /// Randomness that the plugin is given in the self-test.
 const RANDOM: u64 = 0x5eed;
 
@@ -28,18 +31,18 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let mut faults = 0;
     for (number, (dtype, shape)) in trials(plugin.abi()).into_iter().enumerate() {
         let sample = Sample::random(dtype, &shape, number as u64);
-        let (mark, text) = match trial(&mut instance, &sample) {
+        let (mark, text) = match trial(&mut instance, &sample, plugin.takes_batches()) {
             Ok(text) => ("ok", text),
-            Err(error @ PluginError::Code { .. }) => ("no", error.to_string()),
-            Err(error) => {
+            Err(Wrong::Refused(text)) => ("no", text),
+            Err(Wrong::Fault(text)) => {
                 faults += 1;
-                ("FAULT", error.to_string())
+                ("FAULT", text)
             }
         };
-        writeln!(out, "{mark:<11}  {} -> {text}", spell(dtype, &shape))?;
+        writeln!(out, "{mark:<11}  {} -> {}", spell(dtype, &shape), line(&text))?;
     }
     if faults > 0 {
-        return Err(format!("{}: the self-test found {faults} faults", plugin.name()).into());
+        return Err(format!("{}: the self-test found {faults} faults", line(plugin.name())).into());
     }
     Ok(())
 }
@@ -51,8 +54,8 @@ fn describe(plugin: &Plugin, out: &mut dyn Write) -> Result<(), Failure> {
         Yield::AtMostOne => "one sample or none for each: a filter",
         Yield::Any => "any number of samples for each",
     };
-    let orelse = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-    writeln!(out, "name         {}", plugin.name())?;
+    let orelse = |text: &str| if text.is_empty() { "-".to_owned() } else { line(text) };
+    writeln!(out, "name         {}", line(plugin.name()))?;
     writeln!(out, "version      {}", orelse(plugin.version()))?;
     writeln!(out, "description  {}", orelse(plugin.description()))?;
     writeln!(out, "abi          {}", plugin.abi().version())?;
@@ -63,10 +66,10 @@ fn describe(plugin: &Plugin, out: &mut dyn Write) -> Result<(), Failure> {
         if plugin.takes_batches() { "taken whole" } else { "sample by sample" }
     )?;
     for export in plugin.exports() {
-        writeln!(out, "export       {export}")?;
+        writeln!(out, "export       {}", line(&export))?;
     }
     for import in plugin.imports() {
-        writeln!(out, "import       {import}")?;
+        writeln!(out, "import       {}", line(&import))?;
     }
     let fuel = limits.fuel.map_or_else(|| "any".to_owned(), |fuel| fuel.to_string());
     writeln!(
@@ -104,25 +107,67 @@ fn trials(abi: Abi) -> Vec<(DType, Vec<usize>)> {
 /// Results as (type and shape, bytes).
 type Made = Vec<(String, Vec<u8>)>;
 
-/// Applies the plugin twice; what it made, if that was the same.
-fn trial(instance: &mut Instance, sample: &Sample) -> Result<String, PluginError> {
-    let mut once = || -> Result<Made, PluginError> {
-        let mut made = Vec::new();
-        instance.apply(sample.tensor(), RANDOM, &mut |tensor| {
-            made.push((spell(tensor.dtype, tensor.shape), tensor.bytes.to_vec()));
-            Ok(())
-        })?;
-        Ok(made)
-    };
-    let first = once()?;
-    if once()? != first {
-        return Err(PluginError::Taker(
-            "two calls with the same tensor and the same randomness gave different results".into(),
-        ));
+/// Why a trial went wrong.
+enum Wrong {
+    /// The plugin says that it takes no such tensor.
+    Refused(String),
+    Fault(String),
+}
+
+impl From<PluginError> for Wrong {
+    fn from(error: PluginError) -> Self {
+        match error {
+            PluginError::Code { .. } => Self::Refused(error.to_string()),
+            fault => Self::Fault(fault.to_string()),
+        }
+    }
+}
+
+/// Applies the plugin twice, and once to a batch where it takes batches; what it made, if that was the same.
+fn trial(instance: &mut Instance, sample: &Sample, takes_batches: bool) -> Result<String, Wrong> {
+    let first = once(instance, sample)?;
+    if once(instance, sample)? != first {
+        let what = "two calls with the same tensor and the same randomness gave different results";
+        return Err(Wrong::Fault(what.to_owned()));
+    }
+    if takes_batches && let [(_, bytes)] = &first[..] {
+        let made = batch(instance, &sample.twice())?;
+        if made != [&bytes[..], bytes].concat() {
+            let what = "as a batch of two it gave other values than one by one";
+            return Err(Wrong::Fault(what.to_owned()));
+        }
     }
     Ok(match &first[..] {
         [] => "dropped".to_owned(),
         [(text, _)] => text.clone(),
         many => format!("{} samples, the first {}", many.len(), many[0].0),
     })
+}
+
+fn once(instance: &mut Instance, sample: &Sample) -> Result<Made, PluginError> {
+    let mut made = Vec::new();
+    instance.apply(sample.tensor(), RANDOM, &mut |tensor| {
+        made.push((spell(tensor.dtype, tensor.shape), tensor.bytes.to_vec()));
+        Ok(())
+    })?;
+    Ok(made)
+}
+
+fn batch(instance: &mut Instance, samples: &Sample) -> Result<Vec<u8>, PluginError> {
+    let mut made = Vec::new();
+    instance.apply_batch(samples.tensor(), RANDOM, &mut |tensor| {
+        made.extend_from_slice(tensor.bytes);
+        Ok(())
+    })?;
+    Ok(made)
+}
+
+/// A plugin's own words as one line of a terminal: what it says must not look like what we say.
+fn line(text: &str) -> String {
+    let shown: String = text
+        .chars()
+        .take(MOST_SHOWN)
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if shown.len() < text.len() && text.chars().count() > MOST_SHOWN { format!("{shown}…") } else { shown }
 }

@@ -23,6 +23,9 @@ pub(crate) enum Task {
     Bench(bench::Arguments),
 }
 
+/// Bytes of a tensor at most.
+const MOST_BYTES: usize = 1 << 30;
+
 /// The plugin, and what it may use.
 #[derive(Debug, Args)]
 struct Chosen {
@@ -63,7 +66,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// Random bytes; of floats, values from 0 to 1.
+    /// Random bytes; of floats, values from 0 to 1. `shape` is one that [`fits`].
     fn random(dtype: DType, shape: &[usize], seed: u64) -> Self {
         let mut rng = SampleRng::new(seed, 0, 0);
         let count: usize = shape.iter().product();
@@ -80,9 +83,28 @@ impl Sample {
         Self { dtype, shape: shape.to_vec(), bytes }
     }
 
+    /// A batch of itself and itself.
+    fn twice(&self) -> Self {
+        let shape = [&[2], &self.shape[..]].concat();
+        Self { dtype: self.dtype, shape, bytes: self.bytes.repeat(2) }
+    }
+
     fn tensor(&self) -> TensorRef<'_> {
         TensorRef { dtype: self.dtype, shape: &self.shape, bytes: &self.bytes }
     }
+}
+
+/// Refuses shapes of more bytes than a plugin's memory could hold.
+fn fits(dtype: DType, shape: &[usize]) -> Result<(), Failure> {
+    let bytes = shape.iter().try_fold(dtype.size(), |bytes, axis| bytes.checked_mul(*axis));
+    if bytes.is_some_and(|bytes| bytes <= MOST_BYTES) {
+        return Ok(());
+    }
+    Err(format!(
+        "--shape: a tensor of {} is larger than 1 GiB; a smaller one would work",
+        spell(dtype, shape)
+    )
+    .into())
 }
 
 /// A type and a shape as text, such as `uint8 [224, 224, 3]`.

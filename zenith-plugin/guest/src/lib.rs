@@ -18,7 +18,7 @@
 //! - The configuration is read once, by the function named as `config:`; what it returns is the plugin's state.
 //! - A result must be a function of configuration, tensor and the random bits: there is an instance for each worker,
 //!   and any sample may go to any of them. The state is for settings, tables and scratch memory.
-//! - An [`Error`] reaches the user, code and text. A panic ends the instance, its text is logged.
+//! - An [`Error`] reaches the user, code and text. A panic ends the instance; with [`plugin!`] its text is logged.
 //! - [`testing`] calls a plugin natively, so that `cargo test` tests it.
 //!
 //! What a plugin is to the host is `docs/plugin-abi.md`; nothing here knows the host.

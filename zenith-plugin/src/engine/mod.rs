@@ -94,11 +94,7 @@ impl Shared {
     }
 
     fn check_process(&self) -> Result<(), PluginError> {
-        if crate::fork::generation() == self.generation {
-            Ok(())
-        } else {
-            Err(PluginError::ForkedEngine)
-        }
+        if crate::fork::generation() == self.generation { Ok(()) } else { Err(PluginError::ForkedEngine) }
     }
 
     fn open(&self) -> Result<(), PluginError> {

@@ -10,6 +10,10 @@ use super::Tensor;
 use crate::PluginError;
 use crate::chain::{Chain, ChainWorker};
 
+/// Tensors, and bytes of them, that may become of one item.
+const MOST_TENSORS: usize = 1 << 16;
+const MOST_BYTES: usize = 1 << 30;
+
 /// A chain as it is between two changes.
 #[derive(Debug)]
 pub(super) struct Version {
@@ -53,8 +57,18 @@ impl Way {
         random: u64,
     ) -> Result<Vec<Tensor>, PluginError> {
         let walked = catch_unwind(AssertUnwindSafe(|| {
-            let mut tensors = Vec::new();
+            let (mut tensors, mut bytes) = (Vec::new(), 0);
             self.of(version)?.apply_with(input, random, &mut |tensor| {
+                bytes += tensor.bytes.len();
+                // What each plugin may make of one tensor multiplies along the chain.
+                if tensors.len() == MOST_TENSORS || bytes > MOST_BYTES {
+                    let plugin = version.chain.plugins().last().map_or("the chain", |last| last.name());
+                    let reason = format!(
+                        "one item became more than {MOST_TENSORS} tensors or {} MiB",
+                        MOST_BYTES >> 20
+                    );
+                    return Err(PluginError::BadResult { plugin: plugin.to_owned(), reason });
+                }
                 tensors.push(Tensor::copied(tensor));
                 Ok(())
             })?;
