@@ -290,6 +290,23 @@ impl Source {
         self.samples.blocks().map(|(_, window)| window)
     }
 
+    /// How many processes can read the source side by side, each with its part of the memory budget; `None` for any number.
+    #[getter]
+    fn readers(&self) -> Option<u64> {
+        self.samples.readers()
+    }
+
+    /// From here on this process is one of `readers` that share the memory budget.
+    fn share(&self, readers: u64) {
+        self.samples.share(readers);
+    }
+
+    /// A number that changes when what plugins split samples into may be something else; `None` where they split none.
+    #[getter]
+    fn splitting(&self) -> Option<u64> {
+        self.samples.splitting()
+    }
+
     /// What its plugins did so far: [(name, samples, nanoseconds, dropped, split)].
     #[getter]
     fn plugins(&self) -> Vec<PluginCounts> {
