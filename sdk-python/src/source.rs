@@ -142,6 +142,11 @@ impl Source {
         Ok(Self { samples, single: Single { schema, layout, pool, fillers: Mutex::new(Vec::new()) } })
     }
 
+    /// Runs of samples that are cheap to read together, and the samples that a shuffle's window may hold.
+    pub(crate) fn blocks(&self) -> Option<(&[u64], u64)> {
+        self.samples.blocks()
+    }
+
     fn read(&self, key: SampleKey) -> zenith_data::Result<Batch> {
         let single = &self.single;
         let pop = || single.fillers.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -203,9 +203,11 @@ class PythonEngine:
         track: _core.Track,
         *,
         weights: WeightedSampler | None,
+        beneath: _core.Source | None,
         **options: Any,
     ) -> None:
-        self._base = _core.Order(samples, order.as_json(), None if weights is None else weights.weights)
+        table = None if weights is None else weights.weights
+        self._base = _core.Order(samples, order.as_json(), table, beneath)
         self._track = track
         self._clock = _Clock()
         self._loader = PythonLoader(

@@ -231,7 +231,7 @@ class Loader:
 
     def _note_scattered_reads(self) -> None:
         """Says so where an order by the user's choice visits the blocks of a streamed table as it comes."""
-        native = self._plan.native
+        native = self._plan.beneath if self._plan.native is None else self._plan.native
         if native is not None and native.streamed and (self._weights or self._listed):
             self.notes.append(
                 "the table is streamed, and a sampler's order knows nothing of its row groups: nearly every row may "
@@ -376,6 +376,7 @@ class Loader:
             self._order,
             self._host_track,
             weights=self._weights,
+            beneath=plan.beneath,
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor,
             collate_fn=plan.collate_fn,

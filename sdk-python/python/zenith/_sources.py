@@ -36,6 +36,7 @@ class Plan:
     Attributes:
         native: the native source, where no sample needs Python.
         dataset: the map-style object that Python workers read, where one does.
+        beneath: the native source that Python's samples are made of, where they are.
         samples: how many samples there are.
         fingerprint: changes when the data changes; 0 for Python datasets, which have none.
         classes: names of the label's classes.
@@ -93,6 +94,10 @@ class NativeSamples:
 
     def __getitem__(self, index: int) -> Any:
         return self._sample(0, index)
+
+    def zenith_share(self, readers: int) -> None:
+        """From here on this process is one of ``readers`` that share the source's memory budget."""
+        self._source.share(readers)
 
     def zenith_at_epoch(self, epoch: int) -> Callable[[int], Any]:
         """What gives the samples as they are augmented in ``epoch``."""
@@ -342,7 +347,7 @@ def _mixed_plan(
         array_module=behind.array_module,
         plugins=behind.all_plugins(),
     )
-    return replace(plan, native=None, dataset=samples, window=None, collate_fn=behind.collate_fn)
+    return replace(plan, native=None, dataset=samples, beneath=native, collate_fn=behind.collate_fn)
 
 
 def _at(native: _core.Source, indices: Sequence[int] | None) -> _core.Source:

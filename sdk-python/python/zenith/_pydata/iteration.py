@@ -170,7 +170,7 @@ class PythonIterator:
     def _move_off_processes(self, failure: SampleFailure) -> bool:
         """A dataset that wants CUDA cannot be had in a fork: if the choice was ours, go on with threads."""
         core = self._core
-        if core.mode != "process" or not core.may_inline or _FORKED_CUDA not in str(failure.error):
+        if core.mode != "process" or not core.may_choose or _FORKED_CUDA not in str(failure.error):
             return False
         old = self._queue[0].engine
         assert old is not None

@@ -75,7 +75,12 @@ class Core:
         self.notes: list[str] = []
         self.pin = self._can_pin(pin_memory)
         self.mode, self.why = self._choose(worker)
-        self.may_inline = worker == "auto" and self.mode == "process" and worker_init_fn is None
+        readers: int | None = getattr(dataset, "zenith_readers", None)
+        if readers is not None and self.mode == "process":
+            self._limit(readers)
+        self.may_choose = worker == "auto" and worker_init_fn is None
+        # This process has no part of what workers share.
+        self.may_inline = self.may_choose and self.mode == "process" and readers is None
         self.may_return = False
         self.inline_pieces = INLINE_PIECES
         self.inline_excess_ns = 0
@@ -109,6 +114,17 @@ class Core:
             )
             return False
         return True
+
+    def _limit(self, readers: int) -> None:
+        """Starts no more processes than can share the dataset's memory budget."""
+        if self.num_workers <= readers:
+            return
+        self.notes.append(
+            f"{readers} of {self.num_workers} workers are used: the source is streamed, and each worker process "
+            "decodes its row groups for itself, within its part of the budget; with a memory_budget that holds the "
+            "source, or where no Python makes the samples, all are"
+        )
+        self.num_workers = readers
 
     def _choose(self, worker: str) -> tuple[str, str]:
         if self.num_workers == 0 or worker == "inline":

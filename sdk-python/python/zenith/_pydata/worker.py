@@ -125,6 +125,9 @@ class _Worker:
             if spec.worker_init_fn is not None:
                 spec.worker_init_fn(self._number)
             self._fetcher = Fetcher(spec.dataset, seed=spec.seed, skip=spec.skip)
+            share = getattr(spec.dataset, "zenith_share", None)
+            if share is not None:
+                share(spec.num_workers)
         except BaseException as error:
             self._broken = SampleFailure.here(error, None)
 
