@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use zenith_data::{Error, SampleError};
+use zenith_data::{Blamed, Error, SampleError};
 use zenith_plugin::PluginError;
 use zenith_runtime_gpu::collective::CollectiveError;
 use zenith_scheduler::client::ClientError;
@@ -46,15 +46,22 @@ fn build(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
         facts.set_item("sample", sample)?;
         facts.set_item("reason", reason)?;
         match transform {
-            Some(plugin) => facts.set_item("plugin", plugin)?,
+            Some(plugin) => blame(&facts, plugin)?,
             None => facts.set_item("offset", offset)?,
         }
     }
     if let Error::Transform { transform, reason } = error {
-        facts.set_item("plugin", transform)?;
+        blame(&facts, transform)?;
         facts.set_item("reason", reason)?;
     }
     Ok(PyErr::from_value(class.call((error.to_string(),), Some(&facts))?))
+}
+
+/// What programs are told of the plugin that is to blame.
+fn blame(facts: &Bound<'_, PyDict>, plugin: &Blamed) -> PyResult<()> {
+    facts.set_item("plugin", &plugin.name)?;
+    facts.set_item("kind", plugin.cause.kind)?;
+    facts.set_item("code", plugin.cause.code)
 }
 
 /// The Python exception for a plugin that cannot be loaded or failed on a call of its own.
@@ -68,6 +75,10 @@ pub(crate) fn plugin_error(py: Python<'_>, path: Option<&Path>, error: &PluginEr
         let stem = path.and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
         facts.set_item("plugin", error.plugin().or(stem.as_deref()).unwrap_or_default())?;
         facts.set_item("kind", error.kind())?;
+        facts.set_item("code", error.code())?;
+        let text = error.to_string();
+        let own = error.plugin().and_then(|name| text.strip_prefix(name)?.strip_prefix(": "));
+        facts.set_item("reason", own.unwrap_or(&text))?;
         facts.set_item("path", path.map(|path| path.to_string_lossy().into_owned()))?;
         Ok(PyErr::from_value(class_of(py, "PluginError")?.call((error.to_string(),), Some(&facts))?))
     };

@@ -7,7 +7,7 @@ use zenith_data::pipeline::{EpochPlan, StreamSpec};
 use zenith_data::sampler::{Cut, OrderSpec};
 
 use crate::errors::IntoPython;
-use crate::source::OrderArguments;
+use crate::source::{OrderArguments, Source};
 
 /// The batches of any epoch as lists of sample indices; the same that a native loader would read.
 #[pyclass(module = "zenith._core", frozen)]
@@ -30,9 +30,16 @@ impl Order {
 #[pymethods]
 impl Order {
     #[new]
-    #[pyo3(signature = (samples, arguments, weights=None))]
-    fn new(py: Python<'_>, samples: u64, arguments: &str, weights: Option<Vec<f64>>) -> PyResult<Self> {
-        let spec = OrderArguments::parse(py, arguments)?.spec(samples, None, weights.as_deref());
+    #[pyo3(signature = (samples, arguments, weights=None, source=None))]
+    fn new(
+        py: Python<'_>,
+        samples: u64,
+        arguments: &str,
+        weights: Option<Vec<f64>>,
+        source: Option<&Source>,
+    ) -> PyResult<Self> {
+        let blocks = source.and_then(Source::blocks);
+        let spec = OrderArguments::parse(py, arguments)?.spec(samples, blocks, weights.as_deref());
         Ok(Self { spec: spec.into_python(py)?, plan: Mutex::new(None) })
     }
 

@@ -142,6 +142,11 @@ impl Source {
         Ok(Self { samples, single: Single { schema, layout, pool, fillers: Mutex::new(Vec::new()) } })
     }
 
+    /// Runs of samples that are cheap to read together, and the samples that a shuffle's window may hold.
+    pub(crate) fn blocks(&self) -> Option<(&[u64], u64)> {
+        self.samples.blocks()
+    }
+
     fn read(&self, key: SampleKey) -> zenith_data::Result<Batch> {
         let single = &self.single;
         let pop = || single.fillers.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -288,6 +293,23 @@ impl Source {
     #[getter]
     fn window(&self) -> Option<u64> {
         self.samples.blocks().map(|(_, window)| window)
+    }
+
+    /// How many processes can read the source side by side, each with its part of the memory budget; `None` for any number.
+    #[getter]
+    fn readers(&self) -> Option<u64> {
+        self.samples.readers()
+    }
+
+    /// From here on this process is one of `readers` that share the memory budget.
+    fn share(&self, readers: u64) {
+        self.samples.share(readers);
+    }
+
+    /// A number that changes when what plugins split samples into may be something else; `None` where they split none.
+    #[getter]
+    fn splitting(&self) -> Option<u64> {
+        self.samples.splitting()
     }
 
     /// What its plugins did so far: [(name, samples, nanoseconds, dropped, split)].

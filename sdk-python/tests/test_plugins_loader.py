@@ -231,6 +231,32 @@ def test_splitters_and_resume_behind_any_batch(workers):
         assert seen(again) == found[at:]
 
 
+def test_the_place_inside_of_a_sample_belongs_to_the_plugins_that_split_it(pictures):
+    def loader(size=48, tile="16", plugin="tiles"):
+        plugins = [Wasm(guest(plugin), tile)] if plugin else []
+        return zt.DataLoader(pictures, 5, num_workers=0, transform=[v2.Resize((size, size))], plugins=plugins)
+
+    batches = iter(whole := loader())
+    next(batches)
+    state = json.loads(json.dumps(whole.state_dict()))
+    assert state["part"] == 5 and state["cursor"] == 0
+    again = loader()
+    again.load_state_dict(state)
+    assert len(list(again)) == len(list(batches))
+    others = {
+        "configuration": loader(tile="8"),
+        "module": loader(tile="16x16", plugin="image_resize"),
+        "transform": loader(size=32),
+        "none": loader(plugin=None),
+    }
+    for other in others.values():
+        with pytest.raises(zenith.ResumeError, match="split sample: the plugins have changed") as raised:
+            other.load_state_dict(state)
+        assert "dataset" not in str(raised.value)
+    # Between two samples it makes no difference how they are split.
+    others["configuration"].load_state_dict({name: state[name] for name in state if name != "part"})
+
+
 def test_a_filtered_loader_has_no_length_and_needs_one_rank(monkeypatch):
     loader = zt.DataLoader(rows(), 16, plugins=[wasm.BELOW_100])
     with pytest.raises(TypeError, match="plugin below_100 may drop or split"):

@@ -1,6 +1,9 @@
 //! The errors of the data plane. One enum by cause; each carries the path and the place it belongs to.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+use crate::transform::custom::Cause;
 
 /// What can go wrong in the data plane.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +20,8 @@ pub enum Error {
     /// A transform that somebody else brought does not work with this source.
     #[error("{transform}: {reason}")]
     Transform {
-        /// The transform's name.
-        transform: String,
+        /// The transform.
+        transform: Blamed,
         /// What is wrong, as a lower-case fragment.
         reason: String,
     },
@@ -85,7 +88,22 @@ pub struct SampleError {
     /// The reason, as a lower-case fragment.
     pub reason: String,
     /// The transform brought by somebody else that is to blame, where one is.
-    pub transform: Option<String>,
+    pub transform: Option<Blamed>,
+}
+
+/// A transform that somebody else brought, and why it is to blame. Shown as its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blamed {
+    /// Its name.
+    pub name: String,
+    /// What programs are told of the cause.
+    pub cause: Cause,
+}
+
+impl fmt::Display for Blamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 impl SampleError {
@@ -95,7 +113,7 @@ impl SampleError {
             None => String::new(),
         };
         if let Some(transform) = &self.transform {
-            text.push_str(transform);
+            text.push_str(&transform.name);
             text.push_str(": ");
         }
         text.push_str(&self.reason);

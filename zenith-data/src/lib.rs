@@ -16,5 +16,5 @@ mod table;
 pub mod transform;
 
 pub use dtype::DType;
-pub use error::{Error, Result, SampleError};
+pub use error::{Blamed, Error, Result, SampleError};
 pub use schema::{Field, Schema};

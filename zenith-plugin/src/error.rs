@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use zenith_data::transform::custom::TransformFault;
+use zenith_data::transform::custom::{Cause, TransformFault};
 
 /// Any error of a plugin or its host.
 #[derive(Debug, thiserror::Error)]
@@ -297,6 +297,21 @@ impl PluginError {
         }
     }
 
+    /// The plugin's own error code, where it gave one.
+    #[must_use]
+    pub const fn code(&self) -> Option<i32> {
+        match self {
+            // A configuration is refused with 0 where there is none to be had at all.
+            Self::Code { code, .. } | Self::Config { code, .. } if *code != 0 => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// What programs are told of it.
+    pub(crate) const fn cause(&self) -> Cause {
+        Cause { kind: self.kind(), code: self.code() }
+    }
+
     /// The plugin that the error is about, where there is one.
     #[must_use]
     pub fn plugin(&self) -> Option<&str> {
@@ -348,5 +363,21 @@ impl PluginError {
             Ok(own) => *own,
             Err(other) => Self::Taker(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_the_plugins_own_code_and_no_other() {
+        let plugin = || "p".to_owned();
+        let own = PluginError::Code { plugin: plugin(), code: -7, message: String::new() };
+        assert_eq!(own.cause(), Cause { kind: "code", code: Some(-7) });
+        let refused = |code| PluginError::Config { plugin: plugin(), code, message: String::new() };
+        assert_eq!((refused(3).code(), refused(0).code()), (Some(3), None));
+        let late = PluginError::Deadline { plugin: plugin(), deadline: Duration::from_secs(1) };
+        assert_eq!(late.cause(), Cause { kind: "deadline", code: None });
     }
 }

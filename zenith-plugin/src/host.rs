@@ -160,7 +160,7 @@ impl Host {
             .linker
             .instantiate_pre(&module)
             .map_err(|error| PluginError::Host(format!("{error:#}")))?;
-        Plugin::new(self.inner.clone(), pre, shape, name, config, limits)
+        Plugin::new(self.inner.clone(), pre, shape, bytes, name, config, limits)
     }
 }
 

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use sha2::{Digest, Sha256};
 use wasmtime::InstancePre;
-use zenith_data::transform::custom::{Transform, TransformFault, TransformWorker, Yield};
+use zenith_data::transform::custom::{Cause, Transform, TransformFault, TransformWorker, Yield};
 
 use crate::host::HostInner;
 use crate::live::{Live, State, deadline_ticks};
@@ -32,6 +33,8 @@ pub(crate) struct Inner {
     /// How it calls itself, under ABI 1; else as its file, and so until it was asked.
     pub(crate) name: Arc<str>,
     pub(crate) config: String,
+    /// Of the module's bytes and the configuration.
+    fingerprint: u64,
     pub(crate) log: Arc<Log>,
     description: Option<Description>,
     meters: Meters,
@@ -88,11 +91,12 @@ impl Inner {
 }
 
 impl Plugin {
-    /// Makes a plugin of a checked module: its first copy is made at once, because only it can say what it is.
+    /// Makes a plugin of a checked module, whose bytes are `bytes`: its first copy is made at once, because only it can say what it is.
     pub(crate) fn new(
         host: Arc<HostInner>,
         pre: InstancePre<State>,
         shape: Shape,
+        bytes: &[u8],
         file: &str,
         config: &str,
         limits: &Limits,
@@ -109,6 +113,7 @@ impl Plugin {
             limits: limits.clone(),
             name: file.into(),
             config: config.to_owned(),
+            fingerprint: fingerprint(bytes, config),
             log: Arc::new(Log::new()),
             description: None,
             meters: Meters::default(),
@@ -211,6 +216,14 @@ impl Plugin {
     }
 }
 
+fn fingerprint(bytes: &[u8], config: &str) -> u64 {
+    let module = Sha256::digest(bytes);
+    let all = Sha256::new().chain_update(module).chain_update(config).finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&all[..8]);
+    u64::from_le_bytes(first)
+}
+
 impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plugin").field("name", &self.name()).field("abi", &self.abi()).finish_non_exhaustive()
@@ -224,6 +237,14 @@ impl Transform for Plugin {
 
     fn yields(&self) -> Yield {
         self.yields()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.inner.fingerprint
+    }
+
+    fn cause(&self, fault: &TransformFault) -> Cause {
+        fault.downcast_ref::<PluginError>().map_or_else(Cause::default, PluginError::cause)
     }
 
     fn worker(&self) -> Result<Box<dyn TransformWorker>, TransformFault> {

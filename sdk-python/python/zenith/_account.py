@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 
 _SKIPPED_KEPT = 10_000
 
@@ -24,6 +25,15 @@ class PluginCounters:
     dropped: int = 0
     split: int = 0
 
+    def plus(self, more: PluginCounters) -> PluginCounters:
+        """Both together."""
+        return PluginCounters(
+            self.samples + more.samples,
+            self.seconds + more.seconds,
+            self.dropped + more.dropped,
+            self.split + more.split,
+        )
+
 
 @dataclass
 class Counters:
@@ -41,8 +51,8 @@ class Counters:
         skipped_count: how many there were.
         workers: threads or processes of the newest engine.
         notes: what engines did in another way than asked.
-        plugins: what each plugin did, by its name. The source counts, over all engines: the newest's count has the
-            others' in it.
+        plugins: what each plugin did, by its name; several of one name are numbered from the second on.
+        plugins_of_all: whether ``plugins`` has in it what earlier engines counted, as where a native source counts.
         facts: of the newest engine, by name.
     """
 
@@ -58,6 +68,7 @@ class Counters:
     workers: int = 0
     notes: list[str] = field(default_factory=list)
     plugins: dict[str, PluginCounters] = field(default_factory=dict)
+    plugins_of_all: bool = True
     facts: dict[str, str] = field(default_factory=dict)
 
     def add(self, later: Counters) -> None:
@@ -74,20 +85,24 @@ class Counters:
         self.skipped_count += later.skipped_count
         self.workers = later.workers
         self.notes += [note for note in later.notes if note not in self.notes]
-        self.plugins |= later.plugins
+        for name, plugin in later.plugins.items():
+            before = self.plugins.get(name)
+            self.plugins[name] = plugin if before is None or later.plugins_of_all else before.plus(plugin)
         self.facts |= later.facts
 
 
 def plugin_counters(counted: Iterable[tuple[str, int, int, int, int]]) -> dict[str, PluginCounters]:
-    """The plugins' counters by name, of rows (name, samples, nanoseconds, dropped, split); those of one name in sum."""
+    """The plugins' counters by name, of rows (name, samples, nanoseconds, dropped, split) in the plugins' order."""
     plugins: dict[str, PluginCounters] = {}
     for name, samples, nanoseconds, dropped, split in counted:
-        counters = plugins.setdefault(name, PluginCounters())
-        counters.samples += samples
-        counters.seconds += nanoseconds / 1e9
-        counters.dropped += dropped
-        counters.split += split
+        plugins[_numbered(name, plugins)] = PluginCounters(samples, nanoseconds / 1e9, dropped, split)
     return plugins
+
+
+def _numbered(name: str, taken: Collection[str]) -> str:
+    if name not in taken:
+        return name
+    return next(other for number in count(2) if (other := f"{name} {number}") not in taken)
 
 
 class Account:

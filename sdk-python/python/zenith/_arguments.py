@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ._errors import ConfigError
@@ -81,7 +82,17 @@ def plugin_list(value: Any) -> list[Wasm]:
     """
     if isinstance(value, (str, bytes, bytearray, memoryview, os.PathLike, Wasm)):
         raise ConfigError("plugins is a list of plugins; put the one into brackets")
-    return [as_plugin(plugin) for plugin in iterable_or_none("plugins", value) or ()]
+    plugins: list[Wasm] = []
+    for given in iterable_or_none("plugins", value) or ():
+        plugin = as_plugin(given)
+        # Each place in the chain has an account of its own.
+        plugins.append(copy.copy(plugin) if any(plugin is other for other in plugins) else plugin)
+    return plugins
+
+
+def kept(value: Any) -> Any:
+    """``value`` as something that can be gone through again and again: what an iterator gives, as a list."""
+    return list(value) if isinstance(value, Iterator) else value
 
 
 def iterable_or_none(name: str, value: Any) -> Any:

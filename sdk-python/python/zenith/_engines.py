@@ -203,12 +203,16 @@ class PythonEngine:
         track: _core.Track,
         *,
         weights: WeightedSampler | None,
+        beneath: _core.Source | None,
         **options: Any,
     ) -> None:
-        self._base = _core.Order(samples, order.as_json(), None if weights is None else weights.weights)
+        table = None if weights is None else weights.weights
+        self._base = _core.Order(samples, order.as_json(), table, beneath)
         self._track = track
         self._clock = _Clock()
-        self._loader = PythonLoader(dataset, _Order(self._base), seed=order.seed, **options)
+        self._loader = PythonLoader(
+            dataset, _Order(self._base), seed=order.seed, world_size=order.world_size, **options
+        )
         self.counters = partial(_python_counters, self._loader.stats_reader(), self._clock)
 
     def begin(self, place: Place, listed: ListedOrder | None) -> HostBatches:
@@ -232,6 +236,8 @@ class PythonEngine:
 
 def _python_counters(read: Callable[[], dict[str, Any]], clock: _Clock) -> Counters:
     stats = read()
+    plugins = plugin_counters((*counted, 0, 0) for counted in stats["plugins"])
+    in_plugins = sum(plugin.seconds for plugin in plugins.values())
     return Counters(
         batches=stats["batches"],
         samples=stats["samples"],
@@ -239,7 +245,7 @@ def _python_counters(read: Callable[[], dict[str, Any]], clock: _Clock) -> Count
         wait=clock.wait,
         step=clock.step,
         first_batch=stats["first_batch_s"] or 0.0,
-        stages={"python": stats["fetch_s"], "transform": stats["collate_s"]},
+        stages={"python": max(0.0, stats["fetch_s"] - in_plugins), "transform": stats["collate_s"]},
         skipped=list(stats["skipped"]),
         skipped_count=len(stats["skipped"]),
         workers=stats["num_workers"],
@@ -247,6 +253,8 @@ def _python_counters(read: Callable[[], dict[str, Any]], clock: _Clock) -> Count
             f"slow path: Python code makes the samples ({stats['worker']}: {stats['why']})",
             *stats["notes"],
         ],
+        plugins=plugins,
+        plugins_of_all=False,
     )
 
 

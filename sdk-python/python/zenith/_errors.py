@@ -54,8 +54,9 @@ class PluginError(ZenithError):
 
     Attributes:
         plugin: its name; empty where not even that is known.
-        kind: the cause in a word, such as "deadline", "memory", "trap", "code" (the plugin's own), "not_wasm"; empty
-            in a loader.
+        kind: the cause in a word, such as "deadline", "memory", "trap", "code" (the plugin's own), "not_wasm", "unfit"
+            (what it gave is not what the loader can use).
+        code: the plugin's own error code, or None.
         sample: index of the sample in the source; -1 where it was none.
         reason: what was wrong, without the place.
     """
@@ -67,12 +68,14 @@ class PluginError(ZenithError):
         path: str | None = None,
         plugin: str = "",
         kind: str = "",
+        code: int | None = None,
         sample: int = -1,
         reason: str = "",
     ) -> None:
         super().__init__(message, path=path)
         self.plugin = plugin
         self.kind = kind
+        self.code = code
         self.sample = sample
         self.reason = reason or message
 

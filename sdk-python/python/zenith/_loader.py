@@ -12,6 +12,7 @@ from ._arguments import (
     callable_or_none,
     column_names,
     iterable_or_none,
+    kept,
     label_choice,
     one_of,
     plugin_list,
@@ -136,6 +137,8 @@ class Loader:
         normalize: Any = None,
     ) -> None:
         del persistent_workers
+        # A second loader like this one is made of them.
+        plugins, columns, normalize = kept(plugins), kept(columns), kept(normalize)
         self._arguments = {
             name: value for name, value in locals().items() if name not in ("self", "__class__")
         }
@@ -145,10 +148,8 @@ class Loader:
         shuffle, drop_last = bool(shuffle), bool(drop_last)
         _check_samplers(batch_size, shuffle, sampler, batch_sampler, drop_last, (rank, world_size))
         self.dataset = source
-        self.batch_size = batch_size
-        self.drop_last = drop_last
-        self.sampler = sampler
-        self.batch_sampler = batch_sampler
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self.sampler, self.batch_sampler = sampler, batch_sampler
         self.num_workers = _core.processors() if num_workers is None else num_workers
         self.prefetch_factor = prefetch_factor or 1
         self.pin_memory = pin_memory
@@ -230,7 +231,7 @@ class Loader:
 
     def _note_scattered_reads(self) -> None:
         """Says so where an order by the user's choice visits the blocks of a streamed table as it comes."""
-        native = self._plan.native
+        native = self._plan.beneath if self._plan.native is None else self._plan.native
         if native is not None and native.streamed and (self._weights or self._listed):
             self.notes.append(
                 "the table is streamed, and a sampler's order knows nothing of its row groups: nearly every row may "
@@ -343,7 +344,12 @@ class Loader:
         """What there is to say of a loader that has not begun."""
         native = self._plan.native
         if native is None:
-            return Counters(workers=self.num_workers, stages={"python": 0.0, "transform": 0.0})
+            named = getattr(self._plan.dataset, "zenith_plugins", ())
+            return Counters(
+                workers=self.num_workers,
+                stages={"python": 0.0, "transform": 0.0},
+                plugins=plugin_counters((plugin.name, 0, 0, 0, 0) for plugin in named),
+            )
         stages: dict[str, float] = dict.fromkeys(("read", "decode", "transform", "room"), 0.0)
         workers = min(self.num_workers, _core.processors())
         plugins = plugin_counters(native.plugins)
@@ -370,6 +376,7 @@ class Loader:
             self._order,
             self._host_track,
             weights=self._weights,
+            beneath=plan.beneath,
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor,
             collate_fn=plan.collate_fn,
@@ -408,7 +415,7 @@ class Loader:
             "drop_last": self._order.drop_last,
         }
         if place.part > 0:
-            state["part"] = place.part
+            state |= {"part": place.part, "splitting": self._plan.splitting}
         if self._listed is not None and place[1:] > (0, 0):
             state["digest"] = self._resume_digest if marked is None else self._drawn_at_place().digest()
         return state
@@ -473,6 +480,14 @@ class Loader:
                 raise ResumeError(
                     f"cannot resume in the middle of an epoch: {name} differs (was {state.get(name)}, is {value})"
                 )
+        if place.part > 0 and (
+            self._plan.splitting is None or state.get("splitting") != self._plan.splitting
+        ):
+            raise ResumeError(
+                "cannot resume inside of a split sample: the plugins have changed since "
+                f"({self._plan.filters or 'none'} here), their modules or configurations, or the transform before them "
+                f"(splitting was {state.get('splitting')}, is {self._plan.splitting})"
+            )
         self._next = place
         self._resumed = True
         self._resume_digest = state.get("digest")
@@ -499,6 +514,12 @@ class Loader:
         self.load_state_dict(state)
 
     def _twin(self) -> Loader:
+        for name in ("source", "sampler", "batch_sampler"):
+            if isinstance(self._arguments[name], Iterator):
+                raise ConfigError(
+                    f"{name} is an iterator, which a second loader like this one would use up; a list, or an object "
+                    "that can be iterated over again, works with report(oracle=...)"
+                )
         return type(self)(**self._arguments)
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ class Report:
         bottleneck: ``step`` (the training loop itself), ``read``, ``decode``, ``transform``, ``plugin`` and a name, or
             ``python``.
         advice: what to change, in one sentence.
-        stages: thread-seconds by stage.
+        stages: thread-seconds by stage; those of plugins are in no other one.
         skipped: bad samples left out with ``on_error="skip"``, as (sample, reason).
         skipped_count: how many; ``skipped`` holds the first 10,000.
         bytes_read: bytes that came from the source.
@@ -160,9 +160,9 @@ def _account(plugin: PluginCounters) -> str:
 def _diagnose(wait: float, seconds: dict[str, float], workers: int) -> tuple[str, str]:
     if wait < STEP_LIMITS_BELOW:
         return "step", STEP_ADVICE
-    if "python" in seconds:
-        return "python", _PYTHON_ADVICE
     stage = max((name for name in seconds if name != "room"), key=lambda name: seconds[name])
+    if "python" in seconds and not stage.startswith("plugin "):
+        return "python", _PYTHON_ADVICE
     cores = _core.processors()
     if workers < cores:
         return (

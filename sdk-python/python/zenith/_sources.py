@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ class Plan:
     Attributes:
         native: the native source, where no sample needs Python.
         dataset: the map-style object that Python workers read, where one does.
+        beneath: the native source that Python's samples are made of, where they are.
         samples: how many samples there are.
         fingerprint: changes when the data changes; 0 for Python datasets, which have none.
         classes: names of the label's classes.
@@ -42,6 +44,7 @@ class Plan:
         collate_fn: the user's, for Python workers.
         notes: what was done in another way than asked or than is fastest.
         filters: names of the plugins that may drop or split samples, where there are any.
+        splitting: changes when what samples are split into may be something else; None where none is split.
     """
 
     native: _core.Source | None
@@ -53,6 +56,8 @@ class Plan:
     collate_fn: Callable[[list[Any]], Any] | None = None
     notes: list[str] = field(default_factory=list)
     filters: str | None = None
+    splitting: str | None = None
+    beneath: _core.Source | None = None
 
 
 class NativeSamples:
@@ -71,8 +76,11 @@ class NativeSamples:
         takes: str | None,
         target_transform: Callable[[Any], Any] | None,
         array_module: str,
+        plugins: Sequence[Wasm] = (),
     ) -> None:
         self._source = source
+        self.zenith_plugins = _different(plugins)
+        self.zenith_readers = source.readers
         self._seed = seed
         self._tail = tail
         self._as_picture = takes == "image"
@@ -86,6 +94,10 @@ class NativeSamples:
 
     def __getitem__(self, index: int) -> Any:
         return self._sample(0, index)
+
+    def zenith_share(self, readers: int) -> None:
+        """From here on this process is one of ``readers`` that share the source's memory budget."""
+        self._source.share(readers)
 
     def zenith_at_epoch(self, epoch: int) -> Callable[[int], Any]:
         """What gives the samples as they are augmented in ``epoch``."""
@@ -106,6 +118,11 @@ class NativeSamples:
         if self._target_transform is not None:
             rest[-1] = self._target_transform(rest[-1])
         return (inputs, *rest)
+
+
+def _different(plugins: Sequence[Wasm]) -> list[Wasm]:
+    """Each plugin once, however often it is called."""
+    return list({id(plugin): plugin for plugin in plugins}.values())
 
 
 def _picture(array: Any) -> Any:
@@ -172,7 +189,7 @@ class Behind:
         """
         if compiled.python is not None:
             self.refuse_filters("part of the transform runs in Python")
-            if native.shape == "dict" and plugins_in(self.transform, self.plugins):
+            if native.shape == "dict" and self.all_plugins():
                 raise ConfigError(
                     'plugins are applied to the field "inputs", which works where samples are made natively, but part '
                     "of the transform runs in Python and gets the whole sample"
@@ -200,9 +217,13 @@ class Behind:
         """The operation that writes a picture's channels last, where the user wants them so."""
         return [CHANNELS_LAST] if self.channels_last else []
 
+    def all_plugins(self) -> list[Wasm]:
+        """The plugins of the transform, then those behind it."""
+        return plugins_in(self.transform, self.plugins)
+
     def filters(self) -> str | None:
         """The names of the plugins that change the number of samples."""
-        filters = [plugin for plugin in plugins_in(self.transform, self.plugins) if plugin.yields != "one"]
+        filters = [plugin for plugin in self.all_plugins() if plugin.yields != "one"]
         return ", ".join(f"plugin {plugin.name}" for plugin in filters) or None
 
     def refuse_filters(self, why: str) -> None:
@@ -241,7 +262,7 @@ def plan_source(source: Any, options: SourceOptions, behind: Behind) -> Plan:
             compiled = behind.of_rows(compiled)
         native = behind.staged(open_tensors(list(known.tensors), options), compiled)
         native = _at(native, known.indices)
-        return _native_plan(native, ["TensorDataset is read natively"], behind)
+        return _native_plan(native, ["TensorDataset is read natively"], behind, compiled)
     if isinstance(known, Images):
         return _images_plan(known, options, behind) or _python_plan(source, options, behind)
     native = open_source(source, _compiled_options(options, compiled, behind))
@@ -307,7 +328,7 @@ def _mixed_plan(
     pictures = native.pictures
     # Behind the plugins: their randomness is that of the whole source's sample.
     native = _at(behind.staged(native, compiled), indices)
-    plan = _native_plan(native, compiled.notes, behind)
+    plan = _native_plan(native, compiled.notes, behind, compiled)
     if options.memory_budget is not None and pictures and native.window is None and not options.cache:
         plan.notes.append("memory_budget has no effect: without cache= nothing is kept of pictures")
     if compiled.python is None and behind.target_transform is None and behind.collate_fn is None:
@@ -324,8 +345,9 @@ def _mixed_plan(
         takes=compiled.python_takes,
         target_transform=behind.target_transform,
         array_module=behind.array_module,
+        plugins=behind.all_plugins(),
     )
-    return replace(plan, native=None, dataset=samples, window=None, collate_fn=behind.collate_fn)
+    return replace(plan, native=None, dataset=samples, beneath=native, collate_fn=behind.collate_fn)
 
 
 def _at(native: _core.Source, indices: Sequence[int] | None) -> _core.Source:
@@ -369,7 +391,7 @@ def _refuse(source: Any, names: list[str]) -> None:
         )
 
 
-def _native_plan(native: _core.Source, notes: list[str], behind: Behind) -> Plan:
+def _native_plan(native: _core.Source, notes: list[str], behind: Behind, compiled: Compiled) -> Plan:
     return Plan(
         native=native,
         dataset=None,
@@ -379,7 +401,16 @@ def _native_plan(native: _core.Source, notes: list[str], behind: Behind) -> Plan
         window=native.window,
         notes=list(notes),
         filters=behind.filters(),
+        splitting=_splitting(native, compiled),
     )
+
+
+def _splitting(native: _core.Source, compiled: Compiled) -> str | None:
+    """A digest of what decides the parts of a split sample: the plugins, and what the first of them is given."""
+    if native.splitting is None:
+        return None
+    decides = json.dumps([native.splitting, compiled.native, compiled.exif_transpose])
+    return hashlib.sha256(decides.encode()).hexdigest()[:16]
 
 
 def _python_plan(source: Any, options: SourceOptions, behind: Behind) -> Plan:
@@ -397,7 +428,7 @@ def _python_plan(source: Any, options: SourceOptions, behind: Behind) -> Plan:
     if behind.plugins:
         transform = PythonTail([*([] if transform is None else [transform]), *behind.plugins])
     if transform is not None or behind.target_transform is not None:
-        dataset = Transformed(source, transform, behind.target_transform)
+        dataset = Transformed(source, transform, behind.target_transform, behind.all_plugins())
     return Plan(
         native=None,
         dataset=dataset,
@@ -416,7 +447,9 @@ class Transformed:
         dataset: Any,
         transform: Callable[[Any], Any] | None,
         target_transform: Callable[[Any], Any] | None,
+        plugins: Sequence[Wasm] = (),
     ) -> None:
+        self.zenith_plugins = _different(plugins)
         self._dataset = dataset
         self._transform = transform
         self._target_transform = target_transform

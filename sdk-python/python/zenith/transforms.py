@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
+import time
 from typing import Any
 
 from . import _core
 from ._errors import ConfigError, PluginError
 from ._limits import LIMITS, limits_as_json
+
+
+class _Spent(threading.local):
+    """What the calls of a plugin by this thread took."""
+
+    calls = 0
+    nanoseconds = 0
 
 
 class Wasm:
@@ -51,6 +60,7 @@ class Wasm:
         self._config = config
         self._limits = {name: value for name, value in limits.items() if value is not None}
         self._loaded: tuple[int, _core.Wasm] | None = None
+        self._here = _Spent()
         plugin = self._native()
         self.name = plugin.name
         self.version = plugin.version
@@ -62,6 +72,10 @@ class Wasm:
         if self._loaded is None or self._loaded[0] != here:
             self._loaded = (here, _core.Wasm(self._module, self._config, limits_as_json(self._limits)))
         return self._loaded[1]
+
+    def _spent(self) -> tuple[int, int]:
+        """How often this thread called it, and the nanoseconds that took."""
+        return self._here.calls, self._here.nanoseconds
 
     @property
     def yields(self) -> str:
@@ -81,21 +95,33 @@ class Wasm:
         plugin = self._native()
         # Zenith's workers seed this generator with (seed, epoch, sample).
         bits = random.getrandbits(64) if self.abi > 0 else 0
-        results = plugin.apply(
-            array.dtype.name, list(array.shape), array.__array_interface__["data"][0], array.nbytes, bits
-        )
+        begun = time.perf_counter_ns()
+        try:
+            results = plugin.apply(
+                array.dtype.name, list(array.shape), array.__array_interface__["data"][0], array.nbytes, bits
+            )
+        finally:
+            here = self._here
+            here.calls += 1
+            here.nanoseconds += time.perf_counter_ns() - begun
         if len(results) != 1:
             what = "drops this sample" if not results else f"splits this sample into {len(results)}"
-            raise PluginError(
-                f"{self.name}: it {what}; that works where it runs natively in a loader, but not when it is called",
-                plugin=self.name,
-            )
+            reason = f"it {what}; that works where it runs natively in a loader, but not when it is called"
+            raise PluginError(f"{self.name}: {reason}", plugin=self.name, kind="unfit", reason=reason)
         dtype, shape, data = results[0]
         del array
         return back(np.frombuffer(data, dtype).reshape(shape))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_loaded": None}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_loaded", "_here")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_loaded": None, "_here": _Spent()}
+
+    def __copy__(self) -> Wasm:
+        again = object.__new__(type(self))
+        again.__dict__ |= self.__dict__ | {"_here": _Spent()}
+        return again
 
     def __repr__(self) -> str:
         place = f"<{len(self._module):,} bytes>" if isinstance(self._module, bytes) else repr(self._module)

@@ -38,6 +38,16 @@ pub trait Blobs: Send + Sync {
         None
     }
 
+    /// How many processes can read the set side by side; as [`Source::readers`](super::Source::readers).
+    fn readers(&self) -> Option<u64> {
+        None
+    }
+
+    /// From here on this process is one of `readers` that share the memory budget.
+    fn share(&self, readers: u64) {
+        let _ = readers;
+    }
+
     /// Names of the labels, where they number classes.
     fn classes(&self) -> Option<&[String]> {
         None

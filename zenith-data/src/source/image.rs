@@ -158,6 +158,14 @@ impl Source for ImageSource {
         self.blobs.blocks()
     }
 
+    fn readers(&self) -> Option<u64> {
+        self.blobs.readers()
+    }
+
+    fn share(&self, readers: u64) {
+        self.blobs.share(readers);
+    }
+
     fn pictures(&self) -> bool {
         true
     }

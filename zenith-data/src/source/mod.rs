@@ -78,6 +78,23 @@ pub trait Source: Send + Sync {
         Yield::One
     }
 
+    /// A number that changes when what samples are split into may be something else, so that a place inside of a split
+    /// sample means nothing; `None` where no sample is split.
+    fn splitting(&self) -> Option<u64> {
+        None
+    }
+
+    /// How many processes can read the source side by side, each within its part of the memory budget, without decoding
+    /// the same [blocks](Source::blocks) again and again; `None` for any number.
+    fn readers(&self) -> Option<u64> {
+        None
+    }
+
+    /// From here on this process is one of `readers` that share the memory budget.
+    fn share(&self, readers: u64) {
+        let _ = readers;
+    }
+
     /// Whether fillers can give samples whose first field has a shape of its own: [`Filler::fill_loose`].
     fn is_loose(&self) -> bool {
         false

@@ -39,6 +39,14 @@ impl Blobs for PictureColumn {
         Some((self.0.blocks(), self.0.window()?))
     }
 
+    fn readers(&self) -> Option<u64> {
+        self.0.readers()
+    }
+
+    fn share(&self, readers: u64) {
+        self.0.share(readers);
+    }
+
     fn classes(&self) -> Option<&[String]> {
         self.0.classes()
     }

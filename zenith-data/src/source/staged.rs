@@ -12,8 +12,8 @@ use crate::pipeline::slots::{SlotLayout, Slots};
 use crate::sampler::permutation::Permutation;
 use crate::schema::Shape;
 use crate::transform::chain::{Account, Chain, ChainFault, ChainWorker, Link};
-use crate::transform::custom::{TensorRef, Yield};
-use crate::{DType, Error, Result, SampleError, Schema};
+use crate::transform::custom::{Cause, TensorRef, Yield};
+use crate::{Blamed, DType, Error, Result, SampleError, Schema};
 
 /// Samples that are tried to find out what they become; a filter may drop that many.
 const TRIED: u64 = 1_000;
@@ -48,7 +48,7 @@ struct Shared {
     loose: bool,
     /// Whether inner samples are cheap to get together.
     together: bool,
-    fingerprint: u64,
+    splitting: Option<u64>,
     /// Runs of samples that a chain for whole batches failed on although it did on each sample, and the first reason.
     batches_failed: Mutex<Option<(u64, String)>>,
 }
@@ -76,7 +76,7 @@ impl Staged {
             field,
             loose: inner.is_loose() && field == 0,
             together: inner.grain() != Grain::Sample,
-            fingerprint: fingerprint(&*inner, &chain),
+            splitting: splitting(&schema, &chain),
             batches_failed: Mutex::new(None),
             source: inner,
             chain,
@@ -103,17 +103,10 @@ fn inputs(schema: &Schema) -> Result<usize> {
     }
 }
 
-/// A position means the same whatever the chain does, unless it counts parts of samples.
-fn fingerprint(inner: &dyn Source, chain: &Chain) -> u64 {
-    if chain.yields() != Yield::Any {
-        return inner.fingerprint();
-    }
-    let mut hash = xxhash_rust::xxh3::Xxh3::with_seed(inner.fingerprint());
-    for name in chain.names() {
-        hash.update(name.as_bytes());
-        hash.update(&[0]);
-    }
-    hash.digest()
+/// A place means the same whatever the chain does, unless it counts parts of samples.
+fn splitting(given: &Schema, chain: &Chain) -> Option<u64> {
+    let hash = || xxhash_rust::xxh3::xxh3_64_with_seed(format!("{given:?}").as_bytes(), chain.fingerprint());
+    (chain.yields() == Yield::Any).then(hash)
 }
 
 /// The type and shape that the first sample becomes that is neither dropped nor bad.
@@ -171,7 +164,7 @@ fn first_result(shared: &Shared) -> Result<(DType, Vec<usize>)> {
             let reason = format!(
                 "all of the {tried} samples that were tried are dropped, so that nobody knows the shape of what is left"
             );
-            Err(Error::Transform { transform: shared.last().to_owned(), reason })
+            Err(Error::Transform { transform: shared.last(), reason })
         }
     }
 }
@@ -186,9 +179,10 @@ impl Shared {
         self.batches_failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last custom transform.
-    fn last(&self) -> &str {
-        self.chain.names().last().unwrap_or_default()
+    /// The last custom transform, where what came of the whole chain does not fit.
+    fn last(&self) -> Blamed {
+        let name = self.chain.names().last().unwrap_or_default().to_owned();
+        Blamed { name, cause: Cause::UNFIT }
     }
 
     /// Whether `tensor` is what every sample has to become; else why not. `stacked` are the samples of a batch.
@@ -226,7 +220,7 @@ impl Source for Staged {
     }
 
     fn fingerprint(&self) -> u64 {
-        self.shared.fingerprint
+        self.shared.source.fingerprint()
     }
 
     fn filler(&self) -> Result<Box<dyn Filler>> {
@@ -257,6 +251,18 @@ impl Source for Staged {
 
     fn parts(&self) -> Yield {
         self.shared.chain.yields()
+    }
+
+    fn splitting(&self) -> Option<u64> {
+        self.shared.splitting
+    }
+
+    fn readers(&self) -> Option<u64> {
+        self.shared.source.readers()
+    }
+
+    fn share(&self, readers: u64) {
+        self.shared.source.share(readers);
     }
 
     fn path(&self, sample: u64) -> Option<PathBuf> {
@@ -473,7 +479,7 @@ fn deliver(
             0 => "it drops this sample, and exactly one was asked for".to_owned(),
             count => format!("it splits this sample into {count}, and exactly one was asked for"),
         };
-        let fault = ChainFault { transform: Some(shared.last().to_owned()), reason, unfit: false };
+        let fault = ChainFault { transform: Some(shared.last()), reason, unfit: false };
         return Err(shared.bad(key.sample, fault));
     }
     Ok(())

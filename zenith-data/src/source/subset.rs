@@ -67,6 +67,18 @@ impl Source for Subset {
         self.inner.parts()
     }
 
+    fn splitting(&self) -> Option<u64> {
+        self.inner.splitting()
+    }
+
+    fn readers(&self) -> Option<u64> {
+        self.inner.readers()
+    }
+
+    fn share(&self, readers: u64) {
+        self.inner.share(readers);
+    }
+
     fn is_loose(&self) -> bool {
         self.inner.is_loose()
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::custom::{TensorRef, Transform, TransformFault, TransformWorker, Yield};
+use super::custom::{Cause, TensorRef, Transform, TransformFault, TransformWorker, Yield};
 use super::ops::Op;
 use super::tensor::{TensorOps, Unfit};
 use crate::sampler::rng::stage_random;
 use crate::source::SampleKey;
-use crate::{Error, Result};
+use crate::{Blamed, Error, Result};
 
 /// One member of a chain.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ pub struct Chain {
 #[derive(Debug)]
 pub struct ChainFault {
     /// The custom transform to blame; `None` where a native operation failed.
-    pub transform: Option<String>,
+    pub transform: Option<Blamed>,
     /// What is wrong, as a lower-case fragment.
     pub reason: String,
     /// Whether native operations can do nothing with this kind of tensor, whatever the sample.
@@ -121,6 +121,18 @@ impl Chain {
         self.stages.iter().filter(|stage| !stage.native).map(|stage| stage.transform.name())
     }
 
+    /// A number that changes when the chain may give something else for the same tensor.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for stage in &self.stages {
+            hash.update(stage.transform.name().as_bytes());
+            hash.update(&[0]);
+            hash.update(&stage.transform.fingerprint().to_le_bytes());
+        }
+        hash.digest()
+    }
+
     /// What each custom transform did so far.
     #[must_use]
     pub fn accounts(&self) -> Vec<Account> {
@@ -150,9 +162,10 @@ impl Chain {
     /// [`Error::Transform`] with the reason of the transform that could not be set up.
     pub fn worker(self: &Arc<Self>) -> Result<ChainWorker> {
         let worker = |stage: &Stage| {
-            stage.transform.worker().map_err(|fault| Error::Transform {
-                transform: stage.transform.name().to_owned(),
-                reason: fault.to_string(),
+            stage.transform.worker().map_err(|fault| {
+                let (name, cause) = (stage.transform.name(), stage.transform.cause(&fault));
+                let reason = without_name(name, &fault.to_string());
+                Error::Transform { transform: Blamed { name: name.to_owned(), cause }, reason }
             })
         };
         let workers = self.stages.iter().map(worker).collect::<Result<Vec<_>>>()?;
@@ -242,7 +255,7 @@ impl Call<'_> {
             let next = part.wrapping_mul(0x1_0000_01b3) ^ count as u64;
             count += 1;
             let outcome = if count > most {
-                Err(stage.fault("it gave more than one tensor and announced at most one"))
+                Err(stage.fault("it gave more than one tensor and announced at most one", Cause::UNFIT))
             } else {
                 self.run(behind, stages, (at + 1, next), given, sink)
             };
@@ -269,14 +282,14 @@ impl Call<'_> {
         outcome.map_err(|fault| match fault.downcast_ref::<Unfit>() {
             Some(_) => {
                 let blamed = stages[..at].iter().rev().find(|before| !before.native);
-                let transform = blamed.map(|stage| stage.transform.name().to_owned());
+                let transform = blamed.map(|stage| stage.blamed(Cause::UNFIT));
                 ChainFault { transform, reason: fault.to_string(), unfit: true }
             }
-            None => stage.fault(&fault.to_string()),
+            None => stage.fault(&fault.to_string(), stage.transform.cause(&fault)),
         })?;
         match (count, stage.transform.yields()) {
             (0, Yield::One) => {
-                return Err(stage.fault("it gave no tensor and announced exactly one"));
+                return Err(stage.fault("it gave no tensor and announced exactly one", Cause::UNFIT));
             }
             (0, _) => stage.counts.dropped.fetch_add(1, Ordering::Relaxed),
             (1, _) => 0,
@@ -287,24 +300,29 @@ impl Call<'_> {
 }
 
 impl Stage {
-    fn fault(&self, reason: &str) -> ChainFault {
+    fn blamed(&self, cause: Cause) -> Blamed {
+        Blamed { name: self.transform.name().to_owned(), cause }
+    }
+
+    fn fault(&self, reason: &str, cause: Cause) -> ChainFault {
         let name = self.transform.name();
         if self.native {
             return ChainFault { transform: None, reason: format!("{name}: {reason}"), unfit: false };
         }
-        // Errors of a transform may begin with its name, and so does the sample's.
-        let own = reason.strip_prefix(name).and_then(|rest| rest.strip_prefix(": "));
-        let reason = own.unwrap_or(reason).to_owned();
-        ChainFault { transform: Some(name.to_owned()), reason, unfit: false }
+        ChainFault { transform: Some(self.blamed(cause)), reason: without_name(name, reason), unfit: false }
     }
+}
+
+/// A reason without the transform's name at its head: the sample's error begins with it too.
+fn without_name(name: &str, reason: &str) -> String {
+    let own = reason.strip_prefix(name).and_then(|rest| rest.strip_prefix(": "));
+    own.unwrap_or(reason).to_owned()
 }
 
 /// The fault of a result that was refused behind the whole chain.
 fn blame(stages: &[Stage], reason: String) -> ChainFault {
     match stages.iter().rev().find(|stage| !stage.native) {
-        Some(stage) => {
-            ChainFault { transform: Some(stage.transform.name().to_owned()), reason, unfit: false }
-        }
+        Some(stage) => ChainFault { transform: Some(stage.blamed(Cause::UNFIT)), reason, unfit: false },
         None => ChainFault { transform: None, reason, unfit: false },
     }
 }
@@ -326,6 +344,12 @@ mod tests {
         }
         fn yields(&self) -> Yield {
             self.yields
+        }
+        fn fingerprint(&self) -> u64 {
+            self.factor.into()
+        }
+        fn cause(&self, fault: &TransformFault) -> Cause {
+            Cause { kind: "own", code: i32::try_from(fault.to_string().len()).ok() }
         }
         fn worker(&self) -> Result<Box<dyn TransformWorker>, TransformFault> {
             Ok(Box::new(BytesWorker(self.factor)))
@@ -376,7 +400,7 @@ mod tests {
     fn the_one_to_blame_is_named() {
         let text = |stages, bytes: &[u8]| {
             let fault = run(stages, bytes).0.unwrap_err();
-            (fault.transform.unwrap(), fault.reason)
+            (fault.transform.unwrap().name, fault.reason)
         };
         assert!(text(vec![(Yield::One, 1)], &[1, 2]).1.contains("more than one"));
         assert!(text(vec![(Yield::One, 1)], &[0]).1.contains("gave no tensor"));
@@ -385,6 +409,27 @@ mod tests {
             ("bytes".into(), "too large".into())
         );
         assert_eq!(text(vec![(Yield::Any, 9), (Yield::One, 11)], &[1]).1, "no 99 please");
+    }
+
+    #[test]
+    fn the_cause_is_the_transforms_own_or_that_its_result_does_not_fit() {
+        let cause = |stages, bytes: &[u8]| run(stages, bytes).0.unwrap_err().transform.unwrap().cause;
+        let own = Cause { kind: "own", code: Some(9) };
+        assert_eq!(cause(vec![(Yield::Any, 200)], &[2]), own, "of `too large`");
+        assert_eq!(cause(vec![(Yield::Any, 1), (Yield::Any, 200)], &[2]), own);
+        assert_eq!(cause(vec![(Yield::One, 1)], &[0]), Cause::UNFIT);
+        assert_eq!(cause(vec![(Yield::Any, 9), (Yield::One, 11)], &[1]), Cause::UNFIT);
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_all_members_in_their_order() {
+        let of = |factors: &[u8]| {
+            let link =
+                |&factor| Link::Custom(Arc::new(Bytes { yields: Yield::One, factor }) as Arc<dyn Transform>);
+            Chain::new(factors.iter().map(link).collect()).unwrap().fingerprint()
+        };
+        assert_eq!(of(&[2, 3]), of(&[2, 3]));
+        assert!(of(&[2, 3]) != of(&[3, 2]) && of(&[2, 3]) != of(&[2, 4]) && of(&[2]) != of(&[2, 2]));
     }
 
     #[test]

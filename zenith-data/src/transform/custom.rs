@@ -19,6 +19,20 @@ pub struct TensorRef<'a> {
     pub bytes: &'a [u8],
 }
 
+/// What programs are told of a fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// The cause in a word; empty where the transform has none for it.
+    pub kind: &'static str,
+    /// The transform's own code, where it gave one.
+    pub code: Option<i32>,
+}
+
+impl Cause {
+    /// What a transform gave does not fit what was asked of it.
+    pub const UNFIT: Self = Self { kind: "unfit", code: None };
+}
+
 /// How many tensors become of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Yield {
@@ -40,6 +54,16 @@ pub trait Transform: Send + Sync {
 
     /// How many tensors become of one.
     fn yields(&self) -> Yield;
+
+    /// A number that changes when the transform may give something else for the same sample: with its code and with its
+    /// configuration.
+    fn fingerprint(&self) -> u64;
+
+    /// What programs are told of a fault of this transform or of one of its workers.
+    fn cause(&self, fault: &TransformFault) -> Cause {
+        let _ = fault;
+        Cause::default()
+    }
 
     /// One worker's own means of applying it.
     ///

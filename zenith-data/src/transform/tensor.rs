@@ -151,6 +151,10 @@ impl Transform for TensorOps {
         Yield::One
     }
 
+    fn fingerprint(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(format!("{:?} {}", self.ops, self.picture).as_bytes())
+    }
+
     fn worker(&self) -> Result<Box<dyn TransformWorker>, TransformFault> {
         let ops = Self::new(self.ops.clone(), self.picture, self.after.clone());
         Ok(Box::new(TensorWorker {

@@ -83,12 +83,21 @@ pub(crate) struct Fan {
     strange: Option<u64>,
     random: bool,
     calls: Arc<AtomicU64>,
+    version: u64,
 }
 
 impl Fan {
     pub(crate) fn new(yields: Yield, count: impl Fn(u64) -> Option<u64> + Send + Sync + 'static) -> Self {
         let count = Arc::new(count);
-        Self { yields, count, together: false, strange: None, random: false, calls: Arc::default() }
+        Self {
+            yields,
+            count,
+            together: false,
+            strange: None,
+            random: false,
+            calls: Arc::default(),
+            version: 0,
+        }
     }
 
     /// Whether it takes whole batches.
@@ -104,6 +113,11 @@ impl Fan {
     /// Gives its random bits in place of the part.
     pub(crate) fn random(self) -> Self {
         Self { random: true, ..self }
+    }
+
+    /// As another version of it.
+    pub(crate) fn version(self, version: u64) -> Self {
+        Self { version, ..self }
     }
 
     /// How often it was called.
@@ -128,6 +142,9 @@ impl Transform for Fan {
     }
     fn yields(&self) -> Yield {
         self.yields
+    }
+    fn fingerprint(&self) -> u64 {
+        self.version
     }
     fn worker(&self) -> std::result::Result<Box<dyn TransformWorker>, TransformFault> {
         Ok(Box::new(FanWorker(self.clone())))

@@ -208,11 +208,24 @@ fn skipped_and_dropped_samples_are_told_apart() {
         skipped.iter().map(|error| error.sample).collect::<Vec<_>>(),
         (0..10).map(|i| i * 10 + 3).collect::<Vec<_>>()
     );
-    assert_eq!(skipped[0].transform.as_deref(), Some("fan"));
+    assert_eq!(skipped[0].transform.as_ref().unwrap().name, "fan");
     assert!(skipped[0].to_string().contains("fan: it will not have this one"), "{}", skipped[0]);
     let account = &staged.accounts()[0];
     // The pipeline may have begun the next epoch.
     assert!(account.samples >= 100 && account.dropped >= 20 && account.split == 0, "{account:?}");
+}
+
+#[test]
+fn what_samples_are_split_into_changes_with_the_transform_and_the_data_do_not() {
+    let staged = |yields, version| {
+        let fan = Fan::new(yields, |_| Some(1)).version(version);
+        Staged::new(Arc::new(numbers(9, Grain::Sample)), vec![Link::Custom(Arc::new(fan))]).unwrap()
+    };
+    let splitting = |version| staged(Yield::Any, version).splitting().unwrap();
+    assert_eq!(splitting(1), splitting(1));
+    assert_ne!(splitting(1), splitting(2));
+    assert_eq!(staged(Yield::AtMostOne, 1).splitting(), None);
+    assert_eq!(staged(Yield::Any, 1).fingerprint(), numbers(9, Grain::Sample).fingerprint());
 }
 
 #[test]

@@ -26,6 +26,9 @@ impl Transform for Make {
     fn yields(&self) -> Yield {
         Yield::One
     }
+    fn fingerprint(&self) -> u64 {
+        0
+    }
     fn worker(&self) -> std::result::Result<Box<dyn TransformWorker>, TransformFault> {
         Ok(Box::new(*self))
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .fetch import SampleFailure, Skipped
+from .fetch import PluginCalls, SampleFailure, Skipped
 
 
 @dataclass(eq=False)
@@ -38,6 +38,7 @@ class Totals:
     assemble_ns: int = 0
     general: int = 0
     draws: bool | None = None
+    plugins: PluginCalls = field(default_factory=list)
 
 
 EMPTY = object()

@@ -13,16 +13,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._errors import DecodeError, PluginError
 from . import seeding
 from .errors import UnsupportedDatasetError
+
+PluginCalls = list[tuple[int, int]]
+"""(calls, nanoseconds) of each of a dataset's plugins; empty for none."""
+
+
+def added(some: PluginCalls, more: PluginCalls) -> PluginCalls:
+    """Both together."""
+    if not some or not more:
+        return some or more
+    return [(calls + a, spent + b) for (calls, spent), (a, b) in zip(some, more, strict=True)]
 
 
 @dataclass
 class Skipped:
-    """A sample that was dropped: its index and why (``ExceptionType: message``)."""
+    """A sample that was dropped: its index and why (``ExceptionType: message``).
+
+    Of Zenith's own exceptions it is what the native pipeline lists too: the path, the plugin and the reason.
+    """
 
     sample: Any
     reason: str
+
+    @classmethod
+    def by(cls, error: Exception, sample: Any) -> Skipped:
+        if not isinstance(error, (DecodeError, PluginError)):
+            return cls(sample, f"{type(error).__name__}: {error}")
+        parts = (error.path, getattr(error, "plugin", None), error.reason)
+        return cls(sample, ": ".join(part for part in parts if part))
 
 
 @dataclass
@@ -36,6 +57,7 @@ class Fetched:
     kept: list[Any] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     failure: SampleFailure | None = None
+    plugins: PluginCalls = field(default_factory=list)
 
 
 @dataclass
@@ -113,6 +135,7 @@ class Fetcher:
         self._at_epoch: Callable[[int], Callable[[Any], Any]] | None = getattr(
             dataset, "zenith_at_epoch", None
         )
+        self._plugins: Sequence[Any] = getattr(dataset, "zenith_plugins", ())
         self._batched = batched_fetch(dataset)
         self._seed = seed
         self._skip = skip
@@ -136,6 +159,15 @@ class Fetcher:
         self, epoch: int, indices: Sequence[Any], on_sample: Callable[[int], None] | None = None
     ) -> Fetched:
         """Samples of ``indices``; ``on_sample`` is told each position before it is begun."""
+        if not self._plugins:
+            return self._fetch(epoch, indices, on_sample)
+        before = [plugin._spent() for plugin in self._plugins]
+        fetched = self._fetch(epoch, indices, on_sample)
+        spent = (plugin._spent() for plugin in self._plugins)
+        fetched.plugins = [(now[0] - was[0], now[1] - was[1]) for was, now in zip(before, spent, strict=True)]
+        return fetched
+
+    def _fetch(self, epoch: int, indices: Sequence[Any], on_sample: Callable[[int], None] | None) -> Fetched:
         if self._at_epoch is not None:
             self._get = self._at_epoch(epoch)
         watch = self._watch
@@ -193,7 +225,7 @@ class Fetcher:
                 if not self._skip or not isinstance(error, Exception):
                     out.failure = SampleFailure.here(error, index)
                     break
-                out.skipped.append(Skipped(index, f"{type(error).__name__}: {error}"))
+                out.skipped.append(Skipped.by(error, index))
             if learning and watch is not None and watch.mark() != mark:
                 moved = True
         if learning:

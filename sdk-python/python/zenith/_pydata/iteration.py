@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._errors import ConfigError, ZenithError
 from .batch import EMPTY, Batch, Engine
 from .collate import note
 from .errors import LoaderBusyError, LoaderClosedError, WorkerTraceback
@@ -117,6 +118,11 @@ class PythonIterator:
                 finally:
                     del error
             if made is EMPTY:
+                if core.world_size > 1 and batch.skipped:
+                    raise ConfigError(
+                        f"all {len(batch.indices)} samples of this rank's batch were skipped; without it the ranks "
+                        "would have unequal numbers of batches"
+                    )
                 continue
             if core.first_batch_s is None:
                 core.first_batch_s = time.perf_counter() - start
@@ -164,7 +170,7 @@ class PythonIterator:
     def _move_off_processes(self, failure: SampleFailure) -> bool:
         """A dataset that wants CUDA cannot be had in a fork: if the choice was ours, go on with threads."""
         core = self._core
-        if core.mode != "process" or not core.may_inline or _FORKED_CUDA not in str(failure.error):
+        if core.mode != "process" or not core.may_choose or _FORKED_CUDA not in str(failure.error):
             return False
         old = self._queue[0].engine
         assert old is not None
@@ -208,6 +214,8 @@ def _told(failure: SampleFailure, epoch: int) -> BaseException:
         note(error, f"raised by sample {failure.sample!r} of the dataset, epoch {epoch}")
         with contextlib.suppress(AttributeError):  # an exception type with slots
             error.zenith_sample = failure.sample  # type: ignore[attr-defined]
+        if isinstance(error, ZenithError) and getattr(error, "sample", None) == -1:
+            error.sample = failure.sample  # type: ignore[attr-defined]
     if failure.text and error.__traceback__ is None:
         error.__cause__ = WorkerTraceback(failure.text)
     return error

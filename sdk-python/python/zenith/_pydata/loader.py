@@ -18,7 +18,7 @@ from typing import Any
 from . import pinning, slab
 from .batch import Batch, Engine, Totals
 from .errors import LoaderClosedError
-from .fetch import check_dataset
+from .fetch import added, check_dataset
 from .iteration import PythonIterator
 from .local_engines import InlineEngine, ThreadEngine
 from .process_pool import RECENT_PIECES, ProcessPool
@@ -58,6 +58,7 @@ class Core:
         array_module: str,
         start_method: str | None,
         read_ahead: bool,
+        world_size: int,
     ) -> None:
         self.dataset = dataset
         self.batches = batches
@@ -70,10 +71,16 @@ class Core:
         self.worker_init_fn = worker_init_fn
         self.array_module = array_module
         self.read_ahead = read_ahead
+        self.world_size = world_size
         self.notes: list[str] = []
         self.pin = self._can_pin(pin_memory)
         self.mode, self.why = self._choose(worker)
-        self.may_inline = worker == "auto" and self.mode == "process" and worker_init_fn is None
+        readers: int | None = getattr(dataset, "zenith_readers", None)
+        if readers is not None and self.mode == "process":
+            self._limit(readers)
+        self.may_choose = worker == "auto" and worker_init_fn is None
+        # This process has no part of what workers share.
+        self.may_inline = self.may_choose and self.mode == "process" and readers is None
         self.may_return = False
         self.inline_pieces = INLINE_PIECES
         self.inline_excess_ns = 0
@@ -107,6 +114,17 @@ class Core:
             )
             return False
         return True
+
+    def _limit(self, readers: int) -> None:
+        """Starts no more processes than can share the dataset's memory budget."""
+        if self.num_workers <= readers:
+            return
+        self.notes.append(
+            f"{readers} of {self.num_workers} workers are used: the source is streamed, and each worker process "
+            "decodes its row groups for itself, within its part of the budget; with a memory_budget that holds the "
+            "source, or where no Python makes the samples, all are"
+        )
+        self.num_workers = readers
 
     def _choose(self, worker: str) -> tuple[str, str]:
         if self.num_workers == 0 or worker == "inline":
@@ -265,6 +283,11 @@ class Core:
         for engine in engines:
             self._close(engine)
 
+    def _plugins(self, totals: Totals) -> list[tuple[str, int, int]]:
+        names = [plugin.name for plugin in getattr(self.dataset, "zenith_plugins", ())]
+        spent = totals.plugins or [(0, 0)] * len(names)
+        return [(name, *calls) for name, calls in zip(names, spent, strict=True)]
+
     def stats(self) -> dict[str, Any]:
         """See `PythonLoader.stats`."""
         totals = self.totals()
@@ -282,6 +305,7 @@ class Core:
             "assemble_s": totals.assemble_ns / 1e9,
             "first_batch_s": self.first_batch_s,
             "uses_random": totals.draws,
+            "plugins": self._plugins(totals),
             "skipped": list(self.skipped),
             "notes": list(self.notes),
         }
@@ -290,6 +314,7 @@ class Core:
 def _add(into: Totals, more: Totals) -> None:
     for name in ("batches", "samples", "bytes", "fetch_ns", "write_ns", "wait_ns", "assemble_ns", "general"):
         setattr(into, name, getattr(into, name) + getattr(more, name))
+    into.plugins = added(into.plugins, more.plugins)
     if more.draws is not None:
         into.draws = more.draws or bool(into.draws)
 
@@ -323,6 +348,9 @@ class PythonLoader:
         array_module: "torch" or "numpy".
         start_method: "fork" (default on Linux), "forkserver" or "spawn"; the latter two need everything
         picklable.
+        world_size: ranks that take equal numbers of batches; where there are several, a batch of which every
+        sample was skipped
+            is an error.
         read_ahead: at the end of an epoch begin the next one's first batches (needs ``batches`` to be a
         function).
 
@@ -349,6 +377,7 @@ class PythonLoader:
         array_module: str = "torch",
         start_method: str | None = None,
         read_ahead: bool = True,
+        world_size: int = 1,
     ) -> None:
         check_dataset(dataset)
         if num_workers < 0:
@@ -379,6 +408,7 @@ class PythonLoader:
             array_module=array_module,
             start_method=start_method,
             read_ahead=read_ahead and callable(batches),
+            world_size=world_size,
         )
         self._finalizer = weakref.finalize(self, self._core.close)
 
@@ -426,8 +456,8 @@ class PythonLoader:
             ``samples``, ``bytes`` (through shared memory); ``general_batches`` (of those, how many went the
             general, pickled way); ``fetch_s`` and ``collate_s`` (summed over workers), ``wait_s`` (the
             caller, blocked), ``assemble_s`` (the caller, making arrays of a slab); ``first_batch_s``;
-            ``uses_random`` (None: unknown); ``skipped``: [(index, reason)]; ``notes``: what the user should
-            know.
+            ``uses_random`` (None: unknown); ``plugins``: [(name, calls, nanoseconds)];
+            ``skipped``: [(index, reason)]; ``notes``: what the user should know.
         """
         return self._core.stats()
 

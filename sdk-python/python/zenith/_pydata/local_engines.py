@@ -16,7 +16,7 @@ from typing import Any
 from .batch import EMPTY, Batch, Totals
 from .collate import default_collate, name_the_odd_sample
 from .errors import LoaderClosedError, LoaderForkedError, LoaderTimeoutError
-from .fetch import Fetched, Fetcher, SampleFailure, batched_fetch
+from .fetch import Fetched, Fetcher, SampleFailure, added, batched_fetch
 from .pinning import pin_tree
 
 Collate = Callable[[list[Any]], Any]
@@ -64,6 +64,7 @@ class InlineEngine:
         totals.wait_ns += self.last_batch_ns
         totals.samples += len(fetched.samples)
         totals.draws = self._fetcher.draws
+        totals.plugins = added(totals.plugins, fetched.plugins)
         batch.done = True
 
     def _collate(self, batch: Batch, fetched: Fetched) -> Any:
@@ -189,6 +190,7 @@ class ThreadEngine:
         with self._lock:
             self.totals.fetch_ns += spent
             self.totals.samples += len(fetched.samples)
+            self.totals.plugins = added(self.totals.plugins, fetched.plugins)
             work.parts[number] = fetched
             if fetched.failure is not None and batch.failure is None:
                 batch.failure = fetched.failure

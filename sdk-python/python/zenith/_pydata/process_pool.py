@@ -27,7 +27,7 @@ from .errors import (
     WorkerDiedError,
     WorkerExceptionError,
 )
-from .fetch import SampleFailure, batched_fetch
+from .fetch import SampleFailure, added, batched_fetch
 from .pinning import Pinner
 from .protocol import Blob, Failed, Mismatch, Result, Rows, Stale, Task
 from .slab import Arena, SlabPool
@@ -330,6 +330,7 @@ class ProcessPool:
         totals = self.totals
         totals.fetch_ns += result.fetch_ns
         totals.write_ns += result.write_ns
+        totals.plugins = added(totals.plugins, result.plugins)
         if result.draws is not None:
             totals.draws = result.draws or bool(totals.draws)
         if isinstance(body, (Rows, Blob)) and result.samples:

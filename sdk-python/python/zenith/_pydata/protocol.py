@@ -13,7 +13,7 @@ import pickle
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .fetch import SampleFailure, Skipped
+from .fetch import PluginCalls, SampleFailure, Skipped
 from .slab import Arena
 
 LONGEST = 32 * 1024
@@ -89,6 +89,7 @@ class Result(NamedTuple):
     write_ns: int
     samples: int
     draws: bool | None
+    plugins: PluginCalls
 
 
 def encode(message: Any, arena: Arena, spill: int) -> bytes:

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import protocol, schema, transport
 from .collate import default_collate, name_the_odd_sample
-from .fetch import Fetched, Fetcher, SampleFailure
+from .fetch import Fetched, Fetcher, PluginCalls, SampleFailure, added
 from .protocol import Blob, Mismatch, Result, Rows, Stale, Task
 from .slab import Arena
 
@@ -106,6 +106,7 @@ class _Worker:
         self._broken: SampleFailure | None = None
         self._known: dict[schema.Node, int] = {}
         self._last: schema.Node | None = None
+        self._plugins: PluginCalls = []
 
     def prepare(self) -> None:
         """Set the process up as torch would; a failure here is told with the first task."""
@@ -124,6 +125,9 @@ class _Worker:
             if spec.worker_init_fn is not None:
                 spec.worker_init_fn(self._number)
             self._fetcher = Fetcher(spec.dataset, seed=spec.seed, skip=spec.skip)
+            share = getattr(spec.dataset, "zenith_share", None)
+            if share is not None:
+                share(spec.num_workers)
         except BaseException as error:
             self._broken = SampleFailure.here(error, None)
 
@@ -141,6 +145,7 @@ class _Worker:
         task: Task = protocol.decode(data, self._arena)
         self._control.report(self._number, task.number, -1)
         self._times = [0, 0]
+        self._plugins = []
         try:
             body: Any = Stale() if self._control.given_up(task.run) else self._work(task)
         except BaseException as error:
@@ -148,7 +153,9 @@ class _Worker:
         self._control.report(self._number, 0, -1)
         draws = self._fetcher.draws if self._fetcher is not None else None
         fetch_ns, write_ns = self._times
-        result = Result(task.number, self._number, body, fetch_ns, write_ns, len(task.indices), draws)
+        result = Result(
+            task.number, self._number, body, fetch_ns, write_ns, len(task.indices), draws, self._plugins
+        )
         try:
             message = protocol.encode(result, self._arena, task.spill)
         except Exception as error:
@@ -187,6 +194,7 @@ class _Worker:
             part = indices[done : done + group]
             fetched = fetcher.fetch(task.epoch, part, self._note(task, done))
             done += len(part)
+            self._plugins = added(self._plugins, fetched.plugins)
             self._times[0] += time.perf_counter_ns() - start
             if fetched.failure is not None:
                 return protocol.encode_failure(fetched.failure)
@@ -225,6 +233,7 @@ class _Worker:
         fetched = fetcher.fetch(task.epoch, task.indices, self._note(task))
         middle = time.perf_counter_ns()
         self._times[0] = middle - start
+        self._plugins = fetched.plugins
         if fetched.failure is not None:
             return protocol.encode_failure(fetched.failure)
         if not fetched.samples and task.indices:

@@ -181,6 +181,16 @@ impl ColumnBlobs {
         (budget < total).then(|| (u128::from(self.len()) * u128::from(budget / 2) / u128::from(total)) as u64)
     }
 
+    /// How many processes can read the column side by side; `None` where everything fits.
+    pub(crate) fn readers(&self) -> Option<u64> {
+        self.window().map(|_| self.cache.readers(self.bounds.mixed / 2))
+    }
+
+    /// From here on this process is one of `readers` that share the memory budget.
+    pub(crate) fn share(&self, readers: u64) {
+        self.cache.share(readers);
+    }
+
     /// Facts for the report: (name, value).
     #[must_use]
     pub fn facts(&self) -> Vec<(String, String)> {
@@ -375,6 +385,6 @@ mod tests {
         let large = column(100);
         assert_eq!(large.window(), Some(20), "two of the hundred blocks, of ten pictures each");
         assert!(large.cache.budget() <= DEFAULT_BUDGET);
-        assert_eq!(column(4).window(), None);
+        assert_eq!((column(4).window(), column(4).readers()), (None, None));
     }
 }

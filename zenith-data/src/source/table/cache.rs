@@ -6,6 +6,7 @@
 //! always go on and give them back.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use zenith_runtime_cpu::thread::{Thread, ThreadConfig};
@@ -33,6 +34,8 @@ struct Shared<V> {
     /// Decoded bytes of every block.
     sizes: Vec<u64>,
     budget: u64,
+    /// Processes that share the budget.
+    readers: AtomicU64,
     state: Mutex<State<V>>,
     changed: Condvar,
     /// The thread that decodes ahead waits here for hints.
@@ -108,6 +111,7 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
             decode,
             sizes,
             budget: budget.unwrap_or(u64::MAX),
+            readers: AtomicU64::new(1),
             state: Mutex::new(state),
             changed: Condvar::new(),
             hinted: Condvar::new(),
@@ -152,7 +156,19 @@ impl<V: Send + Sync + 'static> BlockCache<V> {
         self.shared.sizes.iter().sum()
     }
 
-    /// Bytes the window may hold.
+    /// How many processes can share the budget so that each of them has room for its largest block, and for the
+    /// `mixed` bytes whose blocks the order goes through at a time.
+    pub(crate) fn readers(&self, mixed: u64) -> u64 {
+        let largest = self.shared.sizes.iter().copied().max().unwrap_or(0);
+        (self.shared.budget / mixed.max(largest).max(1)).max(1)
+    }
+
+    /// From here on this process takes its part of a budget that `readers` share.
+    pub(crate) fn share(&self, readers: u64) {
+        self.shared.readers.store(readers.max(1), Ordering::Relaxed);
+    }
+
+    /// Bytes the window may hold, over all processes that share it.
     pub(crate) fn budget(&self) -> u64 {
         self.shared.budget
     }
@@ -216,12 +232,13 @@ impl<V> Shared<V> {
     /// The block; `None` where there is no room for it and `wait` is false.
     fn find(self: &Arc<Self>, block: usize, wait: bool) -> Option<std::result::Result<Held<V>, Reason>> {
         let size = self.sizes[block];
+        let budget = self.budget / self.readers.load(Ordering::Relaxed);
         let mut state = self.lock();
         loop {
             state.clock += 1;
             let now = state.clock;
             // Alone, a block may be larger than the budget.
-            let fits = state.bytes == 0 || state.bytes.saturating_add(size) <= self.budget;
+            let fits = state.bytes == 0 || state.bytes.saturating_add(size) <= budget;
             match state.entries.get_mut(&block) {
                 Some(Entry::Here { value, readers, used }) => {
                     *used = now;
@@ -235,7 +252,7 @@ impl<V> Shared<V> {
                 }
                 None if fits => break,
                 None => {
-                    let over = state.bytes.saturating_add(size).saturating_sub(self.budget);
+                    let over = state.bytes.saturating_add(size).saturating_sub(budget);
                     let (leaving, freed) = state.leave(&self.sizes, over);
                     if !leaving.is_empty() {
                         // Large memory is given back without the lock, and before anybody may take as much.
@@ -317,7 +334,7 @@ impl<V> State<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn the_window_stays_within_its_budget_and_keeps_the_most_recent() {
@@ -335,6 +352,20 @@ mod tests {
         // 0 and 1 come, 2 displaces 1, 1 displaces 2.
         assert_eq!(decoded.load(Ordering::Relaxed), 4);
         assert_eq!(cache.counts(), (4, 2));
+    }
+
+    #[test]
+    fn processes_that_share_the_budget_have_a_part_of_it_each() {
+        let cache = |sizes| BlockCache::<usize>::new(sizes, Some(40), Box::new(Ok)).unwrap();
+        assert_eq!(cache(vec![10, 30]).readers(20), 1);
+        let cache = cache(vec![10; 8]);
+        assert_eq!((cache.readers(20), cache.readers(10), cache.readers(0)), (2, 4, 4));
+        cache.share(2);
+        for block in [0, 1, 2, 3, 4] {
+            assert_eq!(*cache.get(block).unwrap(), block);
+            assert!(cache.shared.lock().bytes <= 20);
+        }
+        assert_eq!(cache.budget(), 40, "which decides the order");
     }
 
     #[test]

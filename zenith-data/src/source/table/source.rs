@@ -247,6 +247,19 @@ impl Source for TableSource {
         Some((&self.ends, window.cache.budget() / 2 / self.row_bytes.max(1)))
     }
 
+    fn readers(&self) -> Option<u64> {
+        match &self.rows {
+            Rows::Resident(_) => None,
+            Rows::Window(window) => Some(window.cache.readers(window.cache.budget() / 2)),
+        }
+    }
+
+    fn share(&self, readers: u64) {
+        if let Rows::Window(window) = &self.rows {
+            window.cache.share(readers);
+        }
+    }
+
     fn classes(&self) -> Option<&[String]> {
         self.plan.classes.as_deref()
     }
