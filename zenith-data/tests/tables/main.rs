@@ -239,6 +239,18 @@ fn csv_says_the_line_of_what_does_not_fit() {
 }
 
 #[test]
+fn csv_has_quotes_inside_of_fields_as_characters() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    fs::write(&path, "item,y\n5\" pipe,1\n6\" pipe,2\n\"a \"\"b\"\", c\",3\n").unwrap();
+    let options = TableOptions { label: LabelChoice::Named("item".into()), ..TableOptions::default() };
+    let source = open_rows(&path, &options);
+    assert_eq!(source.classes().unwrap(), ["5\" pipe", "6\" pipe", "a \"b\", c"]);
+    let fields = fill(&source, &[2, 0, 1]).unwrap();
+    assert_eq!((floats(&fields[0]), integers(&fields[1])), (vec![3.0, 1.0, 2.0], vec![2, 0, 1]));
+}
+
+#[test]
 fn arrays_are_columns_by_name_or_rows_of_one_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
