@@ -153,7 +153,6 @@ fn empty_tables_are_refused() {
     assert!(TableSource::from_record_batches(vec![empty], &TableOptions::default()).is_err());
 }
 
-/// A process that had mapped the file would end by SIGBUS.
 #[test]
 fn a_file_that_is_cut_off_while_it_is_read_is_named_or_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -162,18 +161,16 @@ fn a_file_that_is_cut_off_while_it_is_read_is_named_or_changes_nothing() {
     let array = npy("<f4", &format!("({rows},)"), &values);
     let floats =
         |name| (name, Arc::new(Float32Array::from_iter_values((0..rows).map(|r| r as f32))) as ArrayRef);
-    let one = batch(vec![floats("x")]);
-    let many = batch(vec![floats("x"), floats("y"), floats("label")]);
-    for name in ["a.npy", "borrowed.arrow", "gathered.arrow", "window.arrow"] {
+    let columns = batch(vec![floats("x"), floats("y"), floats("label")]);
+    // Held in memory, or read through a window.
+    for (name, budget) in [("a.npy", None), ("held.arrow", None), ("window.arrow", Some(300_000 * 12))] {
         let path = folder.path().join(name);
-        match name {
-            "a.npy" => fs::write(&path, &array).unwrap(),
-            "borrowed.arrow" => write_ipc(&path, &one, rows as usize, false),
-            _ => write_ipc(&path, &many, 300_000, false),
+        if name == "a.npy" {
+            fs::write(&path, &array).unwrap();
+        } else {
+            write_ipc(&path, &columns, 300_000, false);
         }
-        let budget = (name == "window.arrow").then_some(300_000 * 12);
-        let one_column = matches!(name, "a.npy" | "borrowed.arrow");
-        let label = if one_column { LabelChoice::None } else { LabelChoice::Auto };
+        let label = if name == "a.npy" { LabelChoice::None } else { LabelChoice::Auto };
         let options = TableOptions { label, memory_budget: budget, ..TableOptions::default() };
         let source = open_rows(&path, &options);
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
