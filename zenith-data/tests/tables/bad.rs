@@ -3,9 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float32Array, Int32Array, Int64Array, RecordBatch};
+use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Int32Array, Int64Array, RecordBatch};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow_schema::{DataType, Field};
 use zenith_data::Error;
 use zenith_data::source::Source as _;
 use zenith_data::source::table::{Kind, LabelChoice, TableOptions, TableSource, open_files};
@@ -81,6 +82,55 @@ fn a_footer_that_would_be_read_for_ever_is_refused() {
     fs::write(&path, file).unwrap();
     let error = error_of(&path, &TableOptions::default());
     assert!(error.contains("its footer counts more elements than it has bytes"), "{error}");
+}
+
+/// Writes `number` wherever `was` stands, and says how often.
+fn replace(bytes: &mut [u8], was: i64, number: i64) -> usize {
+    let places: Vec<usize> =
+        (0..bytes.len() - 7).filter(|at| bytes[*at..at + 8] == was.to_le_bytes()).collect();
+    places.iter().for_each(|at| bytes[*at..at + 8].copy_from_slice(&number.to_le_bytes()));
+    places.len()
+}
+
+#[test]
+fn an_arrow_footer_that_names_more_than_the_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.arrow");
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![0; 777]));
+    write_ipc(&path, &batch(vec![("x", column)]), 777, false);
+    let mut bytes = fs::read(&path).unwrap();
+    // Rows and bytes of the column, and the body that holds it in whole lines of 64 bytes, in the message and in the
+    // footer.
+    assert!(replace(&mut bytes, 777, 1 << 50) >= 2);
+    assert!(replace(&mut bytes, 6216, 1 << 53) >= 1);
+    assert!(replace(&mut bytes, 6272, 1 << 60) >= 2);
+    fs::write(&path, bytes).unwrap();
+    let error = error_of(&path, &TableOptions::default());
+    assert!(error.contains("the footer names a message outside of the file"), "{error}");
+}
+
+#[test]
+fn rows_of_no_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let empty = || -> ArrayRef { Arc::new(Float32Array::from(Vec::<f32>::new())) };
+    let lists: ArrayRef =
+        Arc::new(FixedSizeListArray::try_new_with_length(item, 0, empty(), None, 777).unwrap());
+    let table = batch(vec![("x", lists)]);
+    let options = TableOptions { label: LabelChoice::None, ..TableOptions::default() };
+    for (name, stream) in [("a.arrow", false), ("a.arrows", true)] {
+        let path = folder.path().join(name);
+        write_ipc(&path, &table, 777, stream);
+        let mut bytes = fs::read(&path).unwrap();
+        assert!(error_of(&path, &options).contains("\"x\" holds rows of no numbers"));
+        // As many rows as one likes fit into the same file.
+        assert!(replace(&mut bytes, 777, 1 << 50) >= 2);
+        fs::write(&path, bytes).unwrap();
+        let error = error_of(&path, &options);
+        assert!(error.contains("\"x\" holds rows of no numbers"), "{error}");
+    }
+    let error = TableSource::from_record_batches(vec![table], &options).unwrap_err().to_string();
+    assert!(error.contains("rows of no numbers"), "{error}");
 }
 
 #[test]
