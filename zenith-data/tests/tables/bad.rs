@@ -1,12 +1,14 @@
 //! Bad files: each is named, with what is wrong, and nothing of it is delivered as if it were right.
 
 use std::fs;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Int32Array, Int64Array, RecordBatch};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_schema::{DataType, Field};
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use zenith_data::Error;
 use zenith_data::source::Source as _;
 use zenith_data::source::table::{Kind, LabelChoice, TableOptions, TableSource, open_files};
@@ -14,6 +16,7 @@ use zenith_data::source::table::{Kind, LabelChoice, TableOptions, TableSource, o
 use crate::made::{
     assert_numbers, batch, error_of, fill, npy, numbers, open, open_rows, write_ipc, write_parquet,
 };
+use crate::pages::{fields, page, varint, write_pages};
 
 #[test]
 fn a_null_that_cannot_be_nan_is_named() {
@@ -82,6 +85,102 @@ fn a_footer_that_would_be_read_for_ever_is_refused() {
     fs::write(&path, file).unwrap();
     let error = error_of(&path, &TableOptions::default());
     assert!(error.contains("its footer counts more elements than it has bytes"), "{error}");
+}
+
+/// A page of one number, not compressed.
+fn one_number() -> Vec<u8> {
+    page(0, 8, &[1, 0, 3, 3], &[0; 8])
+}
+
+#[test]
+fn a_dictionary_that_claims_too_much_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let claim = page(2, 8, &[i32::MAX, 0], &[0; 8]);
+    let pages = [&claim[..], &page(0, 3, &[1, 8, 3, 3], &[1, 2, 0])].concat();
+    for (schema, columns) in [
+        ("message m { required int64 x; }", vec![pages.clone()]),
+        ("message m { required int64 x; required binary label (UTF8); }", vec![one_number(), pages]),
+    ] {
+        write_pages(&path, schema, Compression::UNCOMPRESSED, &columns);
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains("a dictionary of 8 bytes claims to have 2147483647 values"), "{error}");
+    }
+}
+
+#[test]
+fn lengths_that_claim_too_much_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    // Blocks of 128 differences in 4 parts.
+    let lengths = |count: u64| [&[0x80, 1, 4][..], &varint(count), &[0; 6]].concat();
+    let (one, many) = (lengths(1), lengths(1 << 40));
+    // Alone, and behind the lengths of what is shared with the value before.
+    for (encoding, bytes) in [(6, many.clone()), (7, many.clone()), (7, [&one[..5], &many].concat())] {
+        let pages = page(0, bytes.len() as i32, &[1, encoding, 3, 3], &bytes);
+        for (schema, columns) in [
+            ("message m { required binary image; }", vec![pages.clone()]),
+            ("message m { required int64 x; required binary label (UTF8); }", vec![one_number(), pages]),
+        ] {
+            write_pages(&path, schema, Compression::UNCOMPRESSED, &columns);
+            let error = error_of(&path, &TableOptions::default());
+            assert!(error.contains("claim to have 1099511627776 differences"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn pages_that_inflate_to_more_than_they_announce_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let zeroes = vec![0; 1 << 20];
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&zeroes).unwrap();
+    let mut brotli = brotli::CompressorWriter::new(Vec::new(), 4096, 1, 22);
+    brotli.write_all(&zeroes).unwrap();
+    let (gzip, brotli) = (gzip.finish().unwrap(), brotli.into_inner());
+    let schema = "message m { required int64 x; }";
+    for (compression, packed) in [
+        (Compression::GZIP(GzipLevel::default()), &gzip),
+        (Compression::BROTLI(BrotliLevel::default()), &brotli),
+    ] {
+        write_pages(&path, schema, compression, &[page(0, 8, &[1, 0, 3, 3], packed)]);
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains("inflates to more than the 8 bytes announced"), "{error}");
+    }
+    for compression in [
+        Compression::SNAPPY,
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        write_pages(&path, schema, compression, &[page(0, i32::MAX, &[1, 0, 3, 3], &[0; 10])]);
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains("a page of 10 bytes claims to hold 2147483647"), "{error}");
+    }
+}
+
+#[test]
+fn a_page_header_that_would_be_read_for_ever_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    // A field nobody knows: a list of 100 lists of 2^31 - 1 booleans each, which take no bytes.
+    let lists = [0xf1, 0xff, 0xff, 0xff, 0xff, 0x07].repeat(100);
+    let unknown = [&[0xc9, 0xf9, 100][..], &lists].concat();
+    let around = [&fields(&[0, 8, 8])[..], &unknown, &[0]].concat();
+    // The same in a text that stands where a number should: readers who trust the field's number, not its kind, read
+    // the length and go on inside of it.
+    let inside = [&[0x15, 16][..], &unknown, &[0]].concat();
+    let hidden = [&fields(&[0])[..], &[0x18], &varint(inside.len() as u64), &inside, &[0]].concat();
+    for (pages, expected) in
+        [(around, "counts more elements than it has bytes"), (hidden, "the page header at offset 4")]
+    {
+        let schema = "message m { required int64 x; }";
+        write_pages(&path, schema, Compression::UNCOMPRESSED, &[pages]);
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 /// Writes `number` wherever `was` stands, and says how often.

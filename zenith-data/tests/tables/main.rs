@@ -5,6 +5,7 @@
 mod bad;
 mod changing;
 mod made;
+mod pages;
 
 use std::fs;
 use std::path::PathBuf;
