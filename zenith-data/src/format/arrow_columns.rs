@@ -114,6 +114,8 @@ pub(crate) fn holds(data_type: &DataType, first: Option<&dyn Array>) -> Holds {
                 }
             }
             match number(item) {
+                // Any number of such rows fits into no bytes at all.
+                Some(_) if shape.contains(&0) => Holds::Other("rows of no numbers".into()),
                 Some(dtype) => Holds::Array { dtype, shape },
                 None => Holds::Other(format!("lists of {item}")),
             }

@@ -284,7 +284,13 @@ fn index_file(file: &PreadFile) -> std::result::Result<Index, String> {
             usize::try_from(block.bodyLength()),
         );
         match sizes {
-            (Ok(offset), Ok(header), Ok(body)) if header >= 8 && offset + header as u64 <= file.len() => {
+            (Ok(offset), Ok(header), Ok(body))
+                if header >= 8
+                    && offset
+                        .checked_add(header as u64)
+                        .and_then(|end| end.checked_add(body as u64))
+                        .is_some_and(|end| end <= file.len()) =>
+            {
                 Ok(Place { offset, header, body, compressed: false })
             }
             _ => Err("the footer names a message outside of the file".to_owned()),

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_buffer::Buffer;
+use arrow_buffer::{Buffer, NullBuffer};
 use arrow_schema::{DataType, SchemaRef};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::arrow_columns::{collect_texts, holds, needs_look, put};
 use crate::table::blocks::{Blocks, Job};
@@ -189,8 +190,8 @@ impl Blocks for BatchBlocks {
     }
 
     fn fingerprint(&self) -> u64 {
-        // Shapes and types, and the first and last bytes of every buffer.
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        // Shapes and types, and pieces of every buffer.
+        let mut hash = Xxh3::new();
         for batch in &self.batches {
             hash.update(format!("{:?}{}", batch.schema().fields(), batch.num_rows()).as_bytes());
             for column in batch.columns() {
@@ -208,14 +209,52 @@ impl BatchBlocks {
     }
 }
 
-fn hash_array(data: &arrow_data::ArrayData, hash: &mut xxhash_rust::xxh3::Xxh3) {
-    const SAMPLE: usize = 4096;
-    for buffer in data.buffers() {
-        let bytes = buffer.as_slice();
-        hash.update(&bytes[..bytes.len().min(SAMPLE)]);
-        hash.update(&bytes[bytes.len().saturating_sub(SAMPLE)..]);
+/// Bytes of a buffer that count together for the fingerprint, and how many of such pieces at most do.
+const PIECE: usize = 64;
+const PIECES: usize = 1024;
+
+fn hash_array(data: &arrow_data::ArrayData, hash: &mut Xxh3) {
+    hash.update(&data.offset().to_le_bytes());
+    hash.update(&data.len().to_le_bytes());
+    for buffer in data.buffers().iter().chain(data.nulls().map(NullBuffer::buffer)) {
+        hash_pieces(buffer.as_slice(), hash);
     }
     for child in data.child_data() {
         hash_array(child, hash);
+    }
+}
+
+/// Hashes all of a small buffer, and of a large one pieces at even distances, with its end.
+fn hash_pieces(bytes: &[u8], hash: &mut Xxh3) {
+    let step = bytes.len().div_ceil(PIECES).max(PIECE);
+    for piece in bytes.chunks(step) {
+        hash.update(&piece[..piece.len().min(PIECE)]);
+    }
+    hash.update(&bytes[bytes.len().saturating_sub(PIECE)..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Float32Array;
+
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_tells_apart_what_differs_in_the_middle() {
+        let rows = 1 << 20;
+        let fingerprint = |from: usize, to: usize, value: f32| {
+            let mut values = vec![0.0f32; rows];
+            values[from..to].fill(value);
+            let column: ArrayRef = Arc::new(Float32Array::from(values));
+            let batch = RecordBatch::try_from_iter([("x", column)]).unwrap();
+            BatchBlocks::new(vec![batch]).unwrap().fingerprint()
+        };
+        let zeroes = fingerprint(0, rows, 0.0);
+        // A thousandth of the rows, anywhere.
+        for from in [0, 3000, rows / 2, rows - 2048] {
+            assert_ne!(fingerprint(from, from + 2048, 1.0), zeroes, "from {from} on");
+            assert_eq!(fingerprint(from, from + 2048, 1.0), fingerprint(from, from + 2048, 1.0));
+        }
+        assert_ne!(fingerprint(rows - 1, rows, 1.0), zeroes);
     }
 }

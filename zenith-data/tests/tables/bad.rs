@@ -1,11 +1,14 @@
 //! Bad files: each is named, with what is wrong, and nothing of it is delivered as if it were right.
 
 use std::fs;
+use std::io::Write as _;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float32Array, Int32Array, Int64Array, RecordBatch};
+use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Int32Array, Int64Array, RecordBatch};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow_schema::{DataType, Field};
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use zenith_data::Error;
 use zenith_data::source::Source as _;
 use zenith_data::source::table::{Kind, LabelChoice, TableOptions, TableSource, open_files};
@@ -13,6 +16,7 @@ use zenith_data::source::table::{Kind, LabelChoice, TableOptions, TableSource, o
 use crate::made::{
     assert_numbers, batch, error_of, fill, npy, numbers, open, open_rows, write_ipc, write_parquet,
 };
+use crate::pages::{fields, page, varint, write_pages};
 
 #[test]
 fn a_null_that_cannot_be_nan_is_named() {
@@ -81,6 +85,151 @@ fn a_footer_that_would_be_read_for_ever_is_refused() {
     fs::write(&path, file).unwrap();
     let error = error_of(&path, &TableOptions::default());
     assert!(error.contains("its footer counts more elements than it has bytes"), "{error}");
+}
+
+/// A page of one number, not compressed.
+fn one_number() -> Vec<u8> {
+    page(0, 8, &[1, 0, 3, 3], &[0; 8])
+}
+
+#[test]
+fn a_dictionary_that_claims_too_much_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let claim = page(2, 8, &[i32::MAX, 0], &[0; 8]);
+    let pages = [&claim[..], &page(0, 3, &[1, 8, 3, 3], &[1, 2, 0])].concat();
+    for (schema, columns) in [
+        ("message m { required int64 x; }", vec![pages.clone()]),
+        ("message m { required int64 x; required binary label (UTF8); }", vec![one_number(), pages]),
+    ] {
+        write_pages(&path, schema, Compression::UNCOMPRESSED, &columns);
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains("a dictionary of 8 bytes claims to have 2147483647 values"), "{error}");
+    }
+}
+
+#[test]
+fn lengths_that_claim_too_much_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    // Blocks of 128 differences in 4 parts.
+    let lengths = |count: u64| [&[0x80, 1, 4][..], &varint(count), &[0; 6]].concat();
+    let (one, many) = (lengths(1), lengths(1 << 40));
+    // Alone, and behind the lengths of what is shared with the value before.
+    for (encoding, bytes) in [(6, many.clone()), (7, many.clone()), (7, [&one[..5], &many].concat())] {
+        let pages = page(0, bytes.len() as i32, &[1, encoding, 3, 3], &bytes);
+        for (schema, columns) in [
+            ("message m { required binary image; }", vec![pages.clone()]),
+            ("message m { required int64 x; required binary label (UTF8); }", vec![one_number(), pages]),
+        ] {
+            write_pages(&path, schema, Compression::UNCOMPRESSED, &columns);
+            let error = error_of(&path, &TableOptions::default());
+            assert!(error.contains("claim to have 1099511627776 differences"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn pages_that_inflate_to_more_than_they_announce_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let zeroes = vec![0; 1 << 20];
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&zeroes).unwrap();
+    let mut brotli = brotli::CompressorWriter::new(Vec::new(), 4096, 1, 22);
+    brotli.write_all(&zeroes).unwrap();
+    let (gzip, brotli) = (gzip.finish().unwrap(), brotli.into_inner());
+    let schema = "message m { required int64 x; }";
+    for (compression, packed) in [
+        (Compression::GZIP(GzipLevel::default()), &gzip),
+        (Compression::BROTLI(BrotliLevel::default()), &brotli),
+    ] {
+        write_pages(&path, schema, compression, &[page(0, 8, &[1, 0, 3, 3], packed)]);
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains("inflates to more than the 8 bytes announced"), "{error}");
+    }
+    for compression in [
+        Compression::SNAPPY,
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        write_pages(&path, schema, compression, &[page(0, i32::MAX, &[1, 0, 3, 3], &[0; 10])]);
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains("a page of 10 bytes claims to hold 2147483647"), "{error}");
+    }
+}
+
+#[test]
+fn a_page_header_that_would_be_read_for_ever_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    // A field nobody knows: a list of 100 lists of 2^31 - 1 booleans each, which take no bytes.
+    let lists = [0xf1, 0xff, 0xff, 0xff, 0xff, 0x07].repeat(100);
+    let unknown = [&[0xc9, 0xf9, 100][..], &lists].concat();
+    let around = [&fields(&[0, 8, 8])[..], &unknown, &[0]].concat();
+    // The same in a text that stands where a number should: readers who trust the field's number, not its kind, read
+    // the length and go on inside of it.
+    let inside = [&[0x15, 16][..], &unknown, &[0]].concat();
+    let hidden = [&fields(&[0])[..], &[0x18], &varint(inside.len() as u64), &inside, &[0]].concat();
+    for (pages, expected) in
+        [(around, "counts more elements than it has bytes"), (hidden, "the page header at offset 4")]
+    {
+        let schema = "message m { required int64 x; }";
+        write_pages(&path, schema, Compression::UNCOMPRESSED, &[pages]);
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// Writes `number` wherever `was` stands, and says how often.
+fn replace(bytes: &mut [u8], was: i64, number: i64) -> usize {
+    let places: Vec<usize> =
+        (0..bytes.len() - 7).filter(|at| bytes[*at..at + 8] == was.to_le_bytes()).collect();
+    places.iter().for_each(|at| bytes[*at..at + 8].copy_from_slice(&number.to_le_bytes()));
+    places.len()
+}
+
+#[test]
+fn an_arrow_footer_that_names_more_than_the_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.arrow");
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![0; 777]));
+    write_ipc(&path, &batch(vec![("x", column)]), 777, false);
+    let mut bytes = fs::read(&path).unwrap();
+    // Rows and bytes of the column, and the body that holds it in whole lines of 64 bytes, in the message and in the
+    // footer.
+    assert!(replace(&mut bytes, 777, 1 << 50) >= 2);
+    assert!(replace(&mut bytes, 6216, 1 << 53) >= 1);
+    assert!(replace(&mut bytes, 6272, 1 << 60) >= 2);
+    fs::write(&path, bytes).unwrap();
+    let error = error_of(&path, &TableOptions::default());
+    assert!(error.contains("the footer names a message outside of the file"), "{error}");
+}
+
+#[test]
+fn rows_of_no_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let empty = || -> ArrayRef { Arc::new(Float32Array::from(Vec::<f32>::new())) };
+    let lists: ArrayRef =
+        Arc::new(FixedSizeListArray::try_new_with_length(item, 0, empty(), None, 777).unwrap());
+    let table = batch(vec![("x", lists)]);
+    let options = TableOptions { label: LabelChoice::None, ..TableOptions::default() };
+    for (name, stream) in [("a.arrow", false), ("a.arrows", true)] {
+        let path = folder.path().join(name);
+        write_ipc(&path, &table, 777, stream);
+        let mut bytes = fs::read(&path).unwrap();
+        assert!(error_of(&path, &options).contains("\"x\" holds rows of no numbers"));
+        // As many rows as one likes fit into the same file.
+        assert!(replace(&mut bytes, 777, 1 << 50) >= 2);
+        fs::write(&path, bytes).unwrap();
+        let error = error_of(&path, &options);
+        assert!(error.contains("\"x\" holds rows of no numbers"), "{error}");
+    }
+    let error = TableSource::from_record_batches(vec![table], &options).unwrap_err().to_string();
+    assert!(error.contains("rows of no numbers"), "{error}");
 }
 
 #[test]
@@ -153,7 +302,6 @@ fn empty_tables_are_refused() {
     assert!(TableSource::from_record_batches(vec![empty], &TableOptions::default()).is_err());
 }
 
-/// A process that had mapped the file would end by SIGBUS.
 #[test]
 fn a_file_that_is_cut_off_while_it_is_read_is_named_or_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -162,18 +310,16 @@ fn a_file_that_is_cut_off_while_it_is_read_is_named_or_changes_nothing() {
     let array = npy("<f4", &format!("({rows},)"), &values);
     let floats =
         |name| (name, Arc::new(Float32Array::from_iter_values((0..rows).map(|r| r as f32))) as ArrayRef);
-    let one = batch(vec![floats("x")]);
-    let many = batch(vec![floats("x"), floats("y"), floats("label")]);
-    for name in ["a.npy", "borrowed.arrow", "gathered.arrow", "window.arrow"] {
+    let columns = batch(vec![floats("x"), floats("y"), floats("label")]);
+    // Held in memory, or read through a window.
+    for (name, budget) in [("a.npy", None), ("held.arrow", None), ("window.arrow", Some(300_000 * 12))] {
         let path = folder.path().join(name);
-        match name {
-            "a.npy" => fs::write(&path, &array).unwrap(),
-            "borrowed.arrow" => write_ipc(&path, &one, rows as usize, false),
-            _ => write_ipc(&path, &many, 300_000, false),
+        if name == "a.npy" {
+            fs::write(&path, &array).unwrap();
+        } else {
+            write_ipc(&path, &columns, 300_000, false);
         }
-        let budget = (name == "window.arrow").then_some(300_000 * 12);
-        let one_column = matches!(name, "a.npy" | "borrowed.arrow");
-        let label = if one_column { LabelChoice::None } else { LabelChoice::Auto };
+        let label = if name == "a.npy" { LabelChoice::None } else { LabelChoice::Auto };
         let options = TableOptions { label, memory_budget: budget, ..TableOptions::default() };
         let source = open_rows(&path, &options);
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();

@@ -2,18 +2,20 @@
 //! must still be read is an error that names the file. The process lives on.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
 use arrow_array::{Int64Array, RecordBatch};
 use zenith_data::source::Source;
-use zenith_data::source::table::TableOptions;
+use zenith_data::source::table::{Opened, TableOptions};
 
 use crate::made::{
-    assert_numbers, batch, error_of, fill, floats, integers, npy, numbers, open_rows, write_ipc,
+    assert_numbers, batch, error_of, fill, floats, integers, npy, numbers, open, open_rows, write_ipc,
     write_parquet,
 };
+use crate::pictures;
 
 const ROWS: usize = 20_000;
 const WIDTH: usize = 8;
@@ -127,6 +129,32 @@ fn a_file_that_is_written_to_under_a_window_is_named() {
         let (_, error) = fill(&source, &[10_000]).unwrap_err();
         assert!(error.reason.contains("written to"), "{error}");
         assert_eq!(error.path.as_deref(), Some(path.as_path()));
+    }
+}
+
+#[test]
+fn a_file_that_is_written_to_while_its_pictures_are_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.parquet", "a.arrow"] {
+        let path = folder.path().join(name);
+        if name == "a.parquet" {
+            write_parquet(&path, &pictures(false), 4);
+        } else {
+            write_ipc(&path, &pictures(false), 4, false);
+        }
+        let Opened::Pictures(blobs) = open(std::slice::from_ref(&path), &TableOptions::default()).unwrap()
+        else {
+            panic!("rows")
+        };
+        let mut bytes = Vec::new();
+        blobs.read(0, &mut bytes).unwrap();
+        // Behind everything that is read.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(&[0]).unwrap();
+        let error = blobs.read(9, &mut bytes).unwrap_err();
+        assert!(error.reason.contains("written to"), "{name}: {error}");
+        assert_eq!(error.path.as_deref(), Some(path.as_path()));
+        blobs.read(1, &mut bytes).unwrap();
+        assert_eq!(bytes, [0xFF, 0xD8, 0xFF, 1], "what is in memory is delivered as it was read");
     }
 }
 

@@ -5,6 +5,7 @@
 mod bad;
 mod changing;
 mod made;
+mod pages;
 
 use std::fs;
 use std::path::PathBuf;
@@ -236,6 +237,18 @@ fn csv_says_the_line_of_what_does_not_fit() {
     assert!(error_of(&path, &TableOptions::default()).contains("no rows"));
     fs::write(&path, "1,2\n3,4\n").unwrap();
     assert_eq!(open_rows(&path, &TableOptions::default()).len(), 2, "a first line of numbers is a row");
+}
+
+#[test]
+fn csv_has_quotes_inside_of_fields_as_characters() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    fs::write(&path, "item,y\n5\" pipe,1\n6\" pipe,2\n\"a \"\"b\"\", c\",3\n").unwrap();
+    let options = TableOptions { label: LabelChoice::Named("item".into()), ..TableOptions::default() };
+    let source = open_rows(&path, &options);
+    assert_eq!(source.classes().unwrap(), ["5\" pipe", "6\" pipe", "a \"b\", c"]);
+    let fields = fill(&source, &[2, 0, 1]).unwrap();
+    assert_eq!((floats(&fields[0]), integers(&fields[1])), (vec![3.0, 1.0, 2.0], vec![2, 0, 1]));
 }
 
 #[test]

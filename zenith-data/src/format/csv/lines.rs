@@ -1,5 +1,6 @@
 //! Cutting delimited text into blocks of whole lines, lines into fields, and guessing the delimiter. A line ends at a
-//! newline outside of double quotes; lines of nothing but white space are skipped.
+//! newline outside of double quotes; lines of nothing but white space are skipped. A double quote opens at the start of a
+//! field only; anywhere else in a field without quotes it is a character like others (`5" pipe`).
 
 use std::borrow::Cow;
 
@@ -14,13 +15,33 @@ pub(super) struct Stretch {
     pub(super) rows: u64,
 }
 
+/// Whether text is inside of double quotes, told from one of them after the other.
+#[derive(Debug, Default)]
+struct Quotes {
+    open: bool,
+    /// The place behind the quote that closed last: one that follows at once is a quote in the field.
+    closed: Option<u64>,
+}
+
+impl Quotes {
+    /// Meets the quote at place `at`, which `starts` a field or does not.
+    fn meet(&mut self, at: u64, starts: bool) {
+        let doubled = self.closed == Some(at);
+        let closes = self.open;
+        self.open = !closes && (starts || doubled);
+        self.closed = closes.then_some(at + 1);
+    }
+}
+
 /// Finds the stretches of a file that is fed to it in pieces.
 #[derive(Debug)]
 pub(super) struct Cutter {
     /// Bytes after which a stretch ends with the next line.
     target: usize,
     delimiter: u8,
-    quoted: bool,
+    quotes: Quotes,
+    /// The byte before the next piece.
+    before: u8,
     at: u64,
     line: u64,
     /// Where the current line starts, and whether all of it so far is white space.
@@ -37,7 +58,8 @@ impl Cutter {
         Self {
             target,
             delimiter,
-            quoted: false,
+            quotes: Quotes::default(),
+            before: b'\n',
             at: offset,
             line,
             line_start: offset,
@@ -53,7 +75,9 @@ impl Cutter {
         for mark in memchr::memchr2_iter(b'\n', b'"', piece) {
             self.see(&piece[from..mark]);
             if piece[mark] == b'"' {
-                self.quoted = !self.quoted;
+                let before = if mark == 0 { self.before } else { piece[mark - 1] };
+                let starts = before == self.delimiter || before == b'\n';
+                self.quotes.meet(self.at + mark as u64, starts);
                 self.blank = false;
             } else {
                 self.newline(self.at + mark as u64 + 1);
@@ -61,6 +85,7 @@ impl Cutter {
             from = mark + 1;
         }
         self.see(&piece[from..]);
+        self.before = piece.last().copied().unwrap_or(self.before);
         self.at += piece.len() as u64;
     }
 
@@ -71,7 +96,7 @@ impl Cutter {
 
     fn newline(&mut self, end: u64) {
         self.line += 1;
-        if self.quoted {
+        if self.quotes.open {
             return;
         }
         self.current.rows += u64::from(!self.blank);
@@ -98,7 +123,7 @@ impl Cutter {
 
     /// All stretches, the last up to the end of the file; an error names the line in which a quote stays open.
     pub(super) fn finish(mut self) -> Result<Vec<Stretch>, String> {
-        if self.quoted {
+        if self.quotes.open {
             return Err(format!("a double quote is not closed by the end of the file (line {})", self.line));
         }
         if self.at > self.line_start && !self.blank {
@@ -151,11 +176,16 @@ pub(super) fn rows<'t, E>(
 
 /// The field that `text` starts with, and where it ends (at a delimiter, a line's end, or the text's).
 fn field<'t>(text: &'t [u8], delimiter: u8, line: &mut u64) -> (Cow<'t, [u8]>, usize) {
+    // The end of what has no quotes, from `start` on.
+    let end_from = |start: usize| {
+        let rest = &text[start..];
+        let len = rest.iter().position(|b| *b == delimiter || *b == b'\n').unwrap_or(rest.len());
+        let at_line_end = rest.get(len) != Some(&delimiter);
+        start + if at_line_end && rest[..len].ends_with(b"\r") { len - 1 } else { len }
+    };
     if text.first() != Some(&b'"') {
-        let end = text.iter().position(|b| *b == delimiter || *b == b'\n').unwrap_or(text.len());
-        let at_line_end = text.get(end) != Some(&delimiter);
-        let cut = if at_line_end && end > 0 && text[end - 1] == b'\r' { end - 1 } else { end };
-        return (Cow::Borrowed(text[..cut].trim_ascii()), cut);
+        let end = end_from(0);
+        return (Cow::Borrowed(text[..end].trim_ascii()), end);
     }
     let mut value = Vec::new();
     let mut at = 1;
@@ -177,29 +207,29 @@ fn field<'t>(text: &'t [u8], delimiter: u8, line: &mut u64) -> (Cow<'t, [u8]>, u
         }
     }
     // What stands between the closing quote and the delimiter belongs to the field, as most readers have it.
-    while at < text.len() && text[at] != delimiter && text[at] != b'\n' && text[at] != b'\r' {
-        value.push(text[at]);
-        at += 1;
-    }
-    (Cow::Owned(value), at)
+    let end = end_from(at);
+    value.extend_from_slice(&text[at..end]);
+    (Cow::Owned(value), end)
 }
 
 /// The delimiter of a first line: what occurs most outside of quotes among comma, semicolon, tab and bar.
 pub(super) fn delimiter(text: &[u8]) -> u8 {
     let mut counts = [0usize; 4];
     let marks = [b',', b';', b'\t', b'|'];
-    let mut quoted = false;
-    for byte in text {
+    let mut quotes = Quotes::default();
+    let mut before = b'\n';
+    for (at, byte) in text.iter().enumerate() {
         match byte {
-            b'"' => quoted = !quoted,
-            b'\n' if !quoted => break,
-            _ if !quoted => {
+            b'"' => quotes.meet(at as u64, before == b'\n' || marks.contains(&before)),
+            b'\n' if !quotes.open => break,
+            _ if !quotes.open => {
                 if let Some(index) = marks.iter().position(|mark| mark == byte) {
                     counts[index] += 1;
                 }
             }
             _ => {}
         }
+        before = *byte;
     }
     let most = counts.iter().copied().max().unwrap_or(0);
     marks[counts.iter().position(|count| *count == most).unwrap_or(0)]
@@ -230,25 +260,46 @@ mod tests {
     }
 
     #[test]
+    fn quotes_inside_of_a_field_are_characters() {
+        let text = "item,y\n5\" pipe,1\n6\" \"pipe\",2\n\"7\"\" \"x\" y,3\r\n\"a\"\rb,4\n \"c\n";
+        let fields: Vec<Vec<String>> = parse(text).into_iter().map(|(_, fields)| fields).collect();
+        let expected: [&[&str]; 6] = [
+            &["item", "y"],
+            &["5\" pipe", "1"],
+            &["6\" \"pipe\"", "2"],
+            &["7\" x\" y", "3"],
+            &["a\rb", "4"],
+            &["\"c"],
+        ];
+        assert_eq!(fields, expected);
+        for piece in 1..text.len() {
+            let mut cutter = Cutter::new(0, 1, b',', 1);
+            text.as_bytes().chunks(piece).for_each(|p| cutter.feed(p));
+            let rows: Vec<u64> = cutter.finish().unwrap().iter().map(|s| s.rows).collect();
+            assert_eq!(rows, [1; 6], "in pieces of {piece}");
+        }
+    }
+
+    #[test]
     fn the_delimiter_is_what_occurs_most() {
         assert_eq!(delimiter(b"a;b;c,d\n1,2,3,4,5"), b';');
         assert_eq!(delimiter(b"\"a,b\"\tc"), b'\t');
+        assert_eq!(delimiter(b"5\" pipe;6\" pipe;a,b,c,d\n"), b',');
         assert_eq!(delimiter(b"one"), b',');
     }
 
     proptest! {
         #[test]
         fn stretches_cover_the_rows_whatever_the_pieces(
-            text in "([a-c0-9 ]{0,3}(,|\n|\r\n|\"[a\n,]{0,2}\")){0,40}",
+            text in "([a-c0-9 ]{0,3}(,|\n|\r\n|\r|\"|\"[a\n,]{0,2}\")){0,40}",
             piece in 1usize..9,
             target in 1usize..40,
         ) {
             let mut cutter = Cutter::new(0, 1, b',', target);
             text.as_bytes().chunks(piece).for_each(|p| cutter.feed(p));
             let whole = parse(&text);
-            // A quote in the middle of a field is not a quote to the parser; such texts are not regular.
-            let regular = !has_inner_quote(&text);
-            if let (Ok(stretches), true) = (cutter.finish(), regular) {
+            // Where a quote stays open the file is refused.
+            if let Ok(stretches) = cutter.finish() {
                 let mut again = Vec::new();
                 for s in &stretches {
                     let part = &text[s.offset as usize..s.offset as usize + s.len];
@@ -281,20 +332,5 @@ mod tests {
         };
         assert_eq!(rows_of(b"1,2\n \t\r\n3,4\n  ", b','), 2);
         assert_eq!(rows_of(b"1\t2\n\t\n \n", b'\t'), 2);
-    }
-
-    fn has_inner_quote(text: &str) -> bool {
-        let mut quoted = false;
-        let mut previous = b'\n';
-        for byte in text.bytes() {
-            if byte == b'"' {
-                if !quoted && previous != b',' && previous != b'\n' {
-                    return true;
-                }
-                quoted = !quoted;
-            }
-            previous = byte;
-        }
-        false
     }
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{BoolType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
-use parquet::errors::Result as ParquetResult;
+use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 
+use super::pages::Pages;
 use crate::DType;
 use crate::table::cells::{Cells, nan_bytes};
 use crate::table::convert::{Convert, convert, is_float};
@@ -122,10 +122,8 @@ fn stream(
         T::T: 'static,
     {
         let column = group.column(leaf);
-        let pages =
-            SerializedPageReader::new(Arc::clone(file), column, group.num_rows().max(0) as usize, None)?;
         Ok(Box::new(Typed::<T> {
-            reader: ColumnReaderImpl::new(column.column_descr_ptr(), Box::new(pages)),
+            reader: ColumnReaderImpl::new(column.column_descr_ptr(), Box::new(Pages::new(file, column)?)),
             values: Vec::with_capacity(TILE_ROWS),
             levels: Vec::with_capacity(TILE_ROWS),
             optional: column.column_descr().max_def_level() > 0,
@@ -134,14 +132,17 @@ fn stream(
         }))
     }
     let descriptor = group.column(leaf).column_descr();
-    let from = flat_type(descriptor).unwrap_or(to);
+    let physical = descriptor.physical_type();
+    let other = || ParquetError::General(format!("{physical} values where flat numbers were expected"));
+    let from = flat_type(descriptor).ok_or_else(other)?;
     let (with, size) = (convert(from, to), to.size());
-    match descriptor.physical_type() {
+    match physical {
         Physical::BOOLEAN => typed::<BoolType>(file, group, leaf, with, size),
         Physical::INT32 => typed::<Int32Type>(file, group, leaf, with, size),
         Physical::INT64 => typed::<Int64Type>(file, group, leaf, with, size),
         Physical::FLOAT => typed::<FloatType>(file, group, leaf, with, size),
-        _ => typed::<DoubleType>(file, group, leaf, with, size),
+        Physical::DOUBLE => typed::<DoubleType>(file, group, leaf, with, size),
+        Physical::INT96 | Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => Err(other()),
     }
 }
 

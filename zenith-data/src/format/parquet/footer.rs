@@ -1,129 +1,19 @@
-//! Whether a footer may be given to the `parquet` crate. It skips what it does not know element by element, and elements
-//! that take no bytes (booleans in lists) as often as a number of the file says: a few bytes could keep it busy for
-//! hours. Only shapes are looked at here; what the footer means is the crate's to read.
+//! Whether a footer may be given to the `parquet` crate, which skips as many elements as a number of the file says (see
+//! [`super::thrift`]). What the footer means is the crate's to read.
 
 use parquet::file::metadata::FooterTail;
 
+use super::known::FOOTER;
+use super::thrift::{Stop, Walk};
 use crate::table::pread::PreadFile;
 
-/// Structures and lists within each other; a footer's own are about eight deep.
-const MOST_DEPTH: u32 = 64;
-
-/// The kinds of the compact Thrift encoding, by their numbers.
-mod kind {
-    pub(super) const STOP: u8 = 0;
-    pub(super) const TRUE: u8 = 1;
-    pub(super) const FALSE: u8 = 2;
-    pub(super) const BYTE: u8 = 3;
-    pub(super) const I16: u8 = 4;
-    pub(super) const I64: u8 = 6;
-    pub(super) const DOUBLE: u8 = 7;
-    pub(super) const BINARY: u8 = 8;
-    pub(super) const LIST: u8 = 9;
-    pub(super) const SET: u8 = 10;
-    pub(super) const MAP: u8 = 11;
-    pub(super) const STRUCT: u8 = 12;
-    pub(super) const UUID: u8 = 13;
-}
-
-/// Why a walk ends early.
-#[derive(Debug, PartialEq, Eq)]
-enum Stop {
-    /// More elements than the footer has bytes.
-    Endless,
-    /// The bytes are no Thrift; the crate says so better.
-    Malformed,
-}
-
-/// Bytes that are left, and how many elements may still be met.
-struct Walk<'a> {
-    bytes: &'a [u8],
-    elements: usize,
-}
-
-impl Walk<'_> {
-    fn byte(&mut self) -> Result<u8, Stop> {
-        let (&first, rest) = self.bytes.split_first().ok_or(Stop::Malformed)?;
-        self.bytes = rest;
-        Ok(first)
+/// Why the crate must not read the footer in `bytes`. What is no footer at all passes: it is refused later.
+fn fault(bytes: &[u8]) -> Option<&'static str> {
+    match Walk::new(bytes).known(FOOTER) {
+        Err(Stop::Endless) => Some("its footer counts more elements than it has bytes"),
+        Err(Stop::Unlike) => Some("its footer has a field of another kind than footers have"),
+        Ok(()) | Err(Stop::Short | Stop::Malformed) => None,
     }
-
-    fn skip(&mut self, count: u64) -> Result<(), Stop> {
-        let count = usize::try_from(count).map_err(|_| Stop::Malformed)?;
-        self.bytes = self.bytes.get(count..).ok_or(Stop::Malformed)?;
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<u64, Stop> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Stop::Malformed)
-    }
-
-    fn structure(&mut self, depth: u32) -> Result<(), Stop> {
-        loop {
-            let head = self.byte()?;
-            if head & 0x0f == kind::STOP {
-                return Ok(());
-            }
-            if head >> 4 == 0 {
-                self.number()?;
-            }
-            self.value(head & 0x0f, depth)?;
-        }
-    }
-
-    fn value(&mut self, of: u8, depth: u32) -> Result<(), Stop> {
-        let depth = depth.checked_sub(1).ok_or(Stop::Malformed)?;
-        match of {
-            kind::TRUE | kind::FALSE => Ok(()),
-            kind::BYTE => self.skip(1),
-            kind::I16..=kind::I64 => self.number().map(|_| ()),
-            kind::DOUBLE => self.skip(8),
-            kind::BINARY => {
-                let len = self.number()?;
-                self.skip(len)
-            }
-            kind::LIST | kind::SET => {
-                let head = self.byte()?;
-                let count = if head >> 4 == 15 { self.number()? } else { u64::from(head >> 4) };
-                self.elements(count, &[head & 0x0f], depth)
-            }
-            kind::MAP => {
-                let count = self.number()?;
-                if count == 0 {
-                    return Ok(());
-                }
-                let kinds = self.byte()?;
-                self.elements(count, &[kinds >> 4, kinds & 0x0f], depth)
-            }
-            kind::STRUCT => self.structure(depth),
-            kind::UUID => self.skip(16),
-            _ => Err(Stop::Malformed),
-        }
-    }
-
-    fn elements(&mut self, count: u64, of: &[u8], depth: u32) -> Result<(), Stop> {
-        let count = usize::try_from(count).map_err(|_| Stop::Endless)?;
-        self.elements = self.elements.checked_sub(count).ok_or(Stop::Endless)?;
-        for _ in 0..count {
-            for &each in of {
-                self.value(each, depth)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether the structure in `bytes` has no more elements than bytes. What is no structure passes: it is refused later.
-fn ends(bytes: &[u8]) -> bool {
-    Walk { bytes, elements: bytes.len() }.structure(MOST_DEPTH) != Err(Stop::Endless)
 }
 
 /// Refuses a file whose footer would be read for ever. A footer that is missing or cut off passes: opening refuses it.
@@ -138,33 +28,59 @@ pub(super) fn check(file: &PreadFile) -> Result<(), &'static str> {
         return Ok(());
     };
     let mut bytes = vec![0; (tail_at - start) as usize];
-    if file.fill(&mut bytes, start).is_ok() && !ends(&bytes) {
-        return Err("its footer counts more elements than it has bytes");
-    }
-    Ok(())
+    let fault = file.fill(&mut bytes, start).ok().and_then(|()| fault(&bytes));
+    fault.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ends(bytes: &[u8]) -> bool {
+        fault(bytes).is_none_or(|fault| !fault.contains("more elements"))
+    }
+
     #[test]
     fn lists_of_nothing_are_counted() {
-        // A structure with one field: a list of `count` booleans, which take no bytes.
-        let with = |count: &[u8]| [&[0x19, 0xf1], count, &[0]].concat();
+        // A structure with one field that nobody knows: a list of `count` booleans, which take no bytes.
+        let with = |count: &[u8]| [&[0xf9, 0xf1], count, &[0]].concat();
         assert!(ends(&with(&[3])));
         assert!(!ends(&with(&[0xff, 0xff, 0xff, 0xff, 0x07])));
         // As a map from booleans to booleans.
-        assert!(!ends(&[0x1b, 0xff, 0xff, 0xff, 0xff, 0x07, 0x11, 0]));
+        assert!(!ends(&[0xfb, 0xff, 0xff, 0xff, 0xff, 0x07, 0x11, 0]));
         // Lists in a list, each shorter than the footer.
-        let many: Vec<u8> = [&[0x19, 0xf9, 200, 1][..], &[0xf1, 100].repeat(200), &[0]].concat();
+        let many: Vec<u8> = [&[0xf9, 0xf9, 200, 1][..], &[0xf1, 100].repeat(200), &[0]].concat();
         assert!(!ends(&many));
+        // Row groups of no bytes at all.
+        assert!(!ends(&[0x49, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07]));
     }
 
     #[test]
     fn what_is_no_thrift_is_left_to_the_reader() {
-        assert!(ends(&[]) && ends(&[0x1f]) && ends(&[0x18, 0xff, 0xff]) && ends(&[0xff; 40]));
+        for bytes in [&[][..], &[0xff], &[0x68, 0xff, 0xff], &[0xff; 40]] {
+            assert_eq!(fault(bytes), None);
+        }
         // Deeper than anything that is read.
-        assert!(ends(&[0x1c; 100_000]));
+        assert_eq!(fault(&[&[0xfc][..], &[0x1c; 100_000]].concat()), None);
+    }
+
+    #[test]
+    fn nothing_is_too_deep_or_too_long_for_the_walk_that_the_reader_would_read() {
+        let endless = [0xf9, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07];
+        // Behind a number of more bytes than its bits need.
+        let long = [&[0x16][..], &[0x80; 20], &[0], &endless].concat();
+        assert!(!ends(&long));
+        // In as many structures as the reader skips.
+        assert!(!ends(&[&[0xfc][..], &[0x1c; 63], &endless].concat()));
+    }
+
+    #[test]
+    fn fields_of_another_kind_are_refused_where_the_reader_would_trust_their_numbers() {
+        // The version as a text, a number for the schema, a list of numbers for the row groups.
+        for bytes in [&[0x18, 0][..], &[0x26, 0], &[0x49, 0x25, 0, 0]] {
+            assert!(fault(bytes).is_some_and(|fault| fault.contains("of another kind")));
+        }
+        assert_eq!(fault(&[0x15, 2, 0]), None);
+        assert_eq!(fault(&[0x49, 0x0c, 0]), None);
     }
 }

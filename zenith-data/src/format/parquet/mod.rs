@@ -1,8 +1,14 @@
 //! Parquet files as blocks (one per row group). Flat columns of numbers take the short way in [`flat`]; everything
 //! else is read through Arrow. Several files are one table; their columns must agree.
 
+mod claims;
+mod codec;
 mod flat;
 mod footer;
+mod header;
+mod known;
+mod pages;
+mod thrift;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,18 +16,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::basic::Type as Physical;
 
+use self::pages::RowGroup;
 use super::arrow_columns::{agree, collect_texts, holds, needs_look, put};
 use super::identity::file_identity;
 use crate::table::blocks::{Blocks, Job};
 use crate::table::cells::{Cells, claimed};
 use crate::table::mapping::{Column, Plan};
 use crate::table::pread::PreadFile;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Rows of a batch read through Arrow.
 const ARROW_ROWS: usize = 4096;
@@ -32,11 +38,26 @@ struct OpenFile {
     metadata: ArrowReaderMetadata,
 }
 
+impl OpenFile {
+    /// The leaf of a flat column, with the type that its values have in memory and the one they have in the file; `None`
+    /// for other columns.
+    fn flat_leaf(&self, root: usize) -> Option<(usize, DType, Physical)> {
+        let schema = self.metadata.parquet_schema();
+        let mut of_root = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == root);
+        let (leaf, None) = (of_root.next()?, of_root.next()) else {
+            return None;
+        };
+        let column = schema.column(leaf);
+        let flat = flat::flat_type(&column).filter(|_| column.path().parts().len() == 1)?;
+        Some((leaf, flat, column.physical_type()))
+    }
+}
+
 /// A table of one or more Parquet files.
 pub(crate) struct ParquetBlocks {
     files: Vec<OpenFile>,
     columns: Vec<Column>,
-    /// Leaf of a flat column.
+    /// Leaf of a column that is flat, in one type, in every file.
     leaves: Vec<Option<usize>>,
     rows: Vec<u64>,
     /// File and row group of every block.
@@ -84,14 +105,11 @@ impl ParquetBlocks {
         if rows.is_empty() {
             return Err(Error::source(&first.path, "the table has no rows"));
         }
-        let schema = first.metadata.parquet_schema();
+        // Files may hold the same times in different types, of which only some are flat.
         let leaves: Vec<Option<usize>> = (0..first.metadata.schema().fields().len())
             .map(|root| {
-                let mut of_root =
-                    (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == root);
-                let leaf = of_root.next()?;
-                let lone = of_root.next().is_none() && schema.column(leaf).path().parts().len() == 1;
-                (lone && flat::flat_type(&schema.column(leaf)).is_some()).then_some(leaf)
+                let flat = first.flat_leaf(root)?;
+                files[1..].iter().all(|other| other.flat_leaf(root) == Some(flat)).then_some(flat.0)
             })
             .collect();
         let mut table = Self {
@@ -121,7 +139,23 @@ impl ParquetBlocks {
 
     /// Reads one column of a block through Arrow; `visit` gets the first row's number in the block and the values, and
     /// says whether to go on.
+    ///
+    /// # Errors
+    /// What cannot be read, what `visit` says, and a file that has been written to meanwhile.
     pub(crate) fn read_arrow(
+        &self,
+        block: usize,
+        column: usize,
+        batch: usize,
+        visit: impl FnMut(usize, ArrayRef) -> Result<bool>,
+    ) -> Result<()> {
+        let read = self.read_batches(block, column, batch, visit);
+        // What else went wrong in a file that changed under us says nothing about the file.
+        self.files[self.places[block].0].file.unchanged()?;
+        read
+    }
+
+    fn read_batches(
         &self,
         block: usize,
         column: usize,
@@ -134,14 +168,14 @@ impl ParquetBlocks {
             let (path, name) = self.place(block);
             Error::source(path, format!("column {:?} of {name}: {error}", self.name_of(column)))
         };
-        let mask = ProjectionMask::roots(open.metadata.parquet_schema(), [column]);
-        let reader =
-            ParquetRecordBatchReaderBuilder::new_with_metadata((*open.file).clone(), open.metadata.clone())
-                .with_row_groups(vec![group])
-                .with_projection(mask)
-                .with_batch_size(batch)
-                .build()
-                .map_err(|e| damaged(e.to_string()))?;
+        let schema = open.metadata.parquet_schema();
+        let mask = ProjectionMask::roots(schema, [column]);
+        let fields = open.metadata.schema().fields();
+        let reader = parquet_to_arrow_field_levels(schema, mask, Some(fields)).and_then(|levels| {
+            let group = RowGroup { file: &open.file, metadata: open.metadata.metadata(), group };
+            ParquetRecordBatchReader::try_new_with_row_groups(&levels, &group, batch, None)
+        });
+        let reader = reader.map_err(|e| damaged(e.to_string()))?;
         let mut row = 0;
         for batch in reader {
             let batch = batch.map_err(|e| damaged(e.to_string()))?;

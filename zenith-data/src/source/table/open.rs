@@ -19,7 +19,6 @@ use crate::format::kind::Kind;
 use crate::format::parquet::ParquetBlocks;
 use crate::format::{npy, npz};
 use crate::table::blocks::Blocks;
-use crate::table::columns::MemoryColumn;
 use crate::table::files::FileColumn;
 use crate::table::mapping::{Mapped, TableOptions, is_label_name, map};
 use crate::{Error, Result};
@@ -53,15 +52,21 @@ pub fn open_files(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Resu
 
 fn open_sorted(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Result<Opened> {
     match kind {
-        Kind::Parquet => open_arrays(Arc::new(ParquetBlocks::open(paths)?), options, |_| Ok(None)),
+        Kind::Parquet => {
+            let table = ParquetBlocks::open(paths)?;
+            let mapped = map(table.columns(), options)?;
+            open_mapped(table, mapped, options)
+        }
         Kind::ArrowIpc => {
             let table = IpcBlocks::open(paths)?;
-            if let Mapped::Rows(plan) = map(table.columns(), options)?
-                && let Some(columns) = table.plain(&plan)?
+            let mapped = map(table.columns(), options)?;
+            if let Mapped::Rows(plan) = &mapped
+                && let Some(columns) = table.plain(plan)?
             {
+                let plan = plan.clone();
                 return Ok(Opened::Rows(TableSource::of_plain(columns, plan, table.fingerprint(), options)?));
             }
-            open_arrays(Arc::new(table), options, |_| Ok(None))
+            open_mapped(table, mapped, options)
         }
         Kind::Csv => {
             let table = Arc::new(CsvBlocks::open(paths)?);
@@ -91,18 +96,11 @@ fn open_sorted(paths: &[PathBuf], kind: Kind, options: &TableOptions) -> Result<
     }
 }
 
-type Borrowed = Option<Vec<Vec<MemoryColumn>>>;
-
-fn open_arrays<T: ArrayBlocks + 'static>(
-    table: Arc<T>,
-    options: &TableOptions,
-    borrow: impl FnOnce(&crate::table::mapping::Plan) -> Result<Borrowed>,
-) -> Result<Opened> {
-    match map(table.columns(), options)? {
-        Mapped::Rows(plan) => match borrow(&plan)? {
-            Some(parts) => Ok(Opened::Rows(TableSource::of_borrowed(&parts, plan, table.fingerprint())?)),
-            None => Ok(Opened::Rows(TableSource::of_blocks(table, plan, options)?)),
-        },
+/// Opens blocks of arrays as what [`map`] says of them.
+fn open_mapped(table: impl ArrayBlocks + 'static, mapped: Mapped, options: &TableOptions) -> Result<Opened> {
+    let table = Arc::new(table);
+    match mapped {
+        Mapped::Rows(plan) => Ok(Opened::Rows(TableSource::of_blocks(table, plan, options)?)),
         Mapped::Pictures(plan) => {
             let name = &table.columns()[plan.pictures].name;
             match first_bytes(table.as_ref(), plan.pictures)? {
@@ -186,9 +184,14 @@ impl TableSource {
     /// # Errors
     /// [`Error::Config`] when there is no row, the batches differ in their columns, or the options do not fit.
     pub fn from_record_batches(batches: Vec<RecordBatch>, options: &TableOptions) -> Result<Opened> {
-        let table = Arc::new(BatchBlocks::new(batches)?);
-        let borrowed = Arc::clone(&table);
-        open_arrays(table, options, move |plan| Ok(borrowed.borrow(plan)))
+        let table = BatchBlocks::new(batches)?;
+        let mapped = map(table.columns(), options)?;
+        if let Mapped::Rows(plan) = &mapped
+            && let Some(parts) = table.borrow(plan)
+        {
+            return Ok(Opened::Rows(TableSource::of_borrowed(&parts, plan.clone(), table.fingerprint())?));
+        }
+        open_mapped(table, mapped, options)
     }
 }
 
