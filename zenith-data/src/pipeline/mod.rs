@@ -189,8 +189,10 @@ impl Pipeline {
     pub fn begin(&mut self, place: Place) -> Result<()> {
         self.check_process()?;
         self.last_return = None;
-        // A batch that has told its error already would tell a new beginning nothing of it.
-        if place != self.place || self.shared.board.front_was_raised() {
+        // What has told its error already would tell a new beginning nothing of it.
+        let told =
+            self.packer.as_ref().is_some_and(Packer::was_raised) || self.shared.board.front_was_raised();
+        if place != self.place || told {
             self.restart(place)?;
         }
         self.begun.get_or_insert_with(Instant::now);
@@ -304,7 +306,10 @@ impl Pipeline {
             match packer.next(&self.shared)? {
                 Packed::Batch(lease, len, place) => return Ok(Some(self.delivered(lease, len, place))),
                 Packed::Bad(error) if self.config.on_error == OnError::Skip => self.shared.stats.skip(error),
-                Packed::Bad(error) => return Err(error.into()),
+                Packed::Bad(error) => {
+                    packer.raised();
+                    return Err(error.into());
+                }
                 Packed::Hungry => return Ok(None),
             }
         }
