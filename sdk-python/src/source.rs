@@ -188,6 +188,7 @@ impl Source {
         let config = PipelineConfig {
             batch_size: run.largest_batch.unwrap_or(order.batch_size as usize),
             workers: run.workers,
+            uncapped: false,
             prefetch: run.prefetch,
             on_error: if run.skip { OnError::Skip } else { OnError::Raise },
             pages: machine.pages,

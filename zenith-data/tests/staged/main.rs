@@ -29,6 +29,7 @@ fn config(batch_size: usize, workers: usize, on_error: OnError) -> PipelineConfi
     PipelineConfig {
         batch_size,
         workers,
+        uncapped: true,
         prefetch: 2,
         on_error,
         pages: PagesWanted::Heap,
