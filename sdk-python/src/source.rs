@@ -302,4 +302,10 @@ impl Source {
     fn facts(&self) -> Vec<(String, String)> {
         self.samples.facts()
     }
+
+    /// What is done in another way than asked, or slower than it could be.
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        self.samples.notes()
+    }
 }

@@ -76,7 +76,8 @@ class Loader:
             do not count.
         cache: for pictures, ``"index"`` remembers where their data can be entered, so that from the second epoch on
             (and in later runs) crops skip the decoding outside of them, with the same pixels; ``"memory"`` keeps
-            their files in memory, so that nothing is read again. The report's facts show hits and bytes.
+            their files in memory, so that nothing is read again (a table's column of pictures is kept without it). The
+            report's facts show hits and bytes.
         channels_last: pictures lie in memory as height, width, channel: torch gets [B, C, H, W] tensors of
             ``torch.channels_last``, NumPy [B, H, W, C] arrays. Where no Python makes the samples.
         decode: ``"exact"`` pixels as torchvision's, or ``"fast"``: JPEG pictures that are shrunk to a half or less

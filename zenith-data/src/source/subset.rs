@@ -82,6 +82,10 @@ impl Source for Subset {
     fn facts(&self) -> Vec<(String, String)> {
         self.inner.facts()
     }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
 }
 
 struct SubsetFiller {
