@@ -102,7 +102,8 @@ in memory; {tabular_about}, `python benches-rivals/run.py tabular`:
 
 {tabular}
 
-**Overhead.** Trivial samples in ready batches; {overhead_about}, `python benches-rivals/run.py overhead`:
+**Overhead.** Trivial samples in ready batches; {overhead_about}, `python benches-rivals/run.py overhead`.
+torch starts a process for each worker, Zenith a thread, but no more than there are cores, here {overhead_cpus}:
 
 {overhead}
 
@@ -130,6 +131,7 @@ def draw() -> str:
     }
     for name, (columns, keep) in sections.items():
         path, found = record(name)
+        words[f"{name}_cpus"] = found["machine"]["cpus_usable"]
         words[name] = "\n".join(table(found, columns, keep))
         words[f"{name}_about"] = f"{rounds(found)}, [record]({path.relative_to(ROOT)})"
     path, found = record("accuracy")

@@ -127,6 +127,18 @@ def test_missing_batches_are_refused() -> None:
         overhead.values(12, result)
 
 
+def test_other_threads_than_the_row_says_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overhead.os, "sched_getaffinity", lambda _: {0, 1})
+    assert overhead.workers_of("zenith", 2) == "2 workers"
+    assert overhead.workers_of("zenith", 16) == "16 workers (2 threads)"
+    assert overhead.workers_of("torch_items", 16) == "16 workers"
+    epoch = {**EPOCH, "batches": 11, "wall_seconds": 0.6}
+    result = {**GOOD, "epochs": [epoch, epoch], "extra": {"report": {"workers": 2}}}
+    assert overhead.values(11, result, overhead.threads_of(16))["batch_microseconds"] == pytest.approx(1e4)
+    with pytest.raises(Refused, match="2 threads, not 1"):
+        overhead.values(11, result, overhead.threads_of(1))
+
+
 def test_starving_step_is_seen() -> None:
     result = {
         "warm_epoch": EPOCH,

@@ -7,7 +7,6 @@ Other kinds of blocks are text.
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import shlex
@@ -27,6 +26,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "sdk-python/tests"))
 
+from plugins import guest  # noqa: E402
 from schedulers import scheduler  # noqa: E402
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "sdk-python/README.md", *ROOT.glob("docs/**/*.md")])
@@ -79,9 +79,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(
         root / "path/to/arrays.npz", inputs=rng.standard_normal((64, 8)).astype(np.float32), labels=np.arange(64) % 3
     )
-    plugins = Path(os.environ.get("ZENITH_PLUGINS", ROOT / "target/plugins"))
-    assert (plugins / "add_one.wasm").exists(), f"no plugins in {plugins}; `make plugins` builds them"
-    (root / "path/to/plugins").symlink_to(plugins.resolve())
+    (root / "path/to/plugins").symlink_to(guest("add_one").parent.resolve())
     return root
 
 

@@ -38,7 +38,7 @@ mod _core {
     #[pymodule_export]
     use crate::loader::{Batches, Loader};
     #[pymodule_export]
-    use crate::machine::{command, devices, processors, topology};
+    use crate::machine::{command, devices, processors, topology, worker_threads};
     #[pymodule_export]
     use crate::meter::Meter;
     #[pymodule_export]

@@ -44,6 +44,12 @@ pub(crate) fn processors(py: Python<'_>) -> PyResult<usize> {
     limits::processors().map_err(|error| Error::Machine(error.to_string())).into_python(py)
 }
 
+/// Threads of a native loader that is asked for `asked`: at most one for each processor this process may use.
+#[pyfunction]
+pub(crate) fn worker_threads(py: Python<'_>, asked: usize) -> PyResult<usize> {
+    zenith_data::pipeline::worker_threads(asked).into_python(py)
+}
+
 /// Runs the `zenith` command; its exit status.
 #[pyfunction]
 pub(crate) fn command(py: Python<'_>, arguments: Vec<String>) -> u8 {

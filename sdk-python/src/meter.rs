@@ -71,8 +71,13 @@ impl Meter {
             dict.set_item(name, value)?;
         }
         let mut facts = self.source.facts();
-        facts.extend(self.pipeline.pool().map(|pool| ("slabs".to_owned(), format!("{pool:?}"))));
+        let mut notes = self.source.notes();
+        if let Some(pool) = self.pipeline.pool() {
+            facts.push(("slabs".to_owned(), pool.to_string()));
+            notes.extend(pool.notes());
+        }
         dict.set_item("facts", facts)?;
+        dict.set_item("notes", notes)?;
         dict.set_item("plugins", plugins(&*self.source))?;
         Ok(dict)
     }

@@ -193,6 +193,7 @@ impl Source {
         let config = PipelineConfig {
             batch_size: run.largest_batch.unwrap_or(order.batch_size as usize),
             workers: run.workers,
+            uncapped: false,
             prefetch: run.prefetch,
             on_error: if run.skip { OnError::Skip } else { OnError::Raise },
             pages: machine.pages,
@@ -322,5 +323,11 @@ impl Source {
     #[getter]
     fn facts(&self) -> Vec<(String, String)> {
         self.samples.facts()
+    }
+
+    /// What is done in another way than asked, or slower than it could be.
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        self.samples.notes()
     }
 }

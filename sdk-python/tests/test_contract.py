@@ -400,6 +400,25 @@ def test_arguments_that_change_nothing_are_noted(table, pictures):
     assert "no effect" not in notes(pictures, memory_budget=10**6, cache="memory")
 
 
+def test_what_a_column_of_pictures_makes_of_cache_and_budget_is_noted(pictures, tmp_path):
+    files = sorted(pictures.glob("*/*.jpg"))
+    rows = pa.table({"image": [file.read_bytes() for file in files], "label": list(range(len(files)))})
+    path = tmp_path / "pictures.parquet"
+    pq.write_table(rows, path)
+
+    def notes(source, **arguments):
+        transform = transforms.Compose([transforms.Resize((16, 16)), transforms.ToTensor()])
+        loader = zt.DataLoader(source, 4, num_workers=0, transform=transform, **arguments)
+        list(loader)
+        return [note for note in loader.report().notes if "no effect" in note]
+
+    assert notes(path, memory_budget=10**8) == [], "its blocks are kept within it"
+    [note] = notes(path, memory_budget=10**8, cache="memory")
+    assert note.startswith('cache="memory" has no effect')
+    [note] = notes(rows, memory_budget=10**8)
+    assert note == "memory_budget has no effect: the source lies in memory already"
+
+
 def test_numbers_of_numpy_are_numbers(table):
     loader = zenith.DataLoader(table, np.int64(4), np.True_, seed=np.uint8(3), num_workers=np.int8(0))
     plain = zenith.DataLoader(table, 4, True, seed=3, num_workers=0)

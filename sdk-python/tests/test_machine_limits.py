@@ -1,6 +1,7 @@
 """What environment and limits change: how files are read, how many workers there are, what a memory budget says."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import zenith
 from zenith import _core
+from zenith._engines import _native_counters
+from zenith._report import Report
 
 
 def facts_of(loader):
@@ -41,6 +44,53 @@ def test_a_process_on_one_processor_has_one_worker():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert run.stdout.strip() == "1", run.stderr
+
+
+def test_workers_beyond_the_processors_are_noted(table):
+    processors = len(os.sched_getaffinity(0))
+    loader = zenith.DataLoader(table, batch_size=8, num_workers=processors + 3)
+    [note] = [note for note in loader.notes if "num_workers" in note]
+    assert note.startswith(f"num_workers={processors + 3}: {processors} thread")
+    assert loader.report().workers == processors
+    for _ in loader:
+        pass
+    report = loader.report()
+    assert report.workers == processors and report.notes.count(note) == 1
+    assert not any("num_workers" in note for note in zenith.DataLoader(table, num_workers=processors).notes)
+
+
+def test_what_memory_was_got_and_what_was_refused_is_said_in_words():
+    rows = {"x": np.zeros((1 << 13, 128), np.float32), "label": np.arange(1 << 13)}
+    loader = zenith.DataLoader(rows, batch_size=1 << 13, num_workers=1)  # slabs of 4 MiB and a little
+    slabs = facts_of(loader)["slabs"]
+    assert re.fullmatch(
+        r"\d+ of \d+ bytes in [\w ]*pages( on node \d+)?, \d+ in use and \d+ free; used again \d+ times",
+        slabs,
+    )
+    report = loader.report()
+    refused = [note for note in report.notes if note.startswith("batches lie in")]
+    assert len(refused) >= 1, "two of 2 MiB are too few for it, and a third would be wasted"
+    assert all(note in str(report) for note in refused)
+    small = zenith.DataLoader({"x": np.zeros(8), "label": np.arange(8)}, batch_size=4, num_workers=1)
+    assert "ordinary pages" in facts_of(small)["slabs"]
+    assert not any("pages" in note for note in small.report().notes), "nothing better was meant for them"
+
+
+def test_a_source_says_how_it_is_read_in_its_notes(pictures, monkeypatch):
+    class Meter:
+        def counters(self):
+            return {**of_loader.counters(), "notes": ["reading files: slowly", "and again: slowly"]}
+
+        def skipped(self):
+            return []
+
+    monkeypatch.setenv("ZENITH_IO", "pread")
+    loader = zenith.DataLoader(pictures, batch_size=4, num_workers=0)
+    facts_of(loader)
+    assert not any("reading files" in note for note in loader.report().notes), "as asked"
+    of_loader = loader._engine._loader.meter()
+    counted = _native_counters(Meter(), "")
+    assert Report.of(counted, ["and again: slowly"]).notes == ["and again: slowly", "reading files: slowly"]
 
 
 def test_an_order_that_a_streamed_table_cannot_follow_cheaply_is_noted(tmp_path):

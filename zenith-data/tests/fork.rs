@@ -54,6 +54,7 @@ fn running(source: Arc<dyn Source>, workers: usize) -> Pipeline {
     let config = PipelineConfig {
         batch_size: 4,
         workers,
+        uncapped: true,
         prefetch: 2,
         on_error: OnError::Raise,
         pages: PagesWanted::Auto,

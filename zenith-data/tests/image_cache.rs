@@ -217,6 +217,8 @@ fn bounds_hold() {
         let files = count(&*source, "cache files");
         assert!(kept.contains(&files), "{cache:?} {budget}: {files}");
         assert!(facts(&*source)["cache limit in bytes"].contains("memory_budget"));
+        let full = source.notes().iter().any(|note| note.contains("is full"));
+        assert_eq!(full, cache == ImageCache::Index, "{cache:?} {budget}: {:?}", source.notes());
         drop(source);
         fs::remove_dir_all(set.kept.path()).unwrap();
         fs::create_dir(set.kept.path()).unwrap();

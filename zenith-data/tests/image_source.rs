@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
 use zenith_data::format::image::ImageOptions;
 use zenith_data::pipeline::slots::{SlotLayout, Slots};
 use zenith_data::schema::Shape;
@@ -13,7 +14,9 @@ use zenith_data::source::cache_dir::CacheDir;
 use zenith_data::source::detect::{Found, SourceSpec, detect};
 use zenith_data::source::folder::FolderBlobs;
 use zenith_data::source::image::ImageSource;
-use zenith_data::source::table::{LabelChoice, TableOptions};
+use zenith_data::source::image_cache::ImageCache;
+use zenith_data::source::subset::Subset;
+use zenith_data::source::table::{LabelChoice, TableOptions, TableSource};
 use zenith_data::source::{self, Grain, OpenOptions, SampleKey, Source, Spent};
 use zenith_data::transform::{Mode, Op, Plan};
 use zenith_data::{DType, Error, SampleError};
@@ -317,7 +320,6 @@ fn folders_and_tables_open_alike() {
     fails("false", &plain, "found gzip data; Parquet");
 }
 
-/// A Parquet file is what `datasets` of pictures often are; the column's bytes are decoded as files are.
 #[test]
 fn files_are_read_by_the_backend_that_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
@@ -334,21 +336,79 @@ fn files_are_read_by_the_backend_that_is_asked_for() {
     assert!(read_by(Backend::Auto).starts_with(&expected));
 }
 
-#[test]
-fn a_column_of_pictures_is_decoded() {
-    use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pictures.arrow");
+/// Two pictures and something else, each with a label.
+fn picture_column() -> RecordBatch {
     let cells = [png(4, 4, [1, 2, 3]), png(4, 4, [4, 5, 6]), b"GIF89a".to_vec()];
-    let batch = RecordBatch::try_from_iter([
+    RecordBatch::try_from_iter([
         ("image", Arc::new(BinaryArray::from_iter_values(&cells)) as ArrayRef),
         ("label", Arc::new(Int64Array::from(vec![7, 8, 9])) as ArrayRef),
     ])
-    .unwrap();
+    .unwrap()
+}
+
+fn write_arrow(path: &Path, batch: &RecordBatch) {
     let mut writer =
-        arrow_ipc::writer::FileWriter::try_new(fs::File::create(&path).unwrap(), &batch.schema()).unwrap();
-    writer.write(&batch).unwrap();
+        arrow_ipc::writer::FileWriter::try_new(fs::File::create(path).unwrap(), &batch.schema()).unwrap();
+    writer.write(batch).unwrap();
     writer.finish().unwrap();
+}
+
+#[test]
+fn arguments_without_effect_on_pictures_are_noted_and_only_those() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "classes/a/1.png", &png(4, 4, [1, 2, 3]));
+    let (folder, file) = (dir.path().join("classes"), dir.path().join("pictures.arrow"));
+    write_arrow(&file, &picture_column());
+    let options = |pictures, memory_budget| OpenOptions {
+        pictures,
+        table: TableOptions { memory_budget, ..TableOptions::default() },
+        io: Backend::Pread,
+        ..OpenOptions::default()
+    };
+    let of_files = |path: &Path, pictures, budget| {
+        source::open(&path.into(), &options(pictures, budget)).unwrap().notes()
+    };
+    let of_memory = |pictures, budget| {
+        let options = options(pictures, budget);
+        let table = TableSource::from_record_batches(vec![picture_column()], &options.table).unwrap();
+        source::open::opened(table, &options).unwrap().notes()
+    };
+    let (none, index, memory) = (ImageCache::None, ImageCache::Index, ImageCache::Memory);
+    let budget = Some(1 << 20);
+    for (case, found, expected) in [
+        ("folder", of_files(&folder, none, budget), &["memory_budget has no effect: without cache="][..]),
+        ("folder, kept", of_files(&folder, memory, budget), &[]),
+        ("folder, no budget", of_files(&folder, none, None), &[]),
+        ("column", of_files(&file, none, budget), &[]),
+        ("column, index", of_files(&file, index, budget), &[]),
+        (
+            "column, memory",
+            of_files(&file, memory, budget),
+            &["cache=\"memory\" has no effect: a table's column"],
+        ),
+        ("in memory", of_memory(none, budget), &["memory_budget has no effect: the source lies in memory"]),
+        ("in memory, index", of_memory(index, budget), &[]),
+        (
+            "in memory, memory",
+            of_memory(memory, None),
+            &["cache=\"memory\" has no effect: the source lies in"],
+        ),
+    ] {
+        assert_eq!(found.len(), expected.len(), "{case}: {found:?}");
+        assert!(found.iter().zip(expected).all(|(note, start)| note.starts_with(start)), "{case}: {found:?}");
+    }
+    // Notes come through whatever stands behind the source.
+    let source = source::open(&folder.as_path().into(), &options(none, budget)).unwrap();
+    let subset = Subset::new(Arc::clone(&source), vec![0]).unwrap();
+    assert_eq!(subset.notes(), source.notes());
+}
+
+/// A table's file is what `datasets` of pictures often are; the column's bytes are decoded as files are.
+#[test]
+fn a_column_of_pictures_is_decoded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pictures.arrow");
+    write_arrow(&path, &picture_column());
     let source = source::open(&path.clone().into(), &OpenOptions::default()).unwrap();
     assert_eq!((source.len(), source.blocks()), (3, None), "everything fits");
     assert!(source.facts().iter().any(|(name, _)| name == "pictures held in memory"));

@@ -74,6 +74,7 @@ fn every_file_is_opened_once() {
         let config = PipelineConfig {
             batch_size: 16,
             workers,
+            uncapped: true,
             prefetch: 2,
             on_error: OnError::Raise,
             pages: PagesWanted::Auto,

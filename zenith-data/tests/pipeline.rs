@@ -1,13 +1,14 @@
 //! Laws of the pipeline, on a source that writes the sample's own number and counts what it was asked for.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use zenith_data::pipeline::slots::Slots;
-use zenith_data::pipeline::{Batch, OnError, Pipeline, PipelineConfig, Place, StreamSpec};
+use zenith_data::pipeline::{Batch, OnError, Pipeline, PipelineConfig, Place, StreamSpec, worker_threads};
 use zenith_data::sampler::{Cut, OrderSpec};
 use zenith_data::schema::{Field, Schema, Shape};
 use zenith_data::source::{Filler, Grain, SampleKey, Source, Spent};
@@ -133,6 +134,7 @@ fn config(batch_size: usize, workers: usize) -> PipelineConfig {
     PipelineConfig {
         batch_size,
         workers,
+        uncapped: true,
         prefetch: 2,
         on_error: OnError::Raise,
         pages: PagesWanted::Auto,
@@ -171,7 +173,7 @@ proptest! {
 
     #[test]
     fn batches_do_not_depend_on_workers_or_grain(
-        len in 1u64..300, batch in 1usize..40, workers in 0usize..5, shuffle: bool, whole: bool,
+        len in 1u64..300, batch in 1usize..40, workers in 0usize..4, shuffle: bool, whole: bool,
     ) {
         let grain = if whole { Grain::Batch } else { Grain::Sample };
         let reference: Vec<Vec<Vec<u64>>> = {
@@ -180,7 +182,8 @@ proptest! {
             (0..3).map(|e| { pipeline.begin(Place::new(e, 0)).unwrap(); epoch(&mut pipeline) }).collect()
         };
         let source = Arc::new(numbers(len, grain));
-        let mut pipeline = Pipeline::new(source, spec(len, batch as u64, shuffle), config(batch, workers)).unwrap();
+        let config = config(batch, [0, 1, 2, 8][workers]);
+        let mut pipeline = Pipeline::new(source, spec(len, batch as u64, shuffle), config).unwrap();
         for (e, expected) in reference.iter().enumerate() {
             pipeline.begin(Place::new(e as u64, 0)).unwrap();
             prop_assert_eq!(&epoch(&mut pipeline), expected);
@@ -346,6 +349,43 @@ fn a_new_beginning_at_a_told_error_is_told_it_too() {
         assert!(matches!(pipeline.next(), Err(Error::Sample(error)) if error.sample == 3));
     }
     assert_eq!(samples(&pipeline.next().unwrap().unwrap()), [0, 1, 2, 4, 5, 6, 7]);
+}
+
+#[test]
+fn many_workers_are_so_many_threads_and_share_the_same_few_batches() {
+    let (batch, batches) = (20_000, 30);
+    let mut depths = HashSet::new();
+    for workers in [1, 2, 8] {
+        let len = batch * batches;
+        let source = Arc::new(numbers(len, Grain::Batch));
+        let spec = spec(len, batch, true);
+        let mut pipeline =
+            Pipeline::new(Arc::clone(&source) as _, spec, config(batch as usize, workers)).unwrap();
+        let (threads, depth) = pipeline.size();
+        assert_eq!(threads, workers);
+        depths.insert(depth);
+        pipeline.begin(Place::default()).unwrap();
+        assert_eq!(u64::MAX - source.readers.load(Ordering::Relaxed), workers as u64, "a reader a thread");
+        let mut taken = 0;
+        while let Some(batch) = pipeline.next().unwrap() {
+            taken += batch.len() as u64;
+        }
+        assert_eq!(taken, len);
+        // Those queued, the consumer's, and those that workers have finished and are about to let go of.
+        let stats = pipeline.pool().stats();
+        assert!(stats.mapped_total <= depth + 1 + workers, "{workers} workers: {stats:?}");
+    }
+    assert_eq!(depths.len(), 1, "as many are made ahead by one as by eight");
+}
+
+#[test]
+fn workers_beyond_the_processors_are_not_started() {
+    let most = worker_threads(100_000).unwrap();
+    assert!((1..100_000).contains(&most));
+    assert_eq!(worker_threads(0).unwrap(), 0);
+    let capped = PipelineConfig { uncapped: false, ..config(5, 100_000) };
+    let pipeline = Pipeline::new(Arc::new(numbers(20, Grain::Sample)), spec(20, 5, false), capped).unwrap();
+    assert_eq!(pipeline.size().0, most);
 }
 
 #[test]

@@ -1,8 +1,13 @@
-"""Trivial samples: microseconds a batch, gap between epochs, memory and /dev/shm, by number of workers."""
+"""Trivial samples: microseconds a batch, gap between epochs, memory and /dev/shm, by number of workers.
+
+Zenith starts at most one thread for each processor the process may use, whatever number of workers it is asked for;
+where that makes a difference the title of its case says how many, and a result of another number is refused.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 from typing import Any
 
@@ -26,8 +31,13 @@ LOADERS = (
 )
 
 
-def values(batches: int, result: dict[str, Any]) -> dict[str, float]:
-    """Columns of one run; a batch's time leaves the start of its epoch out, which has its own column."""
+def values(batches: int, result: dict[str, Any], threads: int | None = None) -> dict[str, float]:
+    """Columns of one run; a batch's time leaves the start of its epoch out, which has its own column.
+
+    `threads` is how many the title says.
+    """
+    if threads is not None and (used := result["extra"]["report"]["workers"]) != threads:
+        raise Refused(f"{used} threads, not {threads}")
     first, *steady = result["epochs"]
     for epoch in (first, *steady):
         if epoch["complete"] and epoch["batches"] != batches:
@@ -59,7 +69,7 @@ def plan(context: Context) -> Scenario:
     """Make a case for every loader and number of workers."""
     options = context.options
     cases = [
-        Case(f"{rival}@{workers}", f"{title}, {workers} workers", environment, rival, {"workers": workers})
+        Case(f"{rival}@{workers}", f"{title}, {workers_of(rival, workers)}", environment, rival, {"workers": workers})
         for workers in options.worker_counts
         for rival, title, environment in LOADERS
     ]
@@ -76,8 +86,21 @@ def plan(context: Context) -> Scenario:
         base=cases[0].name,
         dataset={"kind": "trivial", "rows": options.batches * options.batch_size},
         settings=settings,
-        values=lambda _, result: values(options.batches, result),
+        values=lambda case, result: values(
+            options.batches, result, threads_of(case.config["workers"]) if case.rival == "zenith" else None
+        ),
     )
+
+
+def threads_of(workers: int) -> int:
+    """Count the threads of Zenith's that so many workers are here."""
+    return min(workers, len(os.sched_getaffinity(0)))
+
+
+def workers_of(rival: str, workers: int) -> str:
+    """Count workers in words, and say where they are fewer threads."""
+    threads = threads_of(workers) if rival == "zenith" else workers
+    return f"{workers} workers" if threads == workers else f"{workers} workers ({threads} threads)"
 
 
 def _counts(text: str) -> list[int]:

@@ -18,6 +18,7 @@ def measure(config: Config, rival: ModuleType, channel: Channel) -> dict[str, An
     construct = watch.elapsed()
     epochs = [light_epoch(loader, n, config.max_seconds) for n in range(config.epochs)]
     channel.mark("measured")
+    extra = loader.extra() if hasattr(loader, "extra") else {}
     loader.close()
     return {
         "versions": rival.VERSIONS,
@@ -25,4 +26,5 @@ def measure(config: Config, rival: ModuleType, channel: Channel) -> dict[str, An
         "first_batch_seconds": construct + epochs[0]["first_batch_seconds"],
         "imported_pss_bytes": watch.imported_pss_bytes,
         "epochs": epochs,
+        "extra": extra,
     }

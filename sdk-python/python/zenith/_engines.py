@@ -155,7 +155,7 @@ def _native_counters(meter: _core.Meter, unlocked: str) -> Counters:
         ],
         skipped_count=counted["skipped"],
         workers=counted["workers"],
-        notes=[turns] * bool(taken_back) + [unlocked] * bool(unlocked),
+        notes=[turns] * bool(taken_back) + [unlocked] * bool(unlocked) + counted["notes"],
         plugins=plugin_counters(counted["plugins"]),
         facts=dict(counted["facts"]),
     )

@@ -48,7 +48,8 @@ class Loader:
         batch_size: samples in a batch.
         shuffle: a new exact global order each epoch (within windows where ``memory_budget`` makes it a stream).
         num_workers: native threads; if None as many as this process may run at once (its cores, or the processor time
-            its container is granted); with 0 batches are made in ``next()``.
+            its container is granted); with 0 batches are made in ``next()``. No more are started than there are cores
+            for this process, which ``notes`` say.
         pin_memory: page-locked batches where CUDA is present; the report says so where it is not.
         drop_last: leave out an incomplete last batch.
         prefetch_factor: batches made ahead, in all; small batches are made ahead in larger numbers.
@@ -76,7 +77,8 @@ class Loader:
             do not count.
         cache: for pictures, ``"index"`` remembers where their data can be entered, so that from the second epoch on
             (and in later runs) crops skip the decoding outside of them, with the same pixels; ``"memory"`` keeps
-            their files in memory, so that nothing is read again. The report's facts show hits and bytes.
+            their files in memory, so that nothing is read again (a table's column of pictures is kept without it). The
+            report's facts show hits and bytes.
         channels_last: pictures lie in memory as height, width, channel: torch gets [B, C, H, W] tensors of
             ``torch.channels_last``, NumPy [B, H, W, C] arrays. Where no Python makes the samples.
         decode: ``"exact"`` pixels as torchvision's, or ``"fast"``: JPEG pictures that are shrunk to a half or less
@@ -202,7 +204,7 @@ class Loader:
         self.notes += self._plan.notes
         if self._plan.filters is not None:
             _check_filters(self._plan.filters, rank_and_world(rank, world_size)[1], batch_sampler)
-        self._note_scattered_reads()
+        self._note_what_is_slower()
         self._channels_last = bool(channels_last)
         self._python_options = {
             "worker_init_fn": callable_or_none("worker_init_fn", worker_init_fn),
@@ -229,6 +231,10 @@ class Loader:
         """What the user's sampler gave to each iterator in use."""
         self._largest = 1
 
+    def _note_what_is_slower(self) -> None:
+        self._note_scattered_reads()
+        self._note_fewer_threads()
+
     def _note_scattered_reads(self) -> None:
         """Says so where an order by the user's choice visits the blocks of a streamed table as it comes."""
         native = self._plan.beneath if self._plan.native is None else self._plan.native
@@ -236,6 +242,17 @@ class Loader:
             self.notes.append(
                 "the table is streamed, and a sampler's order knows nothing of its row groups: nearly every row may "
                 "decode one again; a memory_budget that holds the table avoids it"
+            )
+
+    def _note_fewer_threads(self) -> None:
+        """Says so where more threads were asked for than are started."""
+        if self._plan.native is None:
+            return
+        started = _core.worker_threads(self.num_workers)
+        if started < self.num_workers:
+            threads = "1 thread" if started == 1 else f"{started} threads"
+            self.notes.append(
+                f"num_workers={self.num_workers}: {threads}, as many as this process may use at once"
             )
 
     # -- what a subclass says
@@ -351,7 +368,7 @@ class Loader:
                 plugins=plugin_counters((plugin.name, 0, 0, 0, 0) for plugin in named),
             )
         stages: dict[str, float] = dict.fromkeys(("read", "decode", "transform", "room"), 0.0)
-        workers = min(self.num_workers, _core.processors())
+        workers = _core.worker_threads(self.num_workers)
         plugins = plugin_counters(native.plugins)
         return Counters(workers=workers, stages=stages, plugins=plugins, facts=dict(native.facts))
 

@@ -106,7 +106,8 @@ class Report:
             skipped_count=counted.skipped_count,
             bytes_read=counted.bytes,
             workers=counted.workers,
-            notes=[*notes, *counted.notes],
+            # What a source says of itself, the loader has noted when it was built, and engines say it again.
+            notes=list(dict.fromkeys([*notes, *counted.notes])),
             facts=counted.facts
             | {f"plugin {name}": _account(plugin) for name, plugin in counted.plugins.items()},
         )

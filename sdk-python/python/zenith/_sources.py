@@ -325,12 +325,9 @@ def _mixed_plan(
         )
     if behind.target_transform is not None and native.shape != "tuple":
         raise ConfigError("target_transform is for labels, and this source has none")
-    pictures = native.pictures
     # Behind the plugins: their randomness is that of the whole source's sample.
     native = _at(behind.staged(native, compiled), indices)
     plan = _native_plan(native, compiled.notes, behind, compiled)
-    if options.memory_budget is not None and pictures and native.window is None and not options.cache:
-        plan.notes.append("memory_budget has no effect: without cache= nothing is kept of pictures")
     if compiled.python is None and behind.target_transform is None and behind.collate_fn is None:
         return plan
     if behind.channels_last:
@@ -399,7 +396,7 @@ def _native_plan(native: _core.Source, notes: list[str], behind: Behind, compile
         fingerprint=native.fingerprint,
         classes=native.classes,
         window=native.window,
-        notes=list(notes),
+        notes=[*notes, *native.notes],
         filters=behind.filters(),
         splitting=_splitting(native, compiled),
     )

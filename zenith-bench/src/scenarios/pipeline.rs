@@ -8,7 +8,7 @@ use std::thread;
 use fast_image_resize::FilterType;
 use zenith_data::format::image::ImageOptions;
 use zenith_data::pipeline::slots::{SlotLayout, Slots};
-use zenith_data::pipeline::{OnError, Pipeline, PipelineConfig, Place, StreamSpec};
+use zenith_data::pipeline::{OnError, Pipeline, PipelineConfig, Place, StreamSpec, worker_threads};
 use zenith_data::sampler::rng::SampleRng;
 use zenith_data::sampler::{Cut, OrderSpec};
 use zenith_data::source::cache_dir::CacheDir;
@@ -33,7 +33,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
     about: "Class folders of JPEGs to ordered batches of 64 normalised float32 crops, beside a loop over the same parts \
             and a loop of std::fs, zune-jpeg and fast_image_resize, each on as many threads as the loader uses (its \
             workers, and the consumer, which helps). Then the loader's own price, with samples that cost nothing, and the \
-            time from opening the folder to the first batch.",
+            time from opening the folder to the first batch. A loader starts at most one thread for each processor that \
+            the process may use; where that is fewer than its workers, the row says how many.",
     run,
 };
 
@@ -72,6 +73,7 @@ fn loader(source: &Arc<dyn Source>, order: OrderSpec, workers: usize) -> Result<
     let config = PipelineConfig {
         batch_size: BATCH,
         workers,
+        uncapped: false,
         prefetch: 2,
         on_error: OnError::Raise,
         pages: PagesWanted::Auto,
@@ -192,12 +194,11 @@ fn other_parts(photographs: &Photographs, edge: u32, threads: usize, order: &[u6
 fn pictures(bench: &mut Bench, photographs: &Photographs, workers: usize) -> Result<Group, Failure> {
     let edge = bench.sizes.edge;
     let source = open(photographs, edge)?;
+    let label = workers_of(workers, worker_threads(workers)?);
     let threads = (workers + 1).min(thread::available_parallelism()?.get());
     let samples = source.len();
     let contenders = vec![
-        Contender::ours(format!("zenith, {}", counted(workers, "worker")), |passes| {
-            load(&source, edge, workers, passes)
-        }),
+        Contender::ours(format!("zenith, {label}"), |passes| load(&source, edge, workers, passes)),
         Contender::rival(format!("loop of the same parts, {}", counted(threads, "thread")), |passes| {
             same_parts(&source, edge, threads, &order(samples, passes))
         }),
@@ -207,7 +208,7 @@ fn pictures(bench: &mut Bench, photographs: &Photographs, workers: usize) -> Res
         ),
     ];
     bench.race(Race {
-        title: format!("pictures to batches, {}", counted(workers, "worker")),
+        title: format!("pictures to batches, {label}"),
         unit: "pictures",
         quantity: Quantity::Throughput,
         agreement: Agreement::Exact,
@@ -218,6 +219,12 @@ fn pictures(bench: &mut Bench, photographs: &Photographs, workers: usize) -> Res
 
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// So many workers, and how many threads they are where those are fewer.
+fn workers_of(asked: usize, threads: usize) -> String {
+    let workers = counted(asked, "worker");
+    if threads == asked { workers } else { format!("{workers} ({})", counted(threads, "thread")) }
 }
 
 fn overhead(bench: &mut Bench) -> Result<Group, Failure> {
@@ -232,7 +239,8 @@ fn overhead(bench: &mut Bench) -> Result<Group, Failure> {
         .into_iter()
         .map(|workers| {
             let source = &source;
-            Contender::ours(format!("zenith, {}", counted(workers, "worker")), move |passes| {
+            let label = workers_of(workers, worker_threads(workers)?);
+            Ok(Contender::ours(format!("zenith, {label}"), move |passes| {
                 let mut pipeline = loader(source, OrderSpec::Shuffled, workers)?;
                 let mut done = Done::default();
                 for epoch in 0..passes {
@@ -243,9 +251,9 @@ fn overhead(bench: &mut Bench) -> Result<Group, Failure> {
                     }
                 }
                 Ok(done)
-            })
+            }))
         })
-        .collect();
+        .collect::<Result<_, Failure>>()?;
     contenders.push(Contender::rival("no loader, the same filling", |passes| {
         let mut done = Done::default();
         for epoch in 0..passes {
@@ -327,4 +335,16 @@ fn run(bench: &mut Bench) -> Result<Vec<Group>, Failure> {
         overhead(bench)?,
         first_batch(bench, &photographs)?,
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_how_many_threads_its_workers_are() {
+        assert_eq!(workers_of(1, 1), "1 worker");
+        assert_eq!(workers_of(16, 2), "16 workers (2 threads)");
+        assert_eq!(workers_of(2, 1), "2 workers (1 thread)");
+    }
 }

@@ -99,6 +99,7 @@ fn loader(
     let config = PipelineConfig {
         batch_size: usize::try_from(batch_size)?,
         workers,
+        uncapped: false,
         prefetch: 2,
         on_error: OnError::Skip,
         pages: PagesWanted::Auto,

@@ -38,6 +38,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     for (name, value) in source.facts() {
         writeln!(out, "{name:<11}  {value}")?;
     }
+    for note in source.notes() {
+        writeln!(out, "note         {note}")?;
+    }
     look(&*source, if arguments.all { source.len() } else { LOOKS }, out)
 }
 

@@ -38,27 +38,26 @@ struct Dataset {
 }
 
 impl Dataset {
-    /// Opens it; pictures that need a transform for a common size get the usual one for training.
+    /// Opens it.
     fn open(&self) -> Result<Arc<dyn Source>, Failure> {
-        let spec = SourceSpec::Path(self.path.clone());
-        let io = RawMachineConfig::from_env(|name| std::env::var(name).ok()).backend()?;
-        let options = |transform| OpenOptions {
-            transform,
+        Ok(open(&SourceSpec::Path(self.path.clone()), &self.options()?)?)
+    }
+
+    /// How it is opened. Pictures, which need a transform for a common size, get the usual one for training where none is
+    /// given; it is not meant for the rows of a table.
+    fn options(&self) -> Result<OpenOptions, Failure> {
+        let ops: Vec<Op> = match &self.transform {
+            Some(json) => serde_json::from_str(json)?,
+            None => usual_transform()?,
+        };
+        Ok(OpenOptions {
+            transform: Some(Plan::compile(&ops, Mode::Exact)?),
+            untransformed_rows: self.transform.is_none(),
             table: TableOptions { skip_bad: true, ..TableOptions::default() },
             cache: CacheDir::user(),
-            io,
+            io: RawMachineConfig::from_env(|name| std::env::var(name).ok()).backend()?,
             ..OpenOptions::default()
-        };
-        if let Some(json) = &self.transform {
-            let ops: Vec<Op> = serde_json::from_str(json)?;
-            return Ok(open(&spec, &options(Some(Plan::compile(&ops, Mode::Exact)?)))?);
-        }
-        // A table refuses the transform; the error of the second try is then the one about the data.
-        match open(&spec, &options(Some(Plan::compile(&usual_transform()?, Mode::Exact)?))) {
-            Ok(source) => Ok(source),
-            Err(zenith_data::Error::Config(_)) => Ok(open(&spec, &options(None))?),
-            Err(error) => Err(error.into()),
-        }
+        })
     }
 }
 
@@ -73,5 +72,26 @@ pub(crate) fn run(task: &Task, out: &mut dyn Write) -> Result<(), Failure> {
     match task {
         Task::Inspect(arguments) => inspect::run(arguments, out),
         Task::Bench(arguments) => bench::run(arguments, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_table_is_opened_at_the_first_try_and_refuses_only_a_transform_that_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        fs::write(&path, "a,label\n1.5,0\n2.5,1\n").unwrap();
+        let usual = Dataset { path: path.clone(), transform: None };
+        assert!(usual.options().unwrap().untransformed_rows, "a second try would load all of it again");
+        let source = usual.open().unwrap();
+        assert_eq!((source.len(), source.pictures()), (2, false));
+        let given = Dataset { path, transform: Some(r#"[{"op": "resize", "size": [8]}]"#.to_owned()) };
+        let error = given.open().err().unwrap().to_string();
+        assert!(error.contains("a transform of pictures was given"), "{error}");
     }
 }

@@ -65,9 +65,11 @@ pub enum OnError {
 pub struct PipelineConfig {
     /// Samples of the largest batch.
     pub batch_size: usize,
-    /// Worker threads, at most one for each processor this process may use: more would only add memory, as reading
-    /// ahead needs no thread. With 0 the consumer makes every batch itself.
+    /// Worker threads, at most one for each processor this process may use ([`worker_threads`]): more would only add
+    /// memory, as reading ahead needs no thread. With 0 the consumer makes every batch itself.
     pub workers: usize,
+    /// Starts as many of them as are asked for, whatever processors there are: for tests of many threads.
+    pub uncapped: bool,
     /// Batches made ahead of the consumer (at least 1 if there are workers, at most 65,536).
     pub prefetch: usize,
     /// What becomes of bad samples.
@@ -78,6 +80,15 @@ pub struct PipelineConfig {
     pub node: Option<u32>,
     /// Processors of the workers; wherever the system likes if `None`.
     pub cpus: Option<CpuSet>,
+}
+
+/// Worker threads of a pipeline that is asked for `asked`: at most one for each processor this process may use.
+///
+/// # Errors
+/// When the system does not say which those are.
+pub fn worker_threads(asked: usize) -> Result<usize> {
+    let processors = allowed_cpus().map_err(|error| Error::Machine(error.to_string()))?.len();
+    Ok(asked.min(processors.max(1)))
 }
 
 /// A running pipeline with one consumer. Dropping it stops and joins the workers.
@@ -144,8 +155,9 @@ impl Pipeline {
         } else {
             None
         };
-        let processors = allowed_cpus().map_err(|error| Error::Machine(error.to_string()))?.len();
-        config.workers = config.workers.min(processors.max(1));
+        if !config.uncapped {
+            config.workers = worker_threads(config.workers)?;
+        }
         let schema = Arc::new(source.schema().clone());
         let layout = Arc::new(SlotLayout::new(&schema, config.batch_size)?);
         let depth = depth(&config, layout.bytes());
@@ -189,8 +201,10 @@ impl Pipeline {
     pub fn begin(&mut self, place: Place) -> Result<()> {
         self.check_process()?;
         self.last_return = None;
-        // A batch that has told its error already would tell a new beginning nothing of it.
-        if place != self.place || self.shared.board.front_was_raised() {
+        // What has told its error already would tell a new beginning nothing of it.
+        let told =
+            self.packer.as_ref().is_some_and(Packer::was_raised) || self.shared.board.front_was_raised();
+        if place != self.place || told {
             self.restart(place)?;
         }
         self.begun.get_or_insert_with(Instant::now);
@@ -304,7 +318,10 @@ impl Pipeline {
             match packer.next(&self.shared)? {
                 Packed::Batch(lease, len, place) => return Ok(Some(self.delivered(lease, len, place))),
                 Packed::Bad(error) if self.config.on_error == OnError::Skip => self.shared.stats.skip(error),
-                Packed::Bad(error) => return Err(error.into()),
+                Packed::Bad(error) => {
+                    packer.raised();
+                    return Err(error.into());
+                }
                 Packed::Hungry => return Ok(None),
             }
         }

@@ -40,6 +40,8 @@ pub(super) struct Packer {
     target: Option<Target>,
     /// The place behind everything that was fed.
     end: Place,
+    /// Whether the consumer was told of an error since the last batch it got.
+    raised: bool,
 }
 
 /// A batch being put together.
@@ -71,7 +73,7 @@ enum Mark {
 impl Packer {
     pub(super) const fn new(batch_size: usize, drop_last: bool) -> Self {
         let end = Place::new(0, 0);
-        Self { batch_size, drop_last, delivered: 0, raw: None, target: None, end }
+        Self { batch_size, drop_last, delivered: 0, raw: None, target: None, end, raised: false }
     }
 
     /// Forgets everything; what is fed next begins at `place`.
@@ -80,10 +82,20 @@ impl Packer {
         *self = Self { delivered, end: place, ..Self::new(batch_size, drop_last) };
     }
 
+    /// Notes that the consumer is told of an error: samples behind its place are gone, which only [`Packer::restart`] brings
+    /// back.
+    pub(super) const fn raised(&mut self) {
+        self.raised = true;
+    }
+
+    pub(super) const fn was_raised(&self) -> bool {
+        self.raised
+    }
+
     /// Takes the next batch of the workers.
     ///
     /// # Errors
-    /// When it could not be made; it is left out then.
+    /// When it could not be made; it is left out then, and the consumer is to be told.
     pub(super) fn feed(&mut self, work: Arc<Work>) -> Result<(), Error> {
         debug_assert!(self.raw.is_none(), "one batch is taken apart at a time");
         self.end = work.making.next;
@@ -91,11 +103,15 @@ impl Packer {
         let mut marks = Vec::new();
         for fault in work.faults().drain(..) {
             match fault {
-                Fault::Batch(error) => return Err(error),
+                Fault::Batch(error) => {
+                    self.raised = true;
+                    return Err(error);
+                }
                 Fault::Sample(slot, error) => marks.push((slot, Mark::Bad(error))),
             }
         }
         let Some(Ok(lease)) = work.slab.get().cloned() else {
+            self.raised = true;
             return Err(Error::Machine("a finished batch has no memory".into()));
         };
         let became = work.parts.as_ref().map(super::parts::Parts::take).unwrap_or_default();
@@ -159,6 +175,7 @@ impl Packer {
                 }
             }
             if let Some(target) = self.target.take_if(|target| target.len == self.batch_size) {
+                self.raised = false;
                 return Ok(Packed::Batch(target.lease, target.len, raw.place()));
             }
         }
@@ -167,6 +184,7 @@ impl Packer {
 
     /// What is left at the end of an epoch, if it is to be delivered, and the place behind it.
     pub(super) fn rest(&mut self) -> Option<(Arc<Lease>, usize, Place)> {
+        self.raised = false;
         let target = self.target.take().filter(|target| target.len > 0 && !self.drop_last)?;
         Some((target.lease, target.len, self.end))
     }

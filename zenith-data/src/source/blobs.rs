@@ -60,6 +60,11 @@ pub trait Blobs: Send + Sync {
     fn facts(&self) -> Vec<(String, String)> {
         Vec::new()
     }
+
+    /// As [`Source::notes`](super::Source::notes).
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One thread's way to the bytes of blobs.

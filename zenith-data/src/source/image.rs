@@ -26,6 +26,8 @@ pub struct ImageSource {
     blobs: Arc<dyn Blobs>,
     shared: Arc<Shared>,
     schema: Schema,
+    /// What is to be said of how they were opened.
+    notes: Vec<String>,
 }
 
 /// What all fillers need.
@@ -96,7 +98,13 @@ impl ImageSource {
             }
             None => Shape::Single,
         };
-        Ok(Self { schema: Schema { fields, shape }, shared: Arc::new(shared), blobs })
+        Ok(Self { schema: Schema { fields, shape }, shared: Arc::new(shared), blobs, notes: Vec::new() })
+    }
+
+    /// The same, with `notes` for the report.
+    #[must_use]
+    pub fn noting(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 }
 
@@ -189,6 +197,13 @@ impl Source for ImageSource {
         }
         facts.push(("transform".into(), self.shared.plan.describe()));
         facts
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        notes.extend(self.blobs.notes());
+        notes.extend(self.shared.indexes.as_ref().and_then(|indexes| indexes.note()));
+        notes
     }
 }
 

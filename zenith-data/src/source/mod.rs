@@ -114,6 +114,12 @@ pub trait Source: Send + Sync {
     fn facts(&self) -> Vec<(String, String)> {
         Vec::new()
     }
+
+    /// What is done in another way than asked, or slower than it could be, a sentence each. The same thing is said in the
+    /// same words however often it is asked for, so that a report says it once.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The size of a unit of work.

@@ -74,8 +74,15 @@ pub fn open_folder(index: FolderIndex, options: &OpenOptions) -> Result<Arc<dyn 
     let blobs = FolderBlobs::with_backend(index, options.io)?;
     let limit = || Limit::of(table.memory_budget);
     match options.pictures {
-        ImageCache::Memory => pictures(Arc::new(CachedBlobs::new(Arc::new(blobs), limit())), options),
-        ImageCache::Index | ImageCache::None => pictures(Arc::new(blobs), options),
+        ImageCache::Memory => {
+            pictures(Arc::new(CachedBlobs::new(Arc::new(blobs), limit())), options, Vec::new())
+        }
+        ImageCache::Index => pictures(Arc::new(blobs), options, Vec::new()),
+        ImageCache::None => {
+            let note = "memory_budget has no effect: without cache= nothing is kept of pictures";
+            let notes = table.memory_budget.map(|_| note.to_owned());
+            pictures(Arc::new(blobs), options, notes.into_iter().collect())
+        }
     }
 }
 
@@ -89,8 +96,10 @@ pub fn opened(opened: Opened, options: &OpenOptions) -> Result<Arc<dyn Source>> 
             "dtype= is for columns of numbers; of pictures the transform says the element type (ToDtype)"
                 .into(),
         )),
-        // With either cache: the column keeps its blocks within `memory_budget` itself, and reports it.
-        Opened::Pictures(column) => pictures(Arc::new(PictureColumn(Arc::new(column))), options),
+        Opened::Pictures(column) => {
+            let notes = of_column(column.keeps_blocks(), options);
+            pictures(Arc::new(PictureColumn(Arc::new(column))), options, notes)
+        }
         Opened::Rows(_) if options.pictures != ImageCache::None => Err(no_pictures(options.pictures)),
         Opened::Rows(_) if options.transform.is_some() && !options.untransformed_rows => {
             Err(Error::Config("a transform of pictures was given, but the table holds none".into()))
@@ -108,7 +117,26 @@ pub fn no_pictures(cache: ImageCache) -> Error {
     ))
 }
 
-fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions) -> Result<Arc<dyn Source>> {
+/// What is without effect for a table's column of pictures, which keeps its blocks itself, or whose bytes are the caller's.
+fn of_column(keeps_blocks: bool, options: &OpenOptions) -> Vec<String> {
+    let mut notes = Vec::new();
+    if options.pictures == ImageCache::Memory {
+        notes.push(format!(
+            "cache=\"memory\" has no effect: {}",
+            if keeps_blocks {
+                "a table's column of pictures is kept in memory as far as memory_budget goes, without it"
+            } else {
+                "the source lies in memory already"
+            }
+        ));
+    }
+    if !keeps_blocks && options.table.memory_budget.is_some() && options.pictures != ImageCache::Index {
+        notes.push("memory_budget has no effect: the source lies in memory already".to_owned());
+    }
+    notes
+}
+
+fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions, notes: Vec<String>) -> Result<Arc<dyn Source>> {
     let plan = match &options.transform {
         Some(plan) => plan.clone(),
         None => Plan::compile(&[], Mode::Exact)
@@ -118,7 +146,7 @@ fn pictures(blobs: Arc<dyn Blobs>, options: &OpenOptions) -> Result<Arc<dyn Sour
         let limit = Limit::of(options.table.memory_budget);
         Arc::new(IndexCache::open(&options.cache, blobs.fingerprint(), blobs.len(), limit))
     });
-    Ok(Arc::new(ImageSource::with_indexes(blobs, plan, options.image, indexes)?))
+    Ok(Arc::new(ImageSource::with_indexes(blobs, plan, options.image, indexes)?.noting(notes)))
 }
 
 /// The kind that all of `files` are of.

@@ -58,6 +58,10 @@ impl Blobs for PictureColumn {
     fn facts(&self) -> Vec<(String, String)> {
         self.0.facts()
     }
+
+    fn notes(&self) -> Vec<String> {
+        self.0.notes()
+    }
 }
 
 impl BlobReader for PictureColumn {

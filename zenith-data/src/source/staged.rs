@@ -281,6 +281,15 @@ impl Source for Staged {
         }
         facts
     }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.shared.source.notes();
+        if let Some((_, reason)) = &*self.shared.batches_failed() {
+            notes
+                .push(format!("samples go one by one through a plugin that refused whole batches: {reason}"));
+        }
+        notes
+    }
 }
 
 /// The memory that inner samples lie in.

@@ -94,6 +94,10 @@ impl Source for Subset {
     fn facts(&self) -> Vec<(String, String)> {
         self.inner.facts()
     }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
 }
 
 struct SubsetFiller {

@@ -29,6 +29,7 @@ fn config(batch_size: usize, workers: usize, on_error: OnError) -> PipelineConfi
     PipelineConfig {
         batch_size,
         workers,
+        uncapped: true,
         prefetch: 2,
         on_error,
         pages: PagesWanted::Heap,
@@ -179,6 +180,45 @@ proptest! {
         let rest: Vec<Event> = all[behind..].iter().map(|(event, _)| event.clone()).collect();
         prop_assert_eq!(seen, rest);
     }
+}
+
+/// A filter drops `dropped`; what `bad` does of a sample is its own.
+fn filtered(len: u64, dropped: u64, bad: fn(u64) -> Option<u64>) -> Pipeline {
+    let fan = Fan::new(Yield::AtMostOne, move |sample| if sample == dropped { Some(0) } else { bad(sample) });
+    let staged =
+        Staged::new(Arc::new(numbers(len, Grain::Sample)), vec![Link::Custom(Arc::new(fan))]).unwrap();
+    Pipeline::new(Arc::new(staged), spec(len, 8, false, false), config(8, 1, OnError::Raise)).unwrap()
+}
+
+fn next_samples(pipeline: &mut Pipeline) -> Vec<u64> {
+    batch_of(&pipeline.next().unwrap().unwrap()).into_iter().map(|[sample, ..]| sample).collect()
+}
+
+#[test]
+fn a_new_beginning_at_a_told_error_of_a_packed_batch_is_told_it_too() {
+    let mut pipeline = filtered(20, 5, |sample| (sample != 3).then_some(1));
+    for _ in 0..2 {
+        pipeline.begin(Place::default()).unwrap();
+        assert!(matches!(pipeline.next(), Err(Error::Sample(error)) if error.sample == 3));
+    }
+    assert_eq!(next_samples(&mut pipeline), [0, 1, 2, 4, 6, 7, 8, 9]);
+    // Behind a batch nothing is missing any more.
+    pipeline.begin(pipeline.place()).unwrap();
+    assert_eq!(next_samples(&mut pipeline), (10..18).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_new_beginning_at_a_batch_that_could_not_be_made_leaves_none_out() {
+    let mut pipeline = filtered(20, 5, |sample| {
+        assert!(sample != 3, "a fan that kills");
+        Some(1)
+    });
+    for _ in 0..2 {
+        pipeline.begin(Place::default()).unwrap();
+        let error = pipeline.next().unwrap_err().to_string();
+        assert!(error.contains("a fan that kills"), "{error}");
+    }
+    assert_eq!(next_samples(&mut pipeline), (8..16).collect::<Vec<_>>());
 }
 
 #[test]

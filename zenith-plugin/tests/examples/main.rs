@@ -5,7 +5,9 @@
 mod pictures;
 mod samples;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use zenith_data::DType;
 use zenith_data::transform::custom::TensorRef;
@@ -49,9 +51,37 @@ fn folder() -> PathBuf {
     }
 }
 
-fn load(name: &str, config: &str) -> Result<Plugin, PluginError> {
+/// The file of a plugin; all of them are built where it is not there.
+fn built(name: &str) -> PathBuf {
     let path = folder().join(name).with_extension("wasm");
-    assert!(path.exists(), "{} is not there; `make plugins` builds it", path.display());
+    if path.exists() {
+        return path;
+    }
+    let build = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    // Each test may be a process of its own, and one build is enough for all of them.
+    let turn = File::create(build.join("plugins.lock")).unwrap();
+    turn.lock().unwrap();
+    if !path.exists() {
+        let script = Command::new("sh")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/plugins"))
+            .env("ZENITH_PLUGINS", std::path::absolute(folder()).unwrap())
+            .env("CARGO_TARGET_DIR", build)
+            .output()
+            .unwrap();
+        // It stops at the first that it cannot build, and those before it are there.
+        assert!(
+            path.exists(),
+            "{} is not there, and scripts/plugins ends with {} and\n{}",
+            path.display(),
+            script.status,
+            String::from_utf8_lossy(&script.stderr)
+        );
+    }
+    path
+}
+
+fn load(name: &str, config: &str) -> Result<Plugin, PluginError> {
+    let path = built(name);
     let cache = Cache::Dir(Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples"));
     Host::new(HostConfig { cache })?.load_file(path, config, &Limits::default())
 }

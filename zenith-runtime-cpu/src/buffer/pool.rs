@@ -3,6 +3,7 @@
 //! Mapping and faulting in fresh memory costs a batch several milliseconds; reuse costs nothing. The pool does not
 //! bound how many slabs are lent: whoever leases decides how many batches are under way.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -71,6 +72,25 @@ pub struct PoolStats {
     pub node: Option<u32>,
     /// What it was meant to have and could not get.
     pub refused: Vec<Refused>,
+}
+
+impl PoolStats {
+    /// What was refused, a sentence each, for a report.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.refused.iter().map(|refused| format!("batches lie in {}; {refused}", self.pages)).collect()
+    }
+}
+
+impl fmt::Display for PoolStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { slab_bytes, mapped, leased, free, reused, pages, node, .. } = self;
+        write!(f, "{mapped} of {slab_bytes} bytes in {pages}")?;
+        if let Some(node) = node {
+            write!(f, " on node {node}")?;
+        }
+        write!(f, ", {leased} in use and {free} free; used again {reused} times")
+    }
 }
 
 impl SlabPool {
@@ -241,6 +261,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::allocator::Wanted;
 
     fn pool(slab_bytes: usize, keep: usize) -> SlabPool {
         SlabPool::new(SlabPoolConfig { slab_bytes, keep, pages: PagesWanted::Auto, node: None }).unwrap()
@@ -281,6 +302,38 @@ mod tests {
             (stats.mapped, stats.leased, stats.free, stats.reused, stats.mapped_total),
             (1, 1, 0, 2, 1)
         );
+    }
+
+    #[test]
+    fn what_was_got_and_what_was_refused_is_said_in_words() {
+        let refused = |wanted, reason: &str| Refused { wanted, reason: reason.to_owned() };
+        let stats = PoolStats {
+            slab_bytes: 4096,
+            mapped: 3,
+            leased: 1,
+            free: 2,
+            reused: 7,
+            mapped_total: 5,
+            pages: Pages::Thp,
+            node: Some(1),
+            refused: vec![
+                refused(Wanted::Pages(Pages::Huge2M), "not enough of them are free (raise vm.nr_hugepages)"),
+                refused(Wanted::Node(0), "mbind: not permitted"),
+            ],
+        };
+        assert_eq!(
+            stats.to_string(),
+            "3 of 4096 bytes in transparent hugepages on node 1, 1 in use and 2 free; used again 7 times"
+        );
+        assert_eq!(
+            stats.notes(),
+            [
+                "batches lie in transparent hugepages; no 2 MiB hugepages: not enough of them are free (raise \
+                 vm.nr_hugepages)",
+                "batches lie in transparent hugepages; not placed on node 0: mbind: not permitted",
+            ]
+        );
+        assert_eq!(PoolStats { node: None, refused: Vec::new(), ..stats }.notes(), [""; 0]);
     }
 
     #[test]

@@ -337,6 +337,5 @@ fn gpus(topology: &Topology) -> Finding {
     }
 }
 
-/// A figure of `proc/meminfo`, in bytes.
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zenith_runtime_cpu::io::{
     Backend, FileReader, FileReaderOptions, FileRef, IoError, OpenFile, ReadBuffer, open_reader,
@@ -29,8 +29,8 @@ pub struct FolderBlobs {
     index: Arc<FolderIndex>,
     root: OpenFile,
     backend: Backend,
-    /// How the files are really read, as the readers found out.
-    readers: Arc<Mutex<BTreeSet<String>>>,
+    /// How the files are really read, as the readers found out: the backend, and what it does instead of better.
+    readers: Arc<Mutex<BTreeSet<(String, Vec<String>)>>>,
 }
 
 impl FolderBlobs {
@@ -59,6 +59,10 @@ impl FolderBlobs {
     pub fn index(&self) -> &FolderIndex {
         &self.index
     }
+
+    fn readers(&self) -> MutexGuard<'_, BTreeSet<(String, Vec<String>)>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Blobs for FolderBlobs {
@@ -68,13 +72,7 @@ impl Blobs for FolderBlobs {
 
     fn reader(&self) -> Result<Box<dyn BlobReader>> {
         let reader = open_reader(self.backend, AHEAD).map_err(|error| Error::Machine(error.to_string()))?;
-        let mut name = reader.backend().to_owned();
-        if !reader.fallbacks().is_empty() {
-            name += &format!(" ({})", reader.fallbacks().join("; "));
-        }
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.insert(name);
-        drop(readers);
+        self.readers().insert((reader.backend().to_owned(), reader.fallbacks().to_vec()));
         let options = FileReaderOptions { limit: MAX_FILE_BYTES, ..FileReaderOptions::default() };
         Ok(Box::new(FolderReader {
             blobs: self.clone(),
@@ -109,12 +107,17 @@ impl Blobs for FolderBlobs {
 
     fn facts(&self) -> Vec<(String, String)> {
         let mut facts = self.index.facts().to_vec();
-        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let names: Vec<&str> = readers.iter().map(String::as_str).collect();
+        let names: BTreeSet<String> = self.readers().iter().map(|(backend, _)| backend.clone()).collect();
         if !names.is_empty() {
-            facts.push(("files read by".into(), names.join(", ")));
+            facts.push(("files read by".into(), names.into_iter().collect::<Vec<_>>().join(", ")));
         }
         facts
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let readers = self.readers();
+        let phrases: BTreeSet<&String> = readers.iter().flat_map(|(_, fallbacks)| fallbacks).collect();
+        phrases.into_iter().map(|phrase| format!("reading files: {phrase}")).collect()
     }
 }
 
@@ -213,5 +216,36 @@ fn explain(error: IoError) -> io::Error {
             io::Error::new(io::ErrorKind::InvalidInput, format!("this is {found}, not a file"))
         }
         error => io::Error::other(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::cache_dir::CacheDir;
+    use crate::source::folder::Tree;
+
+    #[test]
+    fn what_readers_do_instead_of_better_is_noted_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        std::fs::write(folder.path().join("a/1.jpg"), b"1").unwrap();
+        let index = FolderIndex::classes(Tree::scan(folder.path(), &CacheDir::none()).unwrap()).unwrap();
+        let blobs = FolderBlobs::with_backend(index, Backend::Pread).unwrap();
+        drop((blobs.reader().unwrap(), blobs.reader().unwrap()));
+        assert_eq!(blobs.notes(), [""; 0], "as asked");
+        let phrase = "blocking reads instead of io_uring (not permitted)".to_owned();
+        for other in [vec![phrase.clone()], vec![phrase, "ordinary descriptors".to_owned()]] {
+            blobs.readers().insert(("pread".to_owned(), other));
+        }
+        assert_eq!(
+            blobs.notes(),
+            [
+                "reading files: blocking reads instead of io_uring (not permitted)",
+                "reading files: ordinary descriptors"
+            ]
+        );
+        let by = blobs.facts().into_iter().find(|(name, _)| name == "files read by");
+        assert_eq!(by.unwrap().1, "pread");
     }
 }

@@ -149,6 +149,10 @@ impl Blobs for CachedBlobs {
         ]);
         facts
     }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
 }
 
 /// Reads what is kept, and keeps what it had to read.

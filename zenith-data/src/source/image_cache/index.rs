@@ -217,10 +217,16 @@ impl IndexCache {
         if arena.stale.load(Ordering::Relaxed) > 0 {
             facts.push(("cache files that changed since".to_owned(), number(&arena.stale)));
         }
-        if arena.full.load(Ordering::Relaxed) {
-            facts.push(("cache is full".to_owned(), "yes; raise memory_budget".to_owned()));
-        }
         facts
+    }
+
+    /// What is to be said where there was no room for every picture.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        let full = self.arena.full.load(Ordering::Relaxed);
+        full.then(|| {
+            "cache=\"index\" is full, and has no room for further pictures; raise memory_budget".into()
+        })
     }
 
     /// Keeps a new index, and the whole arena in a file when that is worth it.

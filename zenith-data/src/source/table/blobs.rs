@@ -196,19 +196,30 @@ impl ColumnBlobs {
     pub fn facts(&self) -> Vec<(String, String)> {
         let (decoded, hits) = self.cache.counts();
         let (total, Limit { bytes, origin }) = (self.cache.total(), self.bounds.held);
-        let mut facts = vec![
+        vec![
             (
                 "pictures held in memory".into(),
                 format!("at most {} of {total} bytes ({origin})", bytes.min(total)),
             ),
             ("blocks decoded".into(), decoded.to_string()),
             ("block cache hits".into(), hits.to_string()),
-        ];
-        if self.rereads() {
-            let advice = "less is held than the order mixes; memory_budget makes the two agree";
-            facts.push(("blocks are decoded more than once".into(), advice.into()));
-        }
-        facts
+        ]
+    }
+
+    /// What is slower than it could be, in words for the report.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let rereads = self.rereads().then(|| {
+            "blocks of pictures are decoded more than once: less is held than the order mixes; memory_budget makes the \
+             two agree"
+        });
+        rereads.map(str::to_owned).into_iter().collect()
+    }
+
+    /// Whether blocks are kept within a budget; those of a caller's table are his memory, of which nothing is copied.
+    #[must_use]
+    pub fn keeps_blocks(&self) -> bool {
+        self.cache.total() > 0
     }
 
     /// A number that changes when the files change.
