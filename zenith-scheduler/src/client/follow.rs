@@ -76,7 +76,8 @@ struct Losses {
 impl Losses {
     /// There was one more: have they gone on for too long? One that comes long after the last has nothing to do with it.
     fn last_too_long(&mut self, now: Instant) -> bool {
-        let first = self.first_and_last.filter(|(_, last)| now - *last <= AWAY).map_or(now, |(first, _)| first);
+        let first =
+            self.first_and_last.filter(|(_, last)| now - *last <= AWAY).map_or(now, |(first, _)| first);
         self.first_and_last = Some((first, now));
         now - first > AWAY
     }

@@ -82,7 +82,10 @@ impl RawTarget {
         };
         let target = Target { endpoint, token, ca };
         let is_open = target.token.is_some() && !target.is_tls() && !target.is_loopback();
-        if is_open && !self.insecure && variable("ZENITH_INSECURE").is_none_or(|said| said != "1" && said != "true") {
+        if is_open
+            && !self.insecure
+            && variable("ZENITH_INSECURE").is_none_or(|said| said != "1" && said != "true")
+        {
             return Err(ClientError::InTheClear { endpoint: target.endpoint });
         }
         Ok(target)
