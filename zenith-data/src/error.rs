@@ -88,7 +88,7 @@ pub struct SampleError {
     /// The reason, as a lower-case fragment.
     pub reason: String,
     /// The transform brought by somebody else that is to blame, where one is.
-    pub transform: Option<Blamed>,
+    pub transform: Option<Box<Blamed>>,
 }
 
 /// A transform that somebody else brought, and why it is to blame. Shown as its name.

@@ -172,7 +172,13 @@ fn first_result(shared: &Shared) -> Result<(DType, Vec<usize>)> {
 impl Shared {
     fn bad(&self, sample: u64, fault: ChainFault) -> SampleError {
         let ChainFault { transform, reason, .. } = fault;
-        SampleError { sample, path: self.source.path(sample), offset: None, reason, transform }
+        SampleError {
+            sample,
+            path: self.source.path(sample),
+            offset: None,
+            reason,
+            transform: transform.map(Box::new),
+        }
     }
 
     fn batches_failed(&self) -> MutexGuard<'_, Option<(u64, String)>> {

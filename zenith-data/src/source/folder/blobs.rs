@@ -22,6 +22,9 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Files on their way at a time, per reader: enough to hide a disk behind the decoding of a file.
 const AHEAD: usize = 8;
 
+/// How files are read: by what, and what that does instead of better.
+type Way = (String, Vec<String>);
+
 /// The files of a [`FolderIndex`]. One descriptor for the root, however many readers there are, and at most eight more
 /// per reader.
 #[derive(Clone, Debug)]
@@ -29,8 +32,8 @@ pub struct FolderBlobs {
     index: Arc<FolderIndex>,
     root: OpenFile,
     backend: Backend,
-    /// How the files are really read, as the readers found out: the backend, and what it does instead of better.
-    readers: Arc<Mutex<BTreeSet<(String, Vec<String>)>>>,
+    /// How the files are really read, as the readers found out.
+    readers: Arc<Mutex<BTreeSet<Way>>>,
 }
 
 impl FolderBlobs {

@@ -209,10 +209,10 @@ impl ColumnBlobs {
     /// What is slower than it could be, in words for the report.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let rereads = self.rereads().then(|| {
+        let rereads = self.rereads().then_some(
             "blocks of pictures are decoded more than once: less is held than the order mixes; memory_budget makes the \
-             two agree"
-        });
+             two agree",
+        );
         rereads.map(str::to_owned).into_iter().collect()
     }
 
