@@ -48,7 +48,6 @@ fn harmed(harm: &str) -> PluginError {
 
 #[test]
 fn an_endless_loop_is_stopped_in_time() {
-    let start = Instant::now();
     let error = harmed("(loop $ever (br $ever))");
     assert!(
         matches!(error, PluginError::Deadline { deadline, .. } if deadline == tight().deadline),
