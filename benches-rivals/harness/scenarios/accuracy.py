@@ -26,6 +26,9 @@ CASES = (
 BASE = "torch_pil"
 SIZE = 64
 
+#: Two-sided 95 % points of Student's t, from one degree of freedom on; the last serves for more.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
 
 def values(dataset: dict[str, Any], epochs: int, batch_size: int, result: dict[str, Any]) -> dict[str, float]:
     """Columns of one run; refuses one that trained on fewer samples."""
@@ -41,12 +44,26 @@ def values(dataset: dict[str, Any], epochs: int, batch_size: int, result: dict[s
     }
 
 
+def _margin(differences: Sequence[float]) -> float | None:
+    """Half the width of the 95 % interval of a mean; None for fewer than two values, which have none."""
+    count = len(differences)
+    if count < 2:
+        return None
+    quantile = _T95[min(count, len(_T95) + 1) - 2]
+    return quantile * statistics.stdev(differences) / count**0.5
+
+
 def conclude(runs: Sequence[Run]) -> dict[str, Any]:
-    """Compare curves and final accuracies: the loaders agree when their means differ by less than the seeds do."""
+    """Compare curves and final accuracies: the loaders agree when their means differ by less than the seeds do, and the
+    differences of seed and seed by no more than chance (their 95 % interval by Student's t holds 0)."""
     curves = {
         case: [run.result["accuracy"] for run in runs if run.case == case and run.error is None]
         for case in dict.fromkeys(run.case for run in runs)
     }
+    finals: dict[int, dict[str, float]] = {}
+    for run in runs:
+        if run.error is None:
+            finals.setdefault(run.round, {})[run.case] = run.result["accuracy"][-1]
     summary = {
         case: {
             "curves": found,
@@ -64,11 +81,22 @@ def conclude(runs: Sequence[Run]) -> dict[str, Any]:
         difference = entry["mean_curve"][-1] - base["mean_curve"][-1]
         spread = max(entry["final_spread"], base["final_spread"])
         seeds = min(len(entry["curves"]), len(base["curves"]))
-        verdict = "too few seeds" if seeds < 2 else "same" if abs(difference) <= spread else "different"
-        verdicts[case] = {"difference": difference, "spread": spread, "seeds": seeds, "verdict": verdict}
+        margin = _margin([final[case] - final[BASE] for final in finals.values() if case in final and BASE in final])
+        if margin is None:
+            verdict = "too few seeds"
+        else:
+            verdict = "same" if abs(difference) <= min(spread, margin) else "different"
+        verdicts[case] = {
+            "difference": difference,
+            "margin": margin,
+            "spread": spread,
+            "seeds": seeds,
+            "verdict": verdict,
+        }
     lines = [
-        f"{case}: final accuracy {100 * v['difference']:+.2f} points against {BASE}, "
-        f"seeds spread over {100 * v['spread']:.2f} points ({v['seeds']} seeds): {v['verdict']}"
+        f"{case}: final accuracy {100 * v['difference']:+.2f} points against {BASE}"
+        + ("" if v["margin"] is None else f", give or take {100 * v['margin']:.2f} (95 %)")
+        + f", seeds spread over {100 * v['spread']:.2f} points ({v['seeds']} seeds): {v['verdict']}"
         for case, v in verdicts.items()
     ]
     lines += [
