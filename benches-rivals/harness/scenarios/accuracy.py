@@ -54,8 +54,11 @@ def _margin(differences: Sequence[float]) -> float | None:
 
 
 def conclude(runs: Sequence[Run]) -> dict[str, Any]:
-    """Compare curves and final accuracies: the loaders agree when their means differ by less than the seeds do, and the
-    differences of seed and seed by no more than chance (their 95 % interval by Student's t holds 0)."""
+    """Compare curves and final accuracies.
+
+    The loaders agree when their means differ by less than the seeds do, and the differences of seed and seed by no
+    more than chance: their 95 % interval by Student's t holds 0.
+    """
     curves = {
         case: [run.result["accuracy"] for run in runs if run.case == case and run.error is None]
         for case in dict.fromkeys(run.case for run in runs)
