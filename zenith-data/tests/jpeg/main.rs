@@ -79,7 +79,7 @@ fn fnv(bytes: &[u8]) -> u64 {
 }
 
 fn golden(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/jpeg");
+    let folder = Path::new("tests/data/jpeg");
     fs::read(folder.join(format!("{name}.jpg"))).expect("a golden file")
 }
 

@@ -63,7 +63,7 @@ fn built(name: &str) -> PathBuf {
     turn.lock().unwrap();
     if !path.exists() {
         let script = Command::new("sh")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/plugins"))
+            .arg("../scripts/plugins")
             .env("ZENITH_PLUGINS", std::path::absolute(folder()).unwrap())
             .env("CARGO_TARGET_DIR", build)
             .output()
