@@ -42,6 +42,7 @@ __all__ = [
     "open_paths",
     "processors",
     "topology",
+    "worker_threads",
 ]
 
 @final
