@@ -3,40 +3,12 @@
 from __future__ import annotations
 
 import copy
-import operator
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ._errors import ConfigError
 from .transforms import Wasm, as_plugin
-
-_LARGEST = 2**64 - 1
-
-
-def whole_number(name: str, value: Any, least: int = 0) -> int:
-    """``value`` as an int, where it is a whole number (NumPy's and torch's too) from ``least`` up to 2**64 - 1.
-
-    Raises:
-        ConfigError: it is not; the message has ``name``.
-    """
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or not least <= number <= _LARGEST:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
-    return number
-
-
-def whole_number_or_none(name: str, value: Any, least: int = 0) -> int | None:
-    """The same, where None is allowed too."""
-    try:
-        return None if value is None else whole_number(name, value, least)
-    except ConfigError:
-        raise ConfigError(
-            f"{name} must be None or a whole number of at least {least}, not {value!r}"
-        ) from None
 
 
 def one_of(name: str, value: Any, choices: tuple[str | None, ...]) -> Any:

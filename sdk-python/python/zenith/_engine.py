@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any
 
 from . import _core
-from ._arguments import whole_number
 from ._errors import ConfigError
 from ._kinds import Leaf, Several, Skeleton, back, take_apart
 from ._limits import limits_as_json
+from ._numbers import whole_number
 
 Module = str | os.PathLike[str] | bytes | bytearray | memoryview
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ._arguments import whole_number
 from ._errors import ConfigError
+from ._numbers import whole_number
 
 #: Their names.
 LIMITS = (

@@ -18,12 +18,11 @@ from ._arguments import (
     plugin_list,
     seconds,
     transform_or_none,
-    whole_number,
-    whole_number_or_none,
 )
 from ._engines import DeviceWanted, Engine, HostBatches, NativeEngine, OnDevice, PythonEngine, Start
 from ._errors import ConfigError, ResumeError
 from ._native import SourceOptions
+from ._numbers import whole_number, whole_number_or_none
 from ._oracle import oracle_ratio
 from ._order import OrderOptions, Place
 from ._ranks import rank_and_world

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from ._arguments import whole_number
 from ._errors import ConfigError
+from ._numbers import whole_number
 
 
 def rank_and_world(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ._arguments import whole_number
 from ._errors import ConfigError, ResumeError
+from ._numbers import whole_number
 
 MOST_DRAWN = 1 << 24
 """Indices (and batches) that a sampler without a length may give in an epoch, or 16 times the samples if that is
