@@ -46,7 +46,8 @@ def test_rejected_by_name(store, op_name, call, arguments, reasons):
 
 def test_who_passes_the_trial_is_measured(measured, op_name):
     told = tried(op_name, candidates.careful, risky=True)
-    assert told.verdict in ("chosen", "tied", "slower") and told.samples >= 3
+    # Two samples are enough for one that takes twice as long.
+    assert told.verdict in ("chosen", "tied", "slower") and told.samples >= 2
     assert measured() == 2
 
 
