@@ -186,7 +186,7 @@ fn stopping_lets_streams_be_emptied_and_closing_ends_everything() {
     }
     engine.stop();
     assert!(!engine.is_running());
-    assert!(matches!(stream.submit(item([0])), Err(Refused::Stopped(_, PluginError::Closed))));
+    assert!(matches!(stream.submit(item([0])), Err(Refused::Stopped(_, PluginError::Stopped))));
     for value in 0..64_u8 {
         assert_eq!(done(&mut stream).result.unwrap()[0].bytes, [value + 1]);
     }

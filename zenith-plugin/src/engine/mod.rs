@@ -112,6 +112,12 @@ impl Shared {
         if self.run.load(Ordering::Acquire) == run { Ok(()) } else { Err(PluginError::Stopped) }
     }
 
+    /// Whether streams that were opened in this run may take more in.
+    fn check_intake(&self, run: u64) -> Result<(), PluginError> {
+        self.check_run(run)?;
+        if self.running.load(Ordering::Acquire) { Ok(()) } else { Err(PluginError::Stopped) }
+    }
+
     fn enqueue(&self, job: Job) {
         self.jobs.push(job);
         self.gate.notify_one();

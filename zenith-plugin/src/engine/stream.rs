@@ -153,7 +153,7 @@ impl Stream {
     /// [`Refused`], which gives the sample back.
     #[expect(clippy::result_large_err, reason = "the error gives the sample back")]
     pub fn submit(&mut self, item: Item) -> Result<(), Refused> {
-        if let Err(error) = self.engine.running().and_then(|()| self.engine.check_run(self.slots.run)) {
+        if let Err(error) = self.engine.check_intake(self.slots.run) {
             return Err(Refused::Stopped(item, error));
         }
         if self.in_flight() == self.capacity() {
