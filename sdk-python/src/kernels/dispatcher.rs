@@ -33,6 +33,8 @@ struct Entry {
 pub(crate) struct Dispatcher {
     table: Mutex<Table<Entry>>,
     asked: AtomicU64,
+    /// How often all choices were forgotten; changed under the table's lock.
+    forgotten: AtomicU64,
 }
 
 /// What a call gets.
@@ -52,7 +54,7 @@ impl Dispatcher {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { table: Mutex::new(Table::new()), asked: AtomicU64::new(0) }
+        Self { table: Mutex::new(Table::new()), asked: AtomicU64::new(0), forgotten: AtomicU64::new(0) }
     }
 
     #[pyo3(signature = (*args, **kwargs))]
@@ -99,7 +101,11 @@ impl Dispatcher {
 
     /// Forgets all choices.
     fn forget(&self) {
-        let old = self.table.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let old = {
+            let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            self.forgotten.fetch_add(1, Ordering::Relaxed);
+            table.take()
+        };
         drop(old);
     }
 
@@ -182,6 +188,7 @@ impl Dispatcher {
         let py = slf.py();
         let this = slf.get();
         this.asked.fetch_add(1, Ordering::Relaxed);
+        let forgotten = this.forgotten.load(Ordering::Relaxed);
         let kwargs = kwargs.map_or_else(|| PyDict::new(py), Clone::clone);
         let told = slf.call_method1(pyo3::intern!(py, "_choose"), (args, &kwargs))?;
         let (target, fallback, remember): (Bound<'py, PyAny>, Option<Py<PyAny>>, bool) = told.extract()?;
@@ -189,7 +196,12 @@ impl Dispatcher {
             && remember
         {
             let entry = Entry { target: target.clone().unbind(), fallback, names };
-            let old = this.table.lock().unwrap_or_else(PoisonError::into_inner).put(&signature, entry);
+            let old = {
+                let mut table = this.table.lock().unwrap_or_else(PoisonError::into_inner);
+                // What was chosen before the last forgetting may not be the choice any more: the next call asks again.
+                let is_current = this.forgotten.load(Ordering::Relaxed) == forgotten;
+                if is_current { table.put(&signature, entry) } else { Some(entry) }
+            };
             drop(old);
         }
         Ok(target)

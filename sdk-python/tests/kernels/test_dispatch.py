@@ -216,6 +216,21 @@ def test_what_was_chosen_is_not_asked_for_again(store):
     assert operation.asked - before <= 1
 
 
+def test_a_choice_that_was_forgotten_meanwhile_is_asked_for_again():
+    """As when another thread fixes a choice while this one measures."""
+
+    class Choosing(_core.Dispatcher):
+        def _choose(self, args, kwargs):
+            if self.asked == 1:
+                self.forget()
+            return len, None, True
+
+    choosing = Choosing()
+    x = np.ones(3)
+    assert [choosing(x) for _ in range(4)] == [3] * 4
+    assert choosing.asked == 2
+
+
 def test_a_tensor_that_changes_is_looked_at_anew(store):
     a, b = torch.randn(8, 12), torch.randn(12, 6)
     zk.matmul(a, b)

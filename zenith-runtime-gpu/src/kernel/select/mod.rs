@@ -161,19 +161,22 @@ impl Selector {
         if self.is_frozen() || *lock(&self.measurer) == Some(thread::current().id()) {
             return self.recall(problem, candidates);
         }
+        let seen = self.generation();
         let view = self.view(problem, candidates, &question);
         if view.is_settled(self.settings.near) {
-            return self.remember(&question, view.choice(false)?);
+            return Ok(self.remember(&question, view.choice(false)?, seen));
         }
         let _turn = Turn::take(self);
         // Another thread may have measured it meanwhile.
+        let seen = self.generation();
         let view = self.view(problem, candidates, &question);
         if view.is_settled(self.settings.near) {
-            return self.remember(&question, view.choice(false)?);
+            return Ok(self.remember(&question, view.choice(false)?, seen));
         }
         self.measure(&view, workload, timer)?;
+        let seen = self.generation();
         let choice = self.view(problem, candidates, &question).choice(true)?;
-        self.remember(&question, choice)
+        Ok(self.remember(&question, choice, seen))
     }
 
     /// What runs `problem` by what is known; measures nothing.
@@ -185,9 +188,10 @@ impl Selector {
         if let Some(choice) = lock(&self.memory).get(&question) {
             return Ok(choice.clone());
         }
+        let seen = self.generation();
         let choice = self.view(problem, candidates, &question).choice(false)?;
         // What was not measured may be measured later, unless that is forbidden.
-        if self.is_frozen() { self.remember(&question, choice) } else { Ok(choice) }
+        Ok(if self.is_frozen() { self.remember(&question, choice, seen) } else { choice })
     }
 
     /// Why `problem` is run by what it is; measures nothing.
@@ -220,7 +224,8 @@ impl Selector {
 
     /// Forgets what is remembered in memory, so that what others wrote into the store is seen.
     pub fn refresh(&self) {
-        lock(&self.memory).clear();
+        let mut memory = lock(&self.memory);
+        memory.clear();
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -269,13 +274,17 @@ impl Selector {
         View::new(&self.ledger, &self.settings, problem, candidates, question)
     }
 
-    fn remember(&self, question: &Question, choice: Choice) -> Result<Choice, SelectError> {
+    /// Keeps a choice in memory, unless choices may be others since `seen`, the generation before the store was looked at.
+    fn remember(&self, question: &Question, choice: Choice, seen: u64) -> Choice {
         let mut memory = lock(&self.memory);
+        if self.generation() != seen {
+            return choice;
+        }
         if memory.len() >= MAX_MEMORY {
             memory.clear();
         }
         memory.insert(question.clone(), choice.clone());
-        Ok(choice)
+        choice
     }
 }
 
