@@ -200,11 +200,8 @@ fn make<T, const WAITS: bool>(capacity: usize) -> (Producer<T, WAITS>, Consumer<
     )
 }
 
-/// How many slots ahead of its writes a producer asks for.
-const WRITE_AHEAD: usize = 8;
-
 impl<T, const WAITS: bool> Producer<T, WAITS> {
-    /// Pushes a value if there is room; a vain try takes up to a microsecond.
+    /// Pushes a value if there is room; a vain try takes up to a few microseconds.
     ///
     /// # Errors
     /// [`Full`], with the value. A ring without a consumer fills up; see [`Producer::is_abandoned`].
@@ -215,7 +212,6 @@ impl<T, const WAITS: bool> Producer<T, WAITS> {
         }
         // SAFETY: `tail` is less than `capacity` beyond `head`, so the consumer is done with this slot.
         unsafe { self.slots.write(self.tail, value) };
-        self.slots.prepare_write(self.tail.wrapping_add(WRITE_AHEAD));
         self.publish(1);
         Ok(())
     }
@@ -331,7 +327,7 @@ impl<T> Producer<T, true> {
 }
 
 impl<T, const WAITS: bool> Consumer<T, WAITS> {
-    /// Pops the oldest value if there is one; a vain try takes up to a microsecond.
+    /// Pops the oldest value if there is one; a vain try takes up to a few microseconds.
     #[inline]
     pub fn try_pop(&mut self) -> Option<T> {
         if self.head == self.tail && self.look() == 0 && self.look_again() == 0 {

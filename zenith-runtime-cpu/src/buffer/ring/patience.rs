@@ -10,7 +10,7 @@ use crate::sync::hint;
 
 /// Pauses at the least: enough for a line's way between neighbours.
 const LEAST: u32 = 8;
-/// Pauses at the most: about a microsecond, so that a vain try stays short.
+/// Pauses at the most: one to three microseconds, by the processor, so that a vain try stays short.
 const MOST: u32 = 64;
 
 /// What one end has learned.

@@ -8,10 +8,6 @@ use std::ptr::{NonNull, slice_from_raw_parts_mut};
 
 use crate::sync::cell::UnsafeCell;
 
-/// Bytes of a cache line.
-#[cfg(all(target_arch = "x86_64", not(loom)))]
-const LINE: usize = 64;
-
 /// Both ends keep a copy, so that the way to a slot stays in registers. The memory lives until [`Slots::free`].
 pub(super) struct Slots<T> {
     first: NonNull<UnsafeCell<MaybeUninit<T>>>,
@@ -74,21 +70,6 @@ impl<T> Slots<T> {
         Layout::array::<UnsafeCell<MaybeUninit<T>>>(count)
             .and_then(|layout| layout.align_to(128))
             .expect("a ring smaller than half the address space")
-    }
-
-    /// Asks for slot `index` before it is written, where slots are cache lines of their own: its line is still with the
-    /// other end, and fetching it takes longer than writing a few others.
-    #[inline(always)]
-    pub(super) fn prepare_write(&self, index: usize) {
-        #[cfg(all(target_arch = "x86_64", not(loom)))]
-        if size_of::<T>() >= LINE {
-            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-            let slot = self.first.as_ptr().wrapping_add(index & self.mask);
-            // SAFETY: a prefetch has no effect on memory, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(slot.cast()) };
-        }
-        #[cfg(not(all(target_arch = "x86_64", not(loom))))]
-        let _ = index;
     }
 
     /// Moves a value into slot `index`.
