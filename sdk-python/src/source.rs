@@ -124,8 +124,24 @@ struct Single {
     schema: Arc<Schema>,
     layout: Arc<SlotLayout>,
     pool: SlabPool,
-    /// Readers that are not in use just now.
-    fillers: Mutex<Vec<Box<dyn Filler>>>,
+    fillers: Mutex<Fillers>,
+}
+
+/// Readers that are not in use just now, and the process that they work in.
+struct Fillers {
+    process: u32,
+    idle: Vec<Box<dyn Filler>>,
+}
+
+impl Fillers {
+    /// Those of this process: a forked child cannot read with its parent's.
+    fn here(&mut self) -> &mut Vec<Box<dyn Filler>> {
+        let process = std::process::id();
+        if self.process != process {
+            *self = Self { process, idle: Vec::new() };
+        }
+        &mut self.idle
+    }
 }
 
 impl Source {
@@ -139,7 +155,8 @@ impl Source {
             node: None,
         })
         .map_err(|error| Error::Machine(error.to_string()))?;
-        Ok(Self { samples, single: Single { schema, layout, pool, fillers: Mutex::new(Vec::new()) } })
+        let fillers = Mutex::new(Fillers { process: std::process::id(), idle: Vec::new() });
+        Ok(Self { samples, single: Single { schema, layout, pool, fillers } })
     }
 
     /// Runs of samples that are cheap to read together, and the samples that a shuffle's window may hold.
@@ -149,7 +166,8 @@ impl Source {
 
     fn read(&self, key: SampleKey) -> zenith_data::Result<Batch> {
         let single = &self.single;
-        let pop = || single.fillers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let fillers = || single.fillers.lock().unwrap_or_else(PoisonError::into_inner);
+        let pop = || fillers().here().pop();
         let mut filler = match pop() {
             Some(filler) => filler,
             None => self.samples.filler()?,
@@ -157,7 +175,7 @@ impl Source {
         let mut lease = single.pool.lease().map_err(|error| Error::Machine(error.to_string()))?;
         let mut slots = Slots::of(lease.as_mut_slice(), &single.layout, 1);
         let outcome = filler.fill(&[key], &mut slots, &mut Spent::default());
-        single.fillers.lock().unwrap_or_else(PoisonError::into_inner).push(filler);
+        fillers().here().push(filler);
         outcome.map_err(|(_, error)| Error::Sample(error))?;
         let place = Place::new(key.epoch, 0);
         Ok(Batch::new(lease, Arc::clone(&single.layout), Arc::clone(&single.schema), 1, place))

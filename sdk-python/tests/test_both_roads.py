@@ -71,7 +71,8 @@ def errors_of(loader):
     [(wasm.NO_THREE, "code", 7), (STUCK_AT_THREE, "deadline", None), (TRAP_AT_THREE, "trap", None)],
 )
 def test_a_plugins_error_says_its_cause_and_its_sample(source, workers, module, kind, code):
-    plugin = Wasm(module, deadline_ms=100)
+    # Long enough for a plugin that is held up by a busy machine.
+    plugin = Wasm(module, deadline_ms=1000)
     with zt.DataLoader(source, 5, num_workers=workers, plugins=[plugin]) as loader:
         (error,) = errors_of(loader)
     assert type(error) is zenith.PluginError

@@ -565,8 +565,8 @@ def test_waiting_lets_threads_run_and_ctrl_c_through(client):
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    thread.start()
     with pytest.raises(KeyboardInterrupt):
+        thread.start()
         job.wait(WAIT)
     thread.join()
     assert len(beats) == 5

@@ -149,8 +149,8 @@ def test_ctrl_c_reaches_a_native_next(endless, workers):
     batches = iter(loader)
     main = threading.main_thread().ident
     timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
-    timer.start()
     with pytest.raises(KeyboardInterrupt):
+        timer.start()
         next(batches)
     timer.join()
     assert loader.state_dict()["cursor"] == 0 and loader.report().batches == 0

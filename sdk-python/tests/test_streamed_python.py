@@ -52,7 +52,7 @@ def same(label):
 
 def decoded(loader):
     """Blocks that this process decoded for a loader."""
-    return int(dict(loader._plan.beneath.facts)["blocks decoded"])
+    return int(loader.report().facts["blocks decoded"])
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 4])

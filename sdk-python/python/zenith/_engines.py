@@ -213,7 +213,7 @@ class PythonEngine:
         self._loader = PythonLoader(
             dataset, _Order(self._base), seed=order.seed, world_size=order.world_size, **options
         )
-        self.counters = partial(_python_counters, self._loader.stats_reader(), self._clock)
+        self.counters = partial(_python_counters, self._loader.stats_reader(), self._clock, beneath)
 
     def begin(self, place: Place, listed: ListedOrder | None) -> HostBatches:
         """See :class:`Engine`."""
@@ -234,7 +234,9 @@ class PythonEngine:
         self._loader.close()
 
 
-def _python_counters(read: Callable[[], dict[str, Any]], clock: _Clock) -> Counters:
+def _python_counters(
+    read: Callable[[], dict[str, Any]], clock: _Clock, beneath: _core.Source | None
+) -> Counters:
     stats = read()
     plugins = plugin_counters((*counted, 0, 0) for counted in stats["plugins"])
     in_plugins = sum(plugin.seconds for plugin in plugins.values())
@@ -252,9 +254,11 @@ def _python_counters(read: Callable[[], dict[str, Any]], clock: _Clock) -> Count
         notes=[
             f"slow path: Python code makes the samples ({stats['worker']}: {stats['why']})",
             *stats["notes"],
+            *([] if beneath is None else beneath.notes),
         ],
         plugins=plugins,
         plugins_of_all=False,
+        facts={} if beneath is None else dict(beneath.facts),
     )
 
 

@@ -36,7 +36,7 @@ def _checked(name: str, value: Any) -> int | float:
         return whole_number(name, value)
     try:
         number = 0.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 0.0
     if not 0 < number < float("inf"):
         raise ConfigError(f"deadline_ms must be more than 0 milliseconds, not {value!r}")

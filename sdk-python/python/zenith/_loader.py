@@ -360,7 +360,7 @@ class Loader:
         """What there is to say of a loader that has not begun."""
         native = self._plan.native
         if native is None:
-            named = getattr(self._plan.dataset, "zenith_plugins", ())
+            named = getattr(self._plan.dataset, "zenith_plugins", None) or ()
             return Counters(
                 workers=self.num_workers,
                 stages={"python": 0.0, "transform": 0.0},

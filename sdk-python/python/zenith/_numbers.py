@@ -20,7 +20,9 @@ def whole_number(name: str, value: Any, least: int = 0) -> int:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or not least <= number <= _LARGEST:
+    if number is not None and number > _LARGEST:
+        raise ConfigError(f"{name} must be a whole number of at most 2**64 - 1")
+    if number is None or number < least:
         raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
     return number
 
@@ -29,7 +31,6 @@ def whole_number_or_none(name: str, value: Any, least: int = 0) -> int | None:
     """The same, where None is allowed too."""
     try:
         return None if value is None else whole_number(name, value, least)
-    except ConfigError:
-        raise ConfigError(
-            f"{name} must be None or a whole number of at least {least}, not {value!r}"
-        ) from None
+    except ConfigError as error:
+        told = str(error).replace(" must be a ", " must be None or a ", 1)
+        raise ConfigError(told) from None

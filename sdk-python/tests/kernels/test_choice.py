@@ -198,7 +198,8 @@ def test_explain_is_a_table_and_data(measured, op_name):
     assert told.chosen in ("default", "dot") and told.source == "measured"
     assert told.key == rmsnorm.key(x) and told.key.startswith(f"{op_name}@1(0.0=57-64,0.1=")
     for standing in told.standings:
-        assert standing.samples >= 3 and 0 < standing.seconds < 1
+        # Two samples are enough for one that takes twice as long.
+        assert standing.samples >= 2 and 0 < standing.seconds < 1
         assert standing.name in str(told)
     assert min(standing.ratio for standing in told.standings) == 1
     assert measured() == 2

@@ -30,13 +30,17 @@ def children():
 @pytest.fixture(autouse=True)
 def leaves_nothing():
     gc.collect()
-    before = (len(os.listdir("/proc/self/fd")), children(), threading.active_count())
+    descriptors, others, threads = len(os.listdir("/proc/self/fd")), children(), threading.active_count()
     yield
-    for _ in range(40):
+    for _ in range(200):
         gc.collect()
-        after = (len(os.listdir("/proc/self/fd")), children(), threading.active_count())
-        if after == before:
+        left = (
+            len(os.listdir("/proc/self/fd")) - descriptors,
+            children() - others,
+            threading.active_count() - threads,
+        )
+        if left[0] <= 0 and not left[1] and left[2] <= 0:
             break
         time.sleep(0.05)
-    assert after == before
+    assert left[0] <= 0 and not left[1] and left[2] <= 0, left
     assert not multiprocessing.active_children()

@@ -13,9 +13,11 @@ use super::{Client, ClientError};
 /// Parts that wait for their reader before reading pauses.
 const AHEAD: usize = 16;
 
-/// How long the scheduler may be away, and how often it is asked whether it is back.
+/// How long the scheduler may be away, how often it is asked whether it is back, and how long it has to be there for a loss to be
+/// over.
 const AWAY: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_millis(500);
+const BACK: Duration = Duration::from_secs(5);
 
 /// Which output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,7 @@ async fn follow(mut client: Client, followed: Followed, sender: &Sender) -> Resu
         Place { next: None, tail_bytes: followed.tail_bytes, is_cut: false, heard: Heard::default() };
     let mut losses = Losses::default();
     loop {
+        losses.ask(Instant::now());
         let error = match follow_on(&mut client, followed, &mut place, &mut losses, sender).await {
             Err(error) if error.is_passing() && !place.is_cut => error,
             outcome => return outcome,
@@ -67,23 +70,40 @@ async fn follow(mut client: Client, followed: Followed, sender: &Sender) -> Resu
     }
 }
 
-/// Losses of the connection one soon after another, with no news between them.
+/// Since when the scheduler has been away: it gave no answer, or none that stood for long.
 #[derive(Debug, Default)]
 struct Losses {
-    first_and_last: Option<(Instant, Instant)>,
+    /// The beginning of the first of a row of losses.
+    since: Option<Instant>,
+    /// When it was asked last, and when it answered.
+    asked: Option<Instant>,
+    answered: Option<Instant>,
 }
 
 impl Losses {
-    /// There was one more: have they gone on for too long? One that comes long after the last has nothing to do with it.
-    fn last_too_long(&mut self, now: Instant) -> bool {
-        let first =
-            self.first_and_last.filter(|(_, last)| now - *last <= AWAY).map_or(now, |(first, _)| first);
-        self.first_and_last = Some((first, now));
-        now - first > AWAY
+    /// It is asked once more.
+    fn ask(&mut self, now: Instant) {
+        (self.asked, self.answered) = (Some(now), None);
     }
 
+    /// It has answered.
+    fn answer(&mut self, now: Instant) {
+        self.answered = self.answered.or(Some(now));
+    }
+
+    /// There was a loss: has it been away for too long? Waiting for an answer in vain is being away; what stood for a while was not.
+    fn last_too_long(&mut self, now: Instant) -> bool {
+        let since = match self.answered {
+            Some(answered) if now - answered >= BACK => now,
+            _ => self.since.or(self.asked).unwrap_or(now),
+        };
+        self.since = Some(since);
+        now - since > AWAY
+    }
+
+    /// There was news.
     fn end(&mut self) {
-        self.first_and_last = None;
+        self.since = None;
     }
 }
 
@@ -109,6 +129,7 @@ async fn follow_on(
     let Followed { job, rank, .. } = followed;
     let failing = client.failing();
     let mut changes = client.watch(vec![job]).await?;
+    losses.answer(Instant::now());
     while let Some(change) = changes.message().await.map_err(&failing)? {
         let Some(now) = change.jobs.into_iter().rev().find(|now| now.id == job) else { continue };
         // Before all ranks run, their nodes may not know of them yet.
@@ -197,19 +218,42 @@ mod tests {
         ends.into_iter().map(part).collect()
     }
 
-    #[test]
-    fn losses_that_follow_each_other_are_one_and_those_far_apart_are_not() {
-        let begin = Instant::now();
+    /// Asks at a second, is answered at another if at all, and loses the connection at a third: whether that is too long.
+    fn lose(losses: &mut Losses, begin: Instant, (asked, answered, lost): (u64, Option<u64>, u64)) -> bool {
         let at = |seconds| begin + Duration::from_secs(seconds);
-        let mut losses = Losses::default();
-        assert!((0..=60).all(|second| !losses.last_too_long(at(second))));
-        assert!(losses.last_too_long(at(61)));
+        losses.ask(at(asked));
+        if let Some(answered) = answered {
+            losses.answer(at(answered));
+        }
+        losses.last_too_long(at(lost))
+    }
+
+    #[test]
+    fn a_scheduler_that_does_not_come_back_is_given_up() {
+        let (mut losses, begin) = (Losses::default(), Instant::now());
+        assert!((0..=60).all(|second| !lose(&mut losses, begin, (second, None, second))));
+        assert!(lose(&mut losses, begin, (61, None, 61)));
         losses.end();
-        assert!(!losses.last_too_long(at(62)), "there was news");
-        assert!(!losses.last_too_long(at(122)));
-        assert!(!losses.last_too_long(at(183)), "long after the last one");
-        assert!(!losses.last_too_long(at(243)));
-        assert!(losses.last_too_long(at(244)));
+        assert!(!lose(&mut losses, begin, (62, None, 62)), "there was news");
+    }
+
+    #[test]
+    fn one_that_is_there_but_gives_no_answer_is_given_up() {
+        let (mut losses, begin) = (Losses::default(), Instant::now());
+        assert!(!lose(&mut losses, begin, (0, None, 60)));
+        assert!(lose(&mut losses, begin, (61, None, 121)));
+        let mut losses = Losses::default();
+        assert!((0..=60).all(|second| !lose(&mut losses, begin, (second, Some(second), second))));
+        assert!(lose(&mut losses, begin, (61, Some(61), 61)), "nor one that answers and goes at once");
+    }
+
+    #[test]
+    fn losses_after_which_it_was_there_again_are_bridged_for_ever() {
+        let (mut losses, begin) = (Losses::default(), Instant::now());
+        assert!((0..100).all(|turn| !lose(&mut losses, begin, (31 * turn, Some(31 * turn), 31 * turn + 30))));
+        let later = 31 * 100;
+        assert!(!lose(&mut losses, begin, (later, None, later + 30)), "away since it was lost");
+        assert!(lose(&mut losses, begin, (later + 31, None, later + 61)));
     }
 
     proptest! {

@@ -284,7 +284,7 @@ class Core:
             self._close(engine)
 
     def _plugins(self, totals: Totals) -> list[tuple[str, int, int]]:
-        names = [plugin.name for plugin in getattr(self.dataset, "zenith_plugins", ())]
+        names = [plugin.name for plugin in getattr(self.dataset, "zenith_plugins", None) or ()]
         spent = totals.plugins or [(0, 0)] * len(names)
         return [(name, *calls) for name, calls in zip(names, spent, strict=True)]
 
