@@ -354,10 +354,16 @@ def test_a_splitters_result_is_always_a_list() -> None:
         assert len(out) == parts
 
 
-def test_a_forked_child_is_told_to_make_a_new_one(engine: zenith.Engine) -> None:
+def enter(engine: zenith.Engine) -> None:
+    with engine:
+        pass
+
+
+@pytest.mark.parametrize("use", [lambda engine: engine.process(b"\x01"), enter])
+def test_a_forked_child_is_told_to_make_a_new_one(engine: zenith.Engine, use: Any) -> None:
     def child(pipe: Any) -> None:
         try:
-            engine.process(b"\x01")
+            use(engine)
         except zenith.PluginError as error:
             pipe.send((error.kind, str(error)))
         else:
@@ -365,7 +371,9 @@ def test_a_forked_child_is_told_to_make_a_new_one(engine: zenith.Engine) -> None
 
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=child, args=(there,))
-    process.start()
+    # As if another thread was starting or stopping the engine just then.
+    with engine._lock:
+        process.start()
     assert here.poll(60)
     assert here.recv() == (
         "forked",

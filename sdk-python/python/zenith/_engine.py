@@ -82,6 +82,7 @@ class Engine:
         # How many ``with`` the engine is in.
         self._depth = 0
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def load_plugin(
         self, module: Module, config: str | None = None, *, name: str | None = None
@@ -234,6 +235,9 @@ class Engine:
 
     def __enter__(self) -> Engine:
         self._check_open()
+        if os.getpid() != self._process:
+            # In a forked child the lock may be held for ever. This says what is wrong.
+            self._core.start()
         with self._lock:
             if self._depth == 0:
                 self._core.start()
@@ -243,6 +247,8 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if os.getpid() != self._process:
+            return
         with self._lock:
             self._depth -= 1
             if self._depth == 0:
