@@ -137,7 +137,7 @@ ranks = collective.init()
 say("ready")
 try:
     while True:
-        ranks.all_reduce(np.ones(10), timeout=1.5)
+        ranks.all_reduce(np.ones(10), timeout=5)
 except zenith.CollectiveError as error:
     say(error.code, error.ranks)
 """
