@@ -130,8 +130,9 @@ def assemble(
 
 
 def write(record: dict[str, Any], path: Path) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record, whole or not at all, with the user's folder as ``~``: records are published."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(record, indent=1) + "\n")
+    text = json.dumps(record, indent=1).replace(f"{Path.home()}/", "~/")
+    draft.write_text(text + "\n")
     draft.replace(path)

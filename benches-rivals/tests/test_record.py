@@ -81,3 +81,11 @@ def test_record_survives_the_disk(tmp_path: Path) -> None:
         "schema", "scenario", "started", "machine", "settings", "dataset", "metrics", "cases", "absent", "base",
         "summary", "ratios", "runs",
     }  # fmt: skip
+
+
+def test_a_record_names_no_users_folder(tmp_path: Path) -> None:
+    """It is published; where the data lay in it is enough."""
+    data = Path.home() / "data" / "train"
+    record.write({"folder": str(data), "error": f"no file in {data}"}, tmp_path / "record.json")
+    written = json.loads((tmp_path / "record.json").read_text())
+    assert written == {"folder": "~/data/train", "error": "no file in ~/data/train"}
