@@ -106,12 +106,11 @@ impl Module {
         for operator in body.get_operators_reader()? {
             let operator = operator?;
             operators += 1;
+            cost.blocks += blocks_of(&operator);
             match operator {
                 Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
-                    cost.blocks += 1;
                     cost.values += self.values_of(blockty);
                 }
-                Operator::Else | Operator::BrIf { .. } | Operator::BrTable { .. } => cost.blocks += 1,
                 Operator::LocalGet { local_index }
                 | Operator::LocalSet { local_index }
                 | Operator::LocalTee { local_index } => {
@@ -153,6 +152,26 @@ impl Module {
     }
 }
 
+/// Blocks that the compiler makes of an operator, at the most: checks of deadline and fuel, of table entries that are made on their
+/// first use, and of bounds are branches, too.
+fn blocks_of(operator: &Operator<'_>) -> u64 {
+    match operator {
+        Operator::Block { .. } | Operator::Else | Operator::BrIf { .. } => 1,
+        Operator::Loop { .. } => 7,
+        Operator::If { .. } => 3,
+        Operator::BrTable { targets } => u64::from(targets.len()) + 1,
+        Operator::CallIndirect { .. }
+        | Operator::ReturnCallIndirect { .. }
+        | Operator::TableGet { .. }
+        | Operator::TableSet { .. } => 2,
+        Operator::TableGrow { .. }
+        | Operator::TableFill { .. }
+        | Operator::TableInit { .. }
+        | Operator::TableCopy { .. } => 4,
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +205,12 @@ mod tests {
                 (local.get 0) (block (type $t) (call $f)) drop drop
                 (local.get 0) (if (then) (else)) (local.set 1 (local.get 0))
                 (block (result i32) (i32.const 1) (br_if 0 (local.get 0))) drop))";
-        assert_eq!(cost(text), Cost { blocks: 6, values: 2 + 3 + 1, results: 2 });
+        assert_eq!(cost(text), Cost { blocks: 1 + 1 + 3 + 1 + 1 + 1, values: 2 + 3 + 1, results: 2 });
+        let text = "(module (table 1 funcref) (type $t (func))
+            (func (loop (br_table 0 0 0 (i32.const 0)))
+                (call_indirect (type $t) (i32.const 0)) (drop (table.get (i32.const 0)))
+                (table.copy (i32.const 0) (i32.const 0) (i32.const 0))))";
+        assert_eq!(cost(text).blocks, 1 + 7 + 3 + 2 + 2 + 4);
     }
 
     #[test]

@@ -47,6 +47,8 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
     /// How many handlers this thread's fault has been handed to that handed it back.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Where on the stack the last of them was called from.
+    static FRAME: Cell<usize> = const { Cell::new(usize::MAX) };
     /// When this thread last looked at all signals.
     static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
@@ -78,6 +80,7 @@ pub(crate) fn enter(now: Instant) {
     }
     // A handler that jumped out of a fault has not come back to say so.
     DEPTH.set(0);
+    FRAME.set(usize::MAX);
     INSIDE.set(true);
 }
 
@@ -183,14 +186,19 @@ unsafe extern "C" fn front(signal: c_int, info: *mut siginfo_t, context: *mut c_
         return unsafe { runtime(signal, info, context) };
     }
     // A handler that was installed over this function may hand on to it what is not its own: then it is the turn of the one before.
-    let depth = DEPTH.try_with(Cell::get).unwrap_or(0);
+    // One that jumped out of an earlier fault does not say so, but then this call is not below its own on the stack.
+    let frame = ptr::from_ref(&at).addr();
+    let outer = FRAME.try_with(Cell::get).unwrap_or(usize::MAX);
+    let depth = if frame < outer { DEPTH.try_with(Cell::get).unwrap_or(0) } else { 0 };
     let foreign = std::iter::successors(last(at), |foreign| foreign.before).nth(depth);
     let default = empty();
     let action = foreign.map_or(&default, |foreign| &foreign.action);
     let _ = DEPTH.try_with(|cell| cell.set(depth + 1));
+    let _ = FRAME.try_with(|cell| cell.set(frame));
     // SAFETY: it is called as the system calls this function.
     unsafe { hand_to(action, signal, info, context) };
     let _ = DEPTH.try_with(|cell| cell.set(depth));
+    let _ = FRAME.try_with(|cell| cell.set(outer));
 }
 
 /// Does with a fault what `action` says.

@@ -114,7 +114,14 @@ fn modules_that_would_take_gigabytes_to_compile_are_refused() {
            (func (export \"process\") (param i32 i32) (result i32) {} (i32.const 0)))",
         "(drop (block (result i32) (i32.const 0))) ".repeat(20_000)
     );
-    for text in [wide, narrow] {
+    let looked_up = format!(
+        "(module (memory (export \"memory\") 1) (type $t (func)) (table 1 funcref)
+           (func (export \"process\") (param i32 i32) (result i32) (local {}) {} (i32.const 0) {}))",
+        "i32 ".repeat(20_000),
+        "(call_indirect (type $t) (i32.const 0)) ".repeat(10_000),
+        (2..20_000).map(|local| format!("local.tee {local} ")).collect::<String>(),
+    );
+    for text in [wide, narrow, looked_up] {
         let bytes = wat::parse_str(&text).unwrap();
         assert!(bytes.len() < 128 << 10, "{}", bytes.len());
         let error = host().load(&bytes, "", &Limits::default()).unwrap_err();

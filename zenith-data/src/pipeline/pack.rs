@@ -136,12 +136,16 @@ impl Packer {
                     raw.advance();
                     continue;
                 }
-                let target = raw.target(&mut self.target, shared)?;
+                let target = raw.target(&mut self.target, shared).inspect_err(|_| self.raised = true)?;
                 let count = room.min(single - raw.slot);
                 move_slots(&shared.layout, (&raw.lease, raw.slot), (&target.lease, target.len), count);
                 target.len += count;
                 raw.slot += count;
             } else {
+                if matches!(raw.marks.front(), Some((_, Mark::Became(became))) if raw.part < became.count) {
+                    // Before the mark is taken, which would be lost where there is no memory.
+                    raw.target(&mut self.target, shared).inspect_err(|_| self.raised = true)?;
+                }
                 match raw.marks.pop_front() {
                     Some((_, Mark::Bad(error))) => {
                         raw.advance();

@@ -93,8 +93,8 @@ fn behind_differences(bytes: &[u8], values: usize) -> Result<Option<&[u8]>, Stri
     if parts == 0 || !block.is_multiple_of(parts) {
         return Ok(None);
     }
-    if block > MOST_BLOCK {
-        return Err(format!("a block of {block} differences is not believable"));
+    if block.max(parts) > MOST_BLOCK {
+        return Err(format!("a block of {block} differences in {parts} parts is not believable"));
     }
     // The first value stands in front of the blocks. A block takes a byte, and one for each of its parts.
     let mut left = count.saturating_sub(1);
@@ -151,5 +151,7 @@ mod tests {
         let blocks = [&huge[..], &[1], &huge, &[0; 9]].concat();
         assert!(behind_differences(&blocks, usize::MAX).unwrap_err().contains("not believable"));
         assert!(behind_differences(&[&[0, 1][..], &huge, &[0; 9]].concat(), usize::MAX).is_err());
+        let parts = [&[0][..], &[0xff; 9], &[1, 1, 0]].concat();
+        assert!(behind_differences(&parts, usize::MAX).unwrap_err().contains("not believable"));
     }
 }

@@ -30,6 +30,14 @@ pub(super) struct Pages {
 
 impl Pages {
     pub(super) fn new(file: &Arc<PreadFile>, chunk: &ColumnChunkMetaData) -> ParquetResult<Self> {
+        // Of these `byte_range` panics.
+        let begin = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
+        if begin < 0 || chunk.compressed_size() < 0 {
+            return Err(ParquetError::General(format!(
+                "a column claims to have {} bytes at {begin}",
+                chunk.compressed_size()
+            )));
+        }
         let (at, left) = chunk.byte_range();
         let codec = Codec::new(chunk.compression()).map_err(ParquetError::General)?;
         let column = chunk.column_descr_ptr();

@@ -181,9 +181,11 @@ impl ColumnBlobs {
         (budget < total).then(|| (u128::from(self.len()) * u128::from(budget / 2) / u128::from(total)) as u64)
     }
 
-    /// How many processes can read the column side by side; `None` where everything fits.
+    /// How many processes can read the column side by side; `None` where nothing is kept. Where everything fits, the order mixes
+    /// everything, and each process needs room for all of it.
     pub(crate) fn readers(&self) -> Option<u64> {
-        self.window().map(|_| self.cache.readers(self.bounds.mixed / 2))
+        let mixed = if self.window().is_some() { self.bounds.mixed / 2 } else { self.cache.total() };
+        self.keeps_blocks().then(|| self.cache.readers(mixed))
     }
 
     /// From here on this process is one of `readers` that share the memory budget.
@@ -396,6 +398,10 @@ mod tests {
         let large = column(100);
         assert_eq!(large.window(), Some(20), "two of the hundred blocks, of ten pictures each");
         assert!(large.cache.budget() <= DEFAULT_BUDGET);
-        assert_eq!((column(4).window(), column(4).readers()), (None, None));
+        for blocks in [1, 4] {
+            let fits = column(blocks);
+            let each = (fits.cache.budget() / (blocks as u64 * GIB)).max(1);
+            assert_eq!((fits.window(), fits.readers()), (None, Some(each)), "all of it is mixed");
+        }
     }
 }
