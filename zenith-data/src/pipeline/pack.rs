@@ -142,10 +142,6 @@ impl Packer {
                 target.len += count;
                 raw.slot += count;
             } else {
-                if matches!(raw.marks.front(), Some((_, Mark::Became(became))) if raw.part < became.count) {
-                    // Before the mark is taken, which would be lost where there is no memory.
-                    raw.target(&mut self.target, shared).inspect_err(|_| self.raised = true)?;
-                }
                 match raw.marks.pop_front() {
                     Some((_, Mark::Bad(error))) => {
                         raw.advance();
@@ -153,7 +149,14 @@ impl Packer {
                     }
                     Some((_, Mark::Became(became))) if raw.part >= became.count => raw.advance(),
                     Some((slot, Mark::Became(became))) => {
-                        let target = raw.target(&mut self.target, shared)?;
+                        let target = match raw.target(&mut self.target, shared) {
+                            Ok(target) => target,
+                            Err(error) => {
+                                raw.marks.push_front((slot, Mark::Became(became)));
+                                self.raised = true;
+                                return Err(error);
+                            }
+                        };
                         let count = room.min(became.count - raw.part);
                         for part in raw.part..raw.part + count {
                             let from = (&*raw.lease, slot);
