@@ -93,6 +93,25 @@ fn one_number() -> Vec<u8> {
 }
 
 #[test]
+fn a_column_of_fewer_than_no_bytes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    for schema in ["message m { required int64 x; }", "message m { required binary image; }"] {
+        write_pages(&path, schema, Compression::UNCOMPRESSED, &[one_number()]);
+        let mut bytes = fs::read(&path).unwrap();
+        // In the footer one value, its bytes as they are and as they are packed, in zigzag, each behind its field.
+        let twice = 2 * one_number().len() as u8;
+        let sizes = [0x16, 2, 0x16, twice, 0x16, twice];
+        let places: Vec<usize> = (0..bytes.len() - 6).filter(|at| bytes[*at..at + 6] == sizes).collect();
+        assert_eq!(places.len(), 1);
+        bytes[places[0] + 5] = twice - 1;
+        fs::write(&path, bytes).unwrap();
+        let error = error_of(&path, &TableOptions::default());
+        assert!(error.contains(&format!("claims to have -{} bytes", twice / 2)), "{error}");
+    }
+}
+
+#[test]
 fn a_dictionary_that_claims_too_much_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");
