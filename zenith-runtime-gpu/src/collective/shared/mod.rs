@@ -180,6 +180,10 @@ impl Communicator for Shared {
         let all = outcome.is_ok() && (0..self.world()).all(|rank| self.segment.board(rank).voted(sequence));
         // One word for all: who comes first settles it, also where some have seen a death and others have not.
         let settled = self.segment.settle(sequence, all);
+        // All said yes and it is a no: another rank has seen a loss, which can be seen from here now, too.
+        let outcome = outcome.and_then(|()| {
+            if all && !settled { wait::Wait::new(self, call.kind, self.rounds, limit).look() } else { Ok(()) }
+        });
         match outcome {
             Ok(()) => Ok(settled),
             Err(error) => {

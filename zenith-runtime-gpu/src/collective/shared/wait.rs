@@ -95,7 +95,7 @@ impl<'a> Wait<'a> {
     }
 
     /// Whether somebody is gone who has not finished this call.
-    fn look(&self) -> Result<()> {
+    pub(super) fn look(&self) -> Result<()> {
         let dead = self.dead();
         if !dead.is_empty() {
             return Err(CollectiveError::Died { call: self.kind, waited: self.start.elapsed(), dead });
