@@ -124,7 +124,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     newest: VecDeque<Activity>,
-    sums: [(f64, f64); METRICS.len()],
+    /// Means so far, and the seconds that each is over.
+    means: [(f64, f64); METRICS.len()],
     seconds: f64,
     intervals: u64,
     ended: Option<String>,
@@ -158,8 +159,7 @@ impl Sampler {
     #[must_use]
     pub fn seen(&self) -> Seen {
         let state = self.shared.state();
-        let mean =
-            |at: usize| Some(state.sums[at]).filter(|(_, time)| *time > 0.0).map(|(sum, time)| sum / time);
+        let mean = |at: usize| Some(state.means[at]).filter(|(_, time)| *time > 0.0).map(|(mean, _)| mean);
         Seen {
             newest: state.newest.iter().copied().collect(),
             mean: Activity::of(0.0, state.seconds, [mean(0), mean(1), mean(2), mean(3), mean(4)]),
@@ -208,10 +208,11 @@ impl State {
         }
         self.newest.push_back(activity);
         let values = [activity.sm, activity.occupancy, activity.tensor, activity.memory, activity.pcie_bytes];
-        for ((sum, time), value) in self.sums.iter_mut().zip(values) {
-            if let Some(value) = value {
-                *sum += value * activity.seconds;
+        for ((mean, time), value) in self.means.iter_mut().zip(values) {
+            if let Some(value) = value.filter(|_| activity.seconds > 0.0) {
                 *time += activity.seconds;
+                // Exact for equal values, as a sum divided by the time is not.
+                *mean += (value - *mean) * (activity.seconds / *time);
             }
         }
         self.seconds += activity.seconds;
