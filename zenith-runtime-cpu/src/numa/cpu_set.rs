@@ -22,8 +22,9 @@ pub struct ParseCpuSetError {
 }
 
 impl CpuSet {
-    /// Larger numbers are taken for a mistake, not for a machine.
-    pub(super) const LIMIT: u32 = 1 << 20;
+    /// Larger numbers are taken for a mistake, not for a machine: each processor is looked for in the file system, and Linux counts
+    /// up to 8,192.
+    pub(super) const LIMIT: u32 = 1 << 16;
 
     /// The empty set.
     #[must_use]
@@ -34,7 +35,7 @@ impl CpuSet {
     /// Adds `cpu`.
     ///
     /// # Panics
-    /// When `cpu` is a million or more.
+    /// When `cpu` is 65,536 or more.
     pub fn insert(&mut self, cpu: u32) {
         assert!(cpu < Self::LIMIT, "processor {cpu}");
         let (word, bit) = (cpu as usize / WORD_BITS, cpu as usize % WORD_BITS);
@@ -265,7 +266,7 @@ mod tests {
         assert_eq!(CpuSet::from_mask("c,00000000,00000000,00000000,0000010f").unwrap(), set);
         assert!("".parse::<CpuSet>().unwrap().is_empty());
         assert!(CpuSet::from_mask("00000000").unwrap().is_empty());
-        for bad in ["3-1", "a", "1-", "-1", "0-4294967295", "99999999"] {
+        for bad in ["3-1", "a", "1-", "-1", "0-4294967295", "99999999", "00-381010"] {
             assert!(bad.parse::<CpuSet>().is_err(), "{bad}");
         }
         assert!(CpuSet::from_mask("xyz").is_err());
