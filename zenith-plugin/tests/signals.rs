@@ -1,12 +1,12 @@
 //! Handlers of faults that others install after a plugin was loaded: guests' traps do not reach them, everything else does.
 //! One test, because handlers belong to the process.
-#![expect(unsafe_code, reason = "sigaction and raise")]
+#![expect(unsafe_code, reason = "sigaction, raise and contexts")]
 
 #[expect(dead_code, reason = "every test uses some of it")]
 mod handwritten;
 
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use handwritten::{ADD_ONE, bytes_guest, host, load, tight};
 
@@ -24,6 +24,43 @@ extern "C" fn long(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
     if !context.is_null() && unsafe { (*info).si_signo } == signal {
         LONG.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// How often [`jump`] was called, and where it goes on.
+static JUMPS: AtomicUsize = AtomicUsize::new(0);
+static AWAY: AtomicPtr<libc::ucontext_t> = AtomicPtr::new(std::ptr::null_mut());
+
+/// A handler that does not come back, as those of libraries that turn faults into errors.
+extern "C" fn jump(_: c_int) {
+    JUMPS.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: `jumps_twice` made the context, on a stack that lives as long as the process.
+    unsafe { libc::setcontext(AWAY.load(Ordering::Relaxed)) };
+}
+
+/// Where the process goes on behind a fault: with another one, and then to its end.
+extern "C" fn away() {
+    if JUMPS.load(Ordering::Relaxed) < 2 {
+        go_away();
+    }
+    // SAFETY: it ends the process at once.
+    unsafe { libc::_exit(42) };
+}
+
+/// Makes the place for [`jump`], and a fault.
+fn go_away() {
+    const STACK: usize = 1 << 20;
+    // SAFETY: the context and its stack are leaked, and `getcontext` fills the one before `makecontext` points it at `away`; the thread
+    // never comes back from there.
+    unsafe {
+        let context: *mut libc::ucontext_t = Box::leak(Box::new(std::mem::zeroed()));
+        assert_eq!(libc::getcontext(context), 0);
+        (*context).uc_stack.ss_sp = Box::leak(vec![0_u8; STACK].into_boxed_slice()).as_mut_ptr().cast();
+        (*context).uc_stack.ss_size = STACK;
+        libc::makecontext(context, away, 0);
+        AWAY.store(context, Ordering::Relaxed);
+        libc::raise(libc::SIGSEGV);
+    }
+    unreachable!("the handler does not come back");
 }
 
 static CHAINED: AtomicUsize = AtomicUsize::new(0);
@@ -119,6 +156,18 @@ fn handlers_that_come_later_see_no_traps_and_lose_nothing() {
         assert_eq!(SHORT.load(Ordering::Relaxed), before + SIGNALS.len());
         assert_eq!(CHAINED.load(Ordering::Relaxed), chained + SIGNALS.len());
     }
+    // One that jumps out of each fault is called for the next one, too. In a process of its own: it leaves its stack behind.
+    install(jump as extern "C" fn(c_int) as usize, libc::SA_NODEFER | libc::SA_ONSTACK);
+    good.apply_in_place(&mut [1]).unwrap();
+    // SAFETY: the child asks at most the allocator, which is made for it.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        go_away();
+    }
+    let mut status = 0;
+    // SAFETY: `status` can be written.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 42), "status {status:#x}");
     // A thread that blocks every signal would die of the first trap.
     std::thread::scope(|scope| {
         scope.spawn(|| {
