@@ -332,6 +332,8 @@ def test_what_cannot_be_a_source_is_told(tmp_path):
         {"rank": -1, "world_size": 2},
         {"memory_budget": -1},
         {"timeout": -1},
+        {"timeout": 10**400},
+        {"memory_budget": 2**64},
         {"columns": "a"},
         {"columns": ["a", 1]},
         {"label": 3},

@@ -187,6 +187,8 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         {"memory_limit": -1},
         {"deadline_ms": 0},
         {"deadline_ms": "soon"},
+        {"deadline_ms": 10**400},
+        {"memory_limit": 2**64},
         {"fuel": 1.5},
         {"tables": 1 << 40},
         {"table_elements": 1 << 40},

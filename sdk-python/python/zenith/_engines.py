@@ -258,7 +258,8 @@ def _python_counters(
         ],
         plugins=plugins,
         plugins_of_all=False,
-        facts={} if beneath is None else dict(beneath.facts),
+        # Of what processes of its own read, the source here knows nothing.
+        facts={} if beneath is None or stats["worker"] == "process" else dict(beneath.facts),
     )
 
 

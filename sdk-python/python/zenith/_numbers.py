@@ -16,21 +16,22 @@ def whole_number(name: str, value: Any, least: int = 0) -> int:
     Raises:
         ConfigError: it is not; the message has ``name``.
     """
+    return _whole_number(name, value, least, "a whole number")
+
+
+def whole_number_or_none(name: str, value: Any, least: int = 0) -> int | None:
+    """The same, where None is allowed too."""
+    return None if value is None else _whole_number(name, value, least, "None or a whole number")
+
+
+def _whole_number(name: str, value: Any, least: int, wanted: str) -> int:
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is not None and number > _LARGEST:
-        raise ConfigError(f"{name} must be a whole number of at most 2**64 - 1")
+        # Not the number itself: it may be too long to be printed.
+        raise ConfigError(f"{name} must be {wanted} of at most 2**64 - 1")
     if number is None or number < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        raise ConfigError(f"{name} must be {wanted} of at least {least}, not {value!r}")
     return number
-
-
-def whole_number_or_none(name: str, value: Any, least: int = 0) -> int | None:
-    """The same, where None is allowed too."""
-    try:
-        return None if value is None else whole_number(name, value, least)
-    except ConfigError as error:
-        told = str(error).replace(" must be a ", " must be None or a ", 1)
-        raise ConfigError(told) from None
