@@ -186,9 +186,9 @@ def test_a_real_loop_has_the_loaders_report_and_an_oracle_ratio():
     loader = zt.DataLoader(rows, 16, num_workers=0)
     with telemetry.steps(loader, device="cpu") as steps:
         seen = sum(len(y) for _, y in steps)
-    report = zenith.report(oracle=lambda batch: batch[0].sum())
+    report = zenith.report(oracle=lambda batch: time.sleep(0.005))
     assert (seen, report.steps, report.loader.samples) == (256, 16, 256)
-    assert report.oracle_ratio > 0
+    assert 0 < report.oracle_ratio < 5
     assert "oracle_ratio" not in report.reasons
     assert "the loader" in str(report) and "samples/s" in str(report)
     assert json.loads(json.dumps(report.to_dict()))["steps"] == 16

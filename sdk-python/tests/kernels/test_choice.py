@@ -199,7 +199,7 @@ def test_explain_is_a_table_and_data(measured, op_name):
     assert told.key == rmsnorm.key(x) and told.key.startswith(f"{op_name}@1(0.0=57-64,0.1=")
     for standing in told.standings:
         # Two samples are enough for one that takes twice as long.
-        assert standing.samples >= 2 and 0 < standing.seconds < 1
+        assert standing.samples >= (2 if standing.verdict == "slower" else 3) and 0 < standing.seconds < 1
         assert standing.name in str(told)
     assert min(standing.ratio for standing in told.standings) == 1
     assert measured() == 2

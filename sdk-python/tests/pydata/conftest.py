@@ -30,17 +30,13 @@ def children():
 @pytest.fixture(autouse=True)
 def leaves_nothing():
     gc.collect()
-    descriptors, others, threads = len(os.listdir("/proc/self/fd")), children(), threading.active_count()
+    before = (len(os.listdir("/proc/self/fd")), children(), threading.active_count())
     yield
     for _ in range(200):
         gc.collect()
-        left = (
-            len(os.listdir("/proc/self/fd")) - descriptors,
-            children() - others,
-            threading.active_count() - threads,
-        )
-        if left[0] <= 0 and not left[1] and left[2] <= 0:
+        after = (len(os.listdir("/proc/self/fd")), children(), threading.active_count())
+        if after == before:
             break
         time.sleep(0.05)
-    assert left[0] <= 0 and not left[1] and left[2] <= 0, left
+    assert after == before
     assert not multiprocessing.active_children()
