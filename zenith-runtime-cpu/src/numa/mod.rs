@@ -222,11 +222,12 @@ impl Topology {
             return Vec::new();
         };
         let distance = |index: usize, node: &NumaNode| match origin.distances.get(index) {
-            _ if node.id == id => 0,
-            Some(&distance) => distance,
-            None => u32::MAX,
+            // Whatever firmware says of others, the node itself is first.
+            _ if node.id == id => None,
+            Some(&distance) => Some(distance),
+            None => Some(u32::MAX),
         };
-        let mut nodes: Vec<(u32, &NumaNode)> =
+        let mut nodes: Vec<(Option<u32>, &NumaNode)> =
             self.numa_nodes.iter().enumerate().map(|(index, node)| (distance(index, node), node)).collect();
         nodes.sort_by_key(|&(distance, node)| (distance, node.id));
         nodes.into_iter().map(|(_, node)| node).collect()

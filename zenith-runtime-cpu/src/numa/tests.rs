@@ -131,6 +131,14 @@ fn old_kernels_switch_processors_one_by_one() {
 }
 
 #[test]
+fn a_node_is_nearest_to_itself_whatever_firmware_says_of_others() {
+    let topology = two_nodes().node(0, "0-3", 16, "10 0").node(1, "4-7", 32, "0 10").read();
+    for (node, order) in [(0, [0, 1]), (1, [1, 0])] {
+        assert_eq!(topology.nodes_by_distance(node).iter().map(|near| near.id).collect::<Vec<_>>(), order);
+    }
+}
+
+#[test]
 fn a_memory_only_node_has_no_processors_but_neighbours() {
     let machine = two_nodes()
         .node(0, "0-3", 16, "10 21 17")
