@@ -260,3 +260,18 @@ pub enum TransformError {
         got: usize,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_to_the_last_bit() {
+        let json = r#"{"op": "normalize", "mean": [0.1], "std": [0.211111111111111211111125]}"#;
+        let read: Op = serde_json::from_str(json).unwrap();
+        let Op::Normalize { std, .. } = &read else { panic!("{read:?}") };
+        assert_eq!(std[..], ["0.211111111111111211111125".parse::<f64>().unwrap()]);
+        let written = serde_json::to_string(&read).unwrap();
+        assert_eq!(serde_json::from_str::<Op>(&written).unwrap(), read);
+    }
+}
